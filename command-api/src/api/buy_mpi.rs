@@ -1,0 +1,70 @@
+//! `POST /api/buy_mpi`: buys one licence.
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use shared::{
+    catalogue::License,
+    event::Event,
+    problem::{Body, Problem},
+    receipt::Receipt,
+};
+use utoipa::ToSchema;
+
+use super::key_reused;
+use crate::{
+    decide::{Command, decide},
+    idempotency::CommandIdentity,
+    store::NewEvent,
+    writer::EventLog,
+};
+
+/// What to buy.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Purchase {
+    license: License,
+}
+
+/// Buys one licence
+///
+/// With an `Idempotency-Key`, repeating the request returns the receipt of the first one, for ever.
+#[utoipa::path(
+    post,
+    path = "/api/buy_mpi",
+    request_body = Purchase,
+    params(("Idempotency-Key" = Option<String>, Header, description =
+        "1 to 255 visible ASCII characters that name this purchase, best a UUID, which then becomes the purchase id")),
+    responses(
+        (status = 201, description = "Bought", body = Receipt,
+            headers(("Location" = String, description = "Where the receipt can be read again"))),
+        (status = 400, description = "Malformed JSON or header", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "Body over 16 KiB", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Body is not application/json", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Unknown licence or field, or the key belongs to another command", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 503, description = "Busy; try again with the same key", body = Problem,
+            content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
+    ),
+)]
+pub async fn buy_mpi(
+    State(log): State<EventLog>,
+    identity: CommandIdentity,
+    Body(Purchase { license }): Body<Purchase>,
+) -> Result<Response, Problem> {
+    let event = decide(Command::Buy(license));
+    let recorded = log.append(NewEvent::new(identity.event_id, event, &identity.metadata)).await?;
+    match recorded.event {
+        // The price is the one in the log: a repeated request gets the first receipt even when prices have changed.
+        Event::LicensePurchased(purchase) if purchase.license == license => {
+            let receipt = Receipt::new(identity.event_id, recorded.position, recorded.recorded_at, &purchase);
+            let location = HeaderValue::try_from(receipt.location()).expect("a path of visible ASCII characters");
+            Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(receipt)).into_response())
+        }
+        _ => Err(key_reused()),
+    }
+}

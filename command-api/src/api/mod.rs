@@ -1,0 +1,51 @@
+//! The HTTP interface of the write side.
+
+use axum::Router;
+use prometheus_client::registry::Registry;
+use shared::{http, problem::Problem};
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::writer::{AppendError, EventLog};
+
+pub mod buy_mpi;
+pub mod reset_sales;
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Sales: commands",
+    description = "Buys licences and resets the sales. Every error is a problem+json (RFC 9457). An `Idempotency-Key` \
+                   makes a command safe to repeat, for ever."
+))]
+struct Document;
+
+pub fn router(log: EventLog, registry: &mut Registry) -> Router {
+    let (router, openapi) = OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(buy_mpi::buy_mpi))
+        .routes(routes!(reset_sales::reset_sales))
+        .with_state(log)
+        .split_for_parts();
+    http::api("command-api", router, openapi, registry)
+}
+
+impl From<AppendError> for Problem {
+    fn from(error: AppendError) -> Self {
+        let advice = match error {
+            AppendError::QueueFull | AppendError::Unavailable => "Nothing was stored; try again.",
+            AppendError::OutcomeUnknown => "Try again with the same Idempotency-Key to find out without buying twice.",
+        };
+        let mut detail = error.to_string();
+        detail[..1].make_ascii_uppercase();
+        Self::unavailable(format!("{detail}. {advice}"))
+    }
+}
+
+/// The key has been used for another command.
+fn key_reused() -> Problem {
+    Problem::new(
+        axum::http::StatusCode::UNPROCESSABLE_ENTITY,
+        "idempotency-key-reused",
+        "The Idempotency-Key belongs to another command",
+        "This Idempotency-Key was used before with another request. Use a new key for a new command.",
+    )
+}

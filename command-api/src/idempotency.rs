@@ -1,0 +1,144 @@
+//! What makes a repeated command the same command: the `Idempotency-Key` header of the IETF httpapi draft.
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, request::Parts},
+};
+use shared::{
+    event::{EventId, Metadata},
+    problem::Problem,
+};
+use uuid::{Uuid, uuid};
+
+const HEADER: &str = "idempotency-key";
+/// Room for a UUID, an order number or a hash in any notation.
+const MAX_KEY_CHARACTERS: usize = 255;
+/// A fixed random name space: under it, a key that is not a UUID itself always becomes the same UUID (version 5).
+const KEY_NAMESPACE: Uuid = uuid!("6d9f3c0e-2f0b-4a57-9d3a-3f1f7f0c8a52");
+
+/// The identity of a command, which becomes the identity of its event, and what is known about its circumstances.
+#[derive(Debug)]
+pub struct CommandIdentity {
+    pub event_id: EventId,
+    pub metadata: Metadata,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for CommandIdentity {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let (event_id, idempotency_key) = match idempotency_key(&parts.headers)? {
+            None => (EventId::generate(), None),
+            Some(key) => match as_uuid(key) {
+                Some(id) => (id.into(), None),
+                None => (Uuid::new_v5(&KEY_NAMESPACE, key.as_bytes()).into(), Some(key.to_owned())),
+            },
+        };
+        let metadata = Metadata { actor: None, traceparent: traceparent(&parts.headers), idempotency_key };
+        Ok(Self { event_id, metadata })
+    }
+}
+
+/// The key without the quotes that the draft's structured header puts around it; a bare key is as good.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let invalid = |detail: &str| {
+        Err(Problem::bad_request("invalid-idempotency-key", "The Idempotency-Key header is invalid", detail))
+    };
+    let mut values = headers.get_all(HEADER).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return invalid("It must be sent once.");
+    }
+    let visible = value.to_str().ok().filter(|key| key.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+    let Some(key) = visible else { return invalid("It must consist of visible ASCII characters.") };
+    let key = key.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(key);
+    match key.len() {
+        0 => invalid("It must not be empty."),
+        1..=MAX_KEY_CHARACTERS => Ok(Some(key)),
+        _ => invalid("It must not be longer than 255 characters."),
+    }
+}
+
+/// Only the usual notation counts as a UUID: the others (braces, `urn:uuid:`, no hyphens) are ordinary keys.
+fn as_uuid(key: &str) -> Option<Uuid> {
+    const HYPHENATED_LENGTH: usize = 36;
+    (key.len() == HYPHENATED_LENGTH).then(|| Uuid::try_parse(key).ok()).flatten()
+}
+
+/// W3C Trace Context, version 00. Anything else is ignored, as that specification asks.
+fn traceparent(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get("traceparent")?.to_str().ok()?;
+    let parts: Vec<&str> = value.split('-').collect();
+    let [version, trace_id, parent_id, flags] = parts[..] else { return None };
+    let hex = |part: &str, length| {
+        part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let not_zero = |part: &str| part.bytes().any(|byte| byte != b'0');
+    let valid = version == "00"
+        && hex(trace_id, 32)
+        && not_zero(trace_id)
+        && hex(parent_id, 16)
+        && not_zero(parent_id)
+        && hex(flags, 2);
+    valid.then(|| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::{HeaderValue, Request};
+
+    async fn identity(headers: &[(&'static str, &[u8])]) -> Result<CommandIdentity, Problem> {
+        let mut parts = Request::new(()).into_parts().0;
+        for (name, value) in headers {
+            parts.headers.append(*name, HeaderValue::from_bytes(value).unwrap());
+        }
+        CommandIdentity::from_request_parts(&mut parts, &()).await
+    }
+
+    #[tokio::test]
+    async fn a_uuid_as_key_is_the_event_id_itself() {
+        let plain = identity(&[(HEADER, b"8e03978e-40d5-43dd-bc93-6894a57f9324")]).await.unwrap();
+        assert_eq!(plain.event_id.to_string(), "8e03978e-40d5-43dd-bc93-6894a57f9324");
+        assert_eq!(plain.metadata, Metadata::default());
+        let quoted = identity(&[(HEADER, b"\"8E03978E-40D5-43DD-BC93-6894A57F9324\"")]).await.unwrap();
+        assert_eq!(quoted.event_id, plain.event_id);
+    }
+
+    #[tokio::test]
+    async fn another_key_always_becomes_the_same_event_id_and_is_kept() {
+        let first = identity(&[(HEADER, b"order 17")]).await.unwrap();
+        let second = identity(&[(HEADER, b"order 17")]).await.unwrap();
+        assert_eq!(first.event_id, second.event_id);
+        assert_eq!(first.metadata.idempotency_key.as_deref(), Some("order 17"));
+        assert_ne!(first.event_id, identity(&[(HEADER, b"order 18")]).await.unwrap().event_id);
+        // Published keys must lead to the same purchase for ever, so the mapping itself is golden.
+        assert_eq!(first.event_id.to_string(), "GOLDEN");
+    }
+
+    #[tokio::test]
+    async fn without_a_key_every_command_is_a_new_one() {
+        assert_ne!(identity(&[]).await.unwrap().event_id, identity(&[]).await.unwrap().event_id);
+    }
+
+    #[tokio::test]
+    async fn a_bad_key_is_refused() {
+        let long = [b'k'; MAX_KEY_CHARACTERS + 1];
+        for bad in [&b""[..], b"\"\"", b"caf\xc3\xa9", b"tab\there", &long] {
+            assert!(identity(&[(HEADER, bad)]).await.is_err(), "{bad:?} was accepted");
+        }
+        assert!(identity(&[(HEADER, b"one"), (HEADER, b"two")]).await.is_err());
+        assert!(identity(&[(HEADER, &long[1..])]).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn only_a_valid_trace_context_is_kept() {
+        let valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let kept = identity(&[("traceparent", valid.as_bytes())]).await.unwrap();
+        assert_eq!(kept.metadata.traceparent.as_deref(), Some(valid));
+        for bad in ["", "00-zz", &valid.replace("00-4", "01-4"), &valid.replace('4', "G"), &valid[1..]] {
+            let ignored = identity(&[("traceparent", bad.as_bytes())]).await.unwrap();
+            assert_eq!(ignored.metadata.traceparent, None, "{bad} was kept");
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! The relay: publishes what is committed on JetStream, in position order, so that stream sequence equals position.
+//!
+//! Every batch names the sequence that must be the stream's last. A second relay, a retry or a relay that was thought
+//! dead is refused by the stream itself, looks where the stream stands, and goes on from there. So any number of
+//! relays may run, none needs to be elected, and a stream that was wiped or fell behind is filled again from the log.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::{
+    HeaderMap,
+    connection::State,
+    header::{NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE, NATS_EXPECTED_LAST_SEQUENCE},
+    jetstream::{
+        self, ErrorCode,
+        context::{GetStreamErrorKind, PublishError, PublishErrorKind},
+        message::PublishMessage,
+        stream,
+    },
+};
+use chrono::Utc;
+use prometheus_client::{
+    metrics::gauge::Gauge,
+    registry::{Registry, Unit},
+};
+use shared::{
+    backoff::Backoff,
+    cloud_event::{self, CloudEvent},
+    event_log::{self, Position, ReadError, RecordedEvent},
+    stream::{STREAM, SUBJECTS, subject},
+};
+use sqlx::PgPool;
+use std::sync::atomic::AtomicU64;
+use tokio::{sync::Notify, time::timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+use uuid::Uuid;
+
+/// JetStream takes at most 1,000 messages in one atomic batch.
+const MAX_BATCH: usize = 1000;
+/// A notification wakes the relay; this is how often it looks without one, in case another replica died between its
+/// commit and its publication, or somebody wiped the stream.
+const RESCUE_INTERVAL: Duration = Duration::from_secs(1);
+/// What the stream keeps for consumers that were away. Older events are read from the log.
+const STREAM_MAX_MESSAGES: i64 = 1_000_000;
+
+/// Why a batch was not published.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    #[error("NATS is not connected")]
+    Disconnected,
+    #[error("the stream does not end where it was thought to: another relay published, or it was wiped")]
+    WrongLastSequence,
+    #[error("publishing failed: {0}")]
+    Publish(PublishError),
+    #[error("the stream cannot be looked at: {0}")]
+    Stream(#[from] async_nats::Error),
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    /// Two logs on one stream, or a log that was restored from a backup. Nothing here may decide which one is right.
+    #[error(
+        "the stream holds other events than the log (stream ends at {stream}, log at {log}): it belongs to another \
+         log, or the log was restored; delete the stream {STREAM} to have it filled again from this log"
+    )]
+    Diverged { stream: Position, log: Position },
+}
+
+impl From<sqlx::Error> for RelayError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Log(error.into())
+    }
+}
+
+/// What operators see of the relay.
+#[derive(Clone, Default)]
+pub struct Metrics {
+    position: Gauge,
+    lag_positions: Gauge,
+    lag_seconds: Gauge<f64, AtomicU64>,
+    diverged: Gauge,
+}
+
+impl Metrics {
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register("relay_position", "Last position known to be on the stream", metrics.position.clone());
+        registry.register("relay_lag_positions", "Events committed but not published", metrics.lag_positions.clone());
+        let help = "Age of the oldest event that is not published";
+        registry.register_with_unit("relay_lag", help, Unit::Seconds, metrics.lag_seconds.clone());
+        registry.register("relay_diverged", "1 while the stream holds other events than the log", metrics.diverged.clone());
+        metrics
+    }
+}
+
+/// The task that keeps the stream up to date.
+pub struct Relay {
+    pool: PgPool,
+    nats_url: String,
+    appended: Arc<Notify>,
+    metrics: Metrics,
+}
+
+impl Relay {
+    pub fn new(pool: PgPool, nats_url: String, appended: Arc<Notify>, metrics: Metrics) -> Self {
+        Self { pool, nats_url, appended, metrics }
+    }
+
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let client = shared::stream::connect(&self.nats_url, "command-api").await?;
+        let mut publisher = Publisher::new(self.pool, client, self.metrics);
+        let mut backoff = Backoff::default();
+        let mut failing = false;
+        while !stop.is_cancelled() {
+            match publisher.publish_next().await {
+                Ok(0) => {
+                    tokio::select! {
+                        () = self.appended.notified() => (),
+                        () = tokio::time::sleep(RESCUE_INTERVAL) => publisher.forget(),
+                        () = stop.cancelled() => (),
+                    }
+                }
+                Ok(_) => {
+                    backoff.reset();
+                    if std::mem::take(&mut failing) {
+                        info!("The relay publishes again");
+                    }
+                }
+                Err(RelayError::WrongLastSequence) => backoff.wait().await,
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        warn!(%error, "The relay cannot publish; purchases go on, and it tries again");
+                    }
+                    publisher.observe_lag().await;
+                    tokio::select! {
+                        () = backoff.wait() => (),
+                        () = stop.cancelled() => (),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Publishes batch after batch and remembers where the stream ends.
+pub struct Publisher {
+    pool: PgPool,
+    client: async_nats::Client,
+    jetstream: jetstream::Context,
+    /// The last position on the stream, as far as known; `None` when somebody else may have changed it.
+    published: Option<Position>,
+    metrics: Metrics,
+}
+
+impl Publisher {
+    pub fn new(pool: PgPool, client: async_nats::Client, metrics: Metrics) -> Self {
+        Self { pool, jetstream: jetstream::new(client.clone()), client, published: None, metrics }
+    }
+
+    /// The stream may have changed: look at it before the next batch.
+    pub fn forget(&mut self) {
+        self.published = None;
+    }
+
+    /// Publishes the next events after the end of the stream, and returns how many they were.
+    pub async fn publish_next(&mut self) -> Result<usize, RelayError> {
+        if self.client.connection_state() != State::Connected {
+            self.forget();
+            return Err(RelayError::Disconnected);
+        }
+        let last = match self.published {
+            Some(position) => position,
+            None => self.look_at_stream().await?,
+        };
+        let events = event_log::read_after(&self.pool, last, MAX_BATCH).await?;
+        self.record_lag(events.first(), i64::try_from(events.len()).unwrap_or(i64::MAX));
+        let end = match events.last() {
+            None => last,
+            Some(newest) => {
+                self.forget(); // until the outcome is known
+                self.publish(last, &events).await?;
+                newest.position
+            }
+        };
+        self.published = Some(end);
+        self.metrics.position.set(end.get());
+        if events.len() < MAX_BATCH {
+            self.record_lag(None, 0);
+        }
+        Ok(events.len())
+    }
+
+    /// Publishes all of the events or none of them: one atomic batch, which only the last message commits.
+    async fn publish(&self, last: Position, events: &[RecordedEvent]) -> Result<(), RelayError> {
+        let batch_id = Uuid::new_v4().simple().to_string();
+        let Some((newest, before)) = events.split_last() else { return Ok(()) };
+        let headers = |index: usize| {
+            let mut headers = HeaderMap::new();
+            headers.insert("content-type", cloud_event::CONTENT_TYPE);
+            if index == 0 {
+                headers.insert(NATS_EXPECTED_LAST_SEQUENCE, last.get().to_string());
+            }
+            // A single message is its own batch, and needs no other guard than the expected sequence.
+            if !before.is_empty() {
+                headers.insert(NATS_BATCH_ID, batch_id.as_str());
+                headers.insert(NATS_BATCH_SEQUENCE, (index + 1).to_string());
+                if index == before.len() {
+                    headers.insert(NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL);
+                }
+            }
+            headers
+        };
+        for (index, event) in before.iter().enumerate() {
+            let payload = CloudEvent::from(event).to_json().into();
+            self.client
+                .publish_with_headers(subject(&event.event_type), headers(index), payload)
+                .await
+                .map_err(|error| RelayError::Stream(error.into()))?;
+        }
+        let commit = PublishMessage::build()
+            .headers(headers(before.len()))
+            .payload(CloudEvent::from(newest).to_json().into());
+        let acknowledged = self.jetstream.send_publish(subject(&newest.event_type), commit).await?.await?;
+        // The stream refuses a batch that does not follow its last message, so any other number means that it is not
+        // the stream we think it is.
+        let end = Position::from_sequence(acknowledged.sequence);
+        if end == newest.position { Ok(()) } else { Err(RelayError::Diverged { stream: end, log: newest.position }) }
+    }
+
+    /// Where the stream ends. Creates it when there is none, so that the next message gets the right sequence.
+    async fn look_at_stream(&self) -> Result<Position, RelayError> {
+        let stream = match self.jetstream.get_stream(STREAM).await {
+            Ok(stream) => stream,
+            Err(error) => match error.kind() {
+                GetStreamErrorKind::JetStream(reason) if reason.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                    self.create_stream().await?
+                }
+                _ => return Err(RelayError::Stream(error.into())),
+            },
+        };
+        let state = &stream.cached_info().state;
+        let end = Position::from_sequence(state.last_sequence);
+        // The head is read after the stream: what others append and publish meanwhile only moves it further.
+        let head = event_log::head(&self.pool).await?;
+        let same_log = end <= head && (state.messages == 0 || self.ends_with_same_event(&stream, end).await?);
+        self.metrics.diverged.set(i64::from(!same_log));
+        if same_log { Ok(end) } else { Err(RelayError::Diverged { stream: end, log: head }) }
+    }
+
+    async fn create_stream(&self) -> Result<stream::Stream, RelayError> {
+        let head = event_log::head(&self.pool).await?;
+        let skipped = (head.get() - STREAM_MAX_MESSAGES).max(0);
+        info!(stream.first = skipped + 1, log.position = head.get(), "Creating the stream and filling it from the log");
+        let config = stream::Config {
+            name: STREAM.to_owned(),
+            subjects: vec![SUBJECTS.to_owned()],
+            description: Some("Events of the sales log; the sequence equals the position in the log".to_owned()),
+            max_messages: STREAM_MAX_MESSAGES,
+            storage: stream::StorageType::File,
+            allow_atomic_publish: true,
+            first_sequence: Some((skipped + 1).cast_unsigned()),
+            ..stream::Config::default()
+        };
+        self.jetstream.create_stream(config).await.map_err(|error| RelayError::Stream(error.into()))
+    }
+
+    /// Whether the last message on the stream is the log's event at that position.
+    async fn ends_with_same_event(&self, stream: &stream::Stream, end: Position) -> Result<bool, RelayError> {
+        let message = stream.get_raw_message(end.as_sequence()).await.map_err(|error| RelayError::Stream(error.into()))?;
+        let before = Position::from_sequence(end.as_sequence() - 1);
+        let stored = event_log::read_after(&self.pool, before, 1).await?;
+        let published = cloud_event::parse(&message.payload).ok();
+        Ok(published.zip(stored.first()).is_some_and(|(published, stored)| {
+            published.event_id == stored.event_id && published.position == stored.position
+        }))
+    }
+
+    fn record_lag(&self, oldest: Option<&RecordedEvent>, positions: i64) {
+        let age = oldest.map_or(0.0, |event| (Utc::now() - event.recorded_at).as_seconds_f64().max(0.0));
+        self.metrics.lag_seconds.set(age);
+        self.metrics.lag_positions.set(positions);
+    }
+
+    /// While nothing can be published, the lag grows: says by how much.
+    async fn observe_lag(&self) {
+        let published = Position::from_sequence(self.metrics.position.get().max(0).cast_unsigned());
+        let lag = async {
+            let head = event_log::head(&self.pool).await?;
+            let oldest = event_log::read_after(&self.pool, published, 1).await?;
+            Ok::<_, ReadError>((head.get() - published.get(), oldest))
+        };
+        if let Ok(Ok((positions, oldest))) = timeout(RESCUE_INTERVAL, lag).await {
+            self.record_lag(oldest.first(), positions);
+        } else {
+            error!("The relay can neither publish nor read the log");
+        }
+    }
+}
+
+impl From<PublishError> for RelayError {
+    fn from(error: PublishError) -> Self {
+        match error.kind() {
+            PublishErrorKind::WrongLastSequence => Self::WrongLastSequence,
+            _ => Self::Publish(error),
+        }
+    }
+}

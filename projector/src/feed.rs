@@ -1,0 +1,151 @@
+//! The next events after a position: from JetStream while it works, from the event store whenever it does not.
+//!
+//! JetStream is only the faster way. Whatever it delivers twice is passed over; whatever it lacks, garbles or delivers
+//! in another order is read from the event store instead. The checkpoint in the read model is what makes the
+//! consumption durable, so the consumer on the stream is a throwaway one that starts behind it.
+
+use std::{pin::Pin, time::Duration};
+
+use async_nats::jetstream::{
+    self, Message,
+    consumer::{DeliverPolicy, pull},
+};
+use futures::{Stream, StreamExt, stream::ReadyChunks};
+use shared::{
+    cloud_event,
+    event_log::{self, Position, ReadError, RecordedEvent},
+    stream::STREAM,
+};
+use sqlx::PgPool;
+use tokio::time::{Instant, timeout};
+use tracing::{debug, warn};
+
+/// Events per transaction: a bound for memory, and far beyond what a commit costs.
+pub const MAX_BATCH: usize = 1000;
+/// While the stream says nothing, how often the event store is asked whether it knows more.
+const RESCUE_INTERVAL: Duration = Duration::from_secs(1);
+/// The same while there is no stream to listen to.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// How often a lost stream is looked for.
+const SUBSCRIBE_INTERVAL: Duration = Duration::from_millis(500);
+/// How long looking for it may take.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+type Messages = Pin<Box<dyn Stream<Item = Result<Message, async_nats::Error>> + Send>>;
+
+/// The next events, and whether they reach to the end of the log.
+#[derive(Debug)]
+pub struct Next {
+    pub events: Vec<RecordedEvent>,
+    /// The event store was asked and knows nothing beyond these events.
+    pub at_end: bool,
+}
+
+/// Follows the log.
+pub struct Feed {
+    event_store: PgPool,
+    nats: async_nats::Client,
+    messages: Option<ReadyChunks<Messages>>,
+    subscribe_at: Instant,
+}
+
+impl Feed {
+    pub fn new(event_store: PgPool, nats: async_nats::Client) -> Self {
+        Self { event_store, nats, messages: None, subscribe_at: Instant::now() }
+    }
+
+    /// Waits, bounded, for events after a position. They follow it without a hole.
+    pub async fn next(&mut self, after: Position) -> Result<Next, ReadError> {
+        if self.messages.is_none() && Instant::now() >= self.subscribe_at {
+            self.subscribe(after).await;
+        }
+        let Some(messages) = &mut self.messages else {
+            tokio::time::sleep(POLL_INTERVAL).await;
+            return read_store(&self.event_store, after).await;
+        };
+        match timeout(RESCUE_INTERVAL, messages.next()).await {
+            Ok(Some(chunk)) => match contiguous(after, chunk) {
+                Ok(events) => Ok(Next { events, at_end: false }),
+                Err(reason) => {
+                    debug!(%reason, position = after.get(), "The stream cannot be followed; reading the event store");
+                    if let Unfollowable::Lost(_) = reason {
+                        self.lose_stream();
+                    }
+                    read_store(&self.event_store, after).await
+                }
+            },
+            Ok(None) => {
+                self.lose_stream();
+                read_store(&self.event_store, after).await
+            }
+            Err(_) => read_store(&self.event_store, after).await,
+        }
+    }
+
+    fn lose_stream(&mut self) {
+        if self.messages.take().is_some() {
+            warn!("The stream is lost; following the event store until it is back");
+        }
+        self.subscribe_at = Instant::now() + SUBSCRIBE_INTERVAL;
+    }
+
+    async fn subscribe(&mut self, after: Position) {
+        let subscribed = timeout(SUBSCRIBE_TIMEOUT, messages(self.nats.clone(), after)).await;
+        match subscribed.map_err(Into::into).flatten() {
+            Ok(messages) => self.messages = Some(messages.ready_chunks(MAX_BATCH)),
+            Err(error) => {
+                debug!(%error, "There is no stream to follow yet");
+                self.subscribe_at = Instant::now() + SUBSCRIBE_INTERVAL;
+            }
+        }
+    }
+}
+
+async fn read_store(event_store: &PgPool, after: Position) -> Result<Next, ReadError> {
+    let events = event_log::read_after(event_store, after, MAX_BATCH).await?;
+    let at_end = events.len() < MAX_BATCH;
+    Ok(Next { events, at_end })
+}
+
+async fn messages(nats: async_nats::Client, after: Position) -> Result<Messages, async_nats::Error> {
+    let config = pull::OrderedConfig {
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after.next().as_sequence() },
+        ..pull::OrderedConfig::default()
+    };
+    let stream = jetstream::new(nats).get_stream(STREAM).await?;
+    let messages = stream.create_consumer(config).await?.messages().await?;
+    Ok(Box::pin(messages.map(|message| message.map_err(Into::into))))
+}
+
+/// Why a chunk of the stream is of no use.
+#[derive(Debug, thiserror::Error)]
+enum Unfollowable {
+    #[error("the stream failed: {0}")]
+    Lost(async_nats::Error),
+    #[error("not an event of the log: {0}")]
+    NotAnEvent(#[from] cloud_event::ParseError),
+    #[error("position {found} follows, {expected} was expected")]
+    Gap { expected: Position, found: Position },
+}
+
+/// The events of a chunk that are new, if they follow the position without a hole.
+fn contiguous(
+    after: Position,
+    chunk: Vec<Result<Message, async_nats::Error>>,
+) -> Result<Vec<RecordedEvent>, Unfollowable> {
+    let mut events = Vec::with_capacity(chunk.len());
+    let mut last = after;
+    for message in chunk {
+        let message = message.map_err(Unfollowable::Lost)?;
+        let event = cloud_event::parse(&message.payload)?;
+        if event.position <= last {
+            continue; // delivered before
+        }
+        if event.position != last.next() {
+            return Err(Unfollowable::Gap { expected: last.next(), found: event.position });
+        }
+        last = event.position;
+        events.push(event);
+    }
+    Ok(events)
+}

@@ -1,0 +1,243 @@
+//! The loop: take the next events, add them up, move the checkpoint and the totals together.
+
+use prometheus_client::{
+    metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+use chrono::Utc;
+use shared::{
+    backoff::Backoff,
+    event::DecodeError,
+    event_log::{Position, ReadError, RecordedEvent},
+    money::OutOfRange,
+};
+use sqlx::PgPool;
+use std::sync::atomic::AtomicU64;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    feed::Feed,
+    read_model::{self, Generation},
+    totals::Totals,
+};
+
+/// What the projection is doing, for readiness.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum State {
+    Starting,
+    Running,
+    /// A database does not answer; it goes on by itself.
+    Waiting(String),
+    /// An event cannot be counted. Nothing after it is counted either, until it is understood.
+    Halted(String),
+}
+
+impl State {
+    pub fn starting() -> (watch::Sender<Self>, watch::Receiver<Self>) {
+        watch::channel(Self::Starting)
+    }
+
+    pub fn ready(&self) -> Result<(), String> {
+        match self {
+            Self::Running => Ok(()),
+            Self::Starting => Err("the read model has not been read yet".to_owned()),
+            Self::Waiting(reason) | Self::Halted(reason) => Err(reason.clone()),
+        }
+    }
+}
+
+/// An event that cannot be counted.
+#[derive(Debug, thiserror::Error)]
+pub enum Uncountable {
+    #[error("the event at position {position} is not understood: {source}")]
+    Decode { position: Position, source: DecodeError },
+    #[error("the event at position {position} cannot be added: {source}")]
+    Add { position: Position, source: OutOfRange },
+}
+
+/// Why the projection does not advance.
+#[derive(Debug, thiserror::Error)]
+pub enum ProjectionError {
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    #[error("the read model cannot be used: {0}")]
+    ReadModel(#[from] sqlx::Error),
+    #[error(transparent)]
+    Uncountable(#[from] Uncountable),
+}
+
+/// What operators see of the projection.
+#[derive(Clone)]
+pub struct Metrics {
+    position: Gauge,
+    lag_positions: Gauge,
+    lag_seconds: Gauge<f64, AtomicU64>,
+    events: Counter,
+    batch_size: Histogram,
+    halted: Gauge,
+}
+
+impl Metrics {
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            position: Gauge::default(),
+            lag_positions: Gauge::default(),
+            lag_seconds: Gauge::default(),
+            events: Counter::default(),
+            batch_size: Histogram::new([1.0, 4.0, 16.0, 64.0, 256.0, 1000.0]),
+            halted: Gauge::default(),
+        };
+        registry.register("projection_position", "Checkpoint of the live read model", metrics.position.clone());
+        registry.register("projection_lag_positions", "Events received but not counted", metrics.lag_positions.clone());
+        let help = "Age of the newest counted event while there are newer ones; 0 at the end of the log";
+        registry.register_with_unit("projection_lag", help, Unit::Seconds, metrics.lag_seconds.clone());
+        registry.register("projection_events", "Events counted by this process", metrics.events.clone());
+        registry.register("projection_batch_size", "Events per transaction", metrics.batch_size.clone());
+        registry.register("projection_halted", "1 while an event cannot be counted", metrics.halted.clone());
+        metrics
+    }
+}
+
+/// Keeps the live generation of the read model up to date.
+pub struct Projection {
+    read_model: PgPool,
+    feed: Feed,
+    metrics: Metrics,
+    state: watch::Sender<State>,
+    /// The live generation as far as known; `None` when somebody else may have changed it.
+    live: Option<Generation>,
+}
+
+impl Projection {
+    pub fn new(read_model: PgPool, feed: Feed, metrics: Metrics, state: watch::Sender<State>) -> Self {
+        Self { read_model, feed, metrics, state, live: None }
+    }
+
+    /// Runs until told to stop.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut backoff = Backoff::default();
+        loop {
+            // Dropped in the middle of a statement, it is as if the process had died there: nothing is lost.
+            let advanced = tokio::select! {
+                advanced = self.advance() => advanced,
+                () = stop.cancelled() => return,
+            };
+            match advanced {
+                Ok(()) => {
+                    backoff.reset();
+                    self.enter(State::Running);
+                }
+                Err(error) => {
+                    self.live = None;
+                    self.enter(match error {
+                        ProjectionError::Uncountable(reason) => State::Halted(reason.to_string()),
+                        ProjectionError::Log(hole @ ReadError::Hole { .. }) => State::Halted(hole.to_string()),
+                        transient => State::Waiting(transient.to_string()),
+                    });
+                    tokio::select! {
+                        () = backoff.wait() => (),
+                        () = stop.cancelled() => return,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the next events, if there are any within the time that the feed waits, and counts them.
+    pub async fn advance(&mut self) -> Result<(), ProjectionError> {
+        let live = match self.live.take() {
+            Some(live) => live,
+            None => read_model::load_live(&self.read_model).await?,
+        };
+        self.metrics.position.set(live.checkpoint.get());
+        let next = self.feed.next(live.checkpoint).await?;
+        let (counted, uncountable) = count(&live.totals, &next.events);
+        let events = &next.events[..counted.events];
+        self.record_lag(&next.events, next.at_end);
+        self.live = match events.last() {
+            None => Some(live),
+            Some(newest) => self.store(live, newest, events.len(), counted.totals).await?,
+        };
+        if let Some(uncountable) = uncountable {
+            return Err(uncountable.into());
+        }
+        if let Some(live) = &self.live
+            && next.at_end
+        {
+            read_model::confirm(&self.read_model, live).await?;
+            self.record_lag(&[], true);
+        }
+        Ok(())
+    }
+
+    /// The generation as it is afterwards; `None` when somebody else was faster, and it has to be read again.
+    async fn store(
+        &mut self,
+        live: Generation,
+        newest: &RecordedEvent,
+        events: usize,
+        totals: Totals,
+    ) -> sqlx::Result<Option<Generation>> {
+        let advanced =
+            read_model::advance(&self.read_model, &live, newest.position, newest.recorded_at, &totals).await?;
+        if !advanced {
+            return Ok(None);
+        }
+        self.metrics.position.set(newest.position.get());
+        self.metrics.events.inc_by(events as u64);
+        self.metrics.batch_size.observe(f64::from(u32::try_from(events).unwrap_or(u32::MAX)));
+        Ok(Some(Generation { checkpoint: newest.position, totals, ..live }))
+    }
+
+    fn record_lag(&self, waiting: &[RecordedEvent], at_end: bool) {
+        self.metrics.lag_positions.set(i64::try_from(waiting.len()).unwrap_or(i64::MAX));
+        let age = match waiting.first() {
+            Some(oldest) => (Utc::now() - oldest.recorded_at).as_seconds_f64().max(0.0),
+            None if at_end => 0.0,
+            None => return,
+        };
+        self.metrics.lag_seconds.set(age);
+    }
+
+    fn enter(&self, state: State) {
+        self.metrics.halted.set(i64::from(matches!(state, State::Halted(_))));
+        self.state.send_if_modified(|current| {
+            if *current == state {
+                return false;
+            }
+            match &state {
+                State::Halted(reason) => error!(reason, "The projection stops: nothing is skipped"),
+                State::Waiting(reason) => warn!(reason, "The projection waits"),
+                State::Running => info!("The projection runs"),
+                State::Starting => (),
+            }
+            *current = state;
+            true
+        });
+    }
+}
+
+/// The events that could be added, and what they make of the totals.
+pub struct Counted {
+    pub events: usize,
+    pub totals: Totals,
+}
+
+/// Adds events up to the first that cannot be added.
+pub fn count(totals: &Totals, events: &[RecordedEvent]) -> (Counted, Option<Uncountable>) {
+    let mut counted = Counted { events: 0, totals: totals.clone() };
+    for event in events {
+        let position = event.position;
+        let added = event
+            .decode()
+            .map_err(|source| Uncountable::Decode { position, source })
+            .and_then(|event| counted.totals.apply(&event).map_err(|source| Uncountable::Add { position, source }));
+        if let Err(uncountable) = added {
+            return (counted, Some(uncountable));
+        }
+        counted.events += 1;
+    }
+    (counted, None)
+}

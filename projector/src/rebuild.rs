@@ -1,0 +1,96 @@
+//! Builds the read model anew from the log, beside the live one, which goes on being updated and queried meanwhile.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use shared::event_log::{self, Position};
+use sqlx::{Connection, PgConnection, PgPool};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::{
+    feed::MAX_BATCH,
+    projection::count,
+    read_model::{self, Generation},
+};
+
+/// How often progress is told.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Fills the next generation up to the live one's checkpoint, compares both and switches in one transaction.
+pub async fn rebuild(event_store: &PgPool, read_model: &PgPool) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let mut building = read_model::start_building(read_model).await.context("a new generation cannot be started")?;
+    let target = event_log::head(event_store).await?;
+    info!(generation = building.number, log.position = target.get(), "Building the read model anew");
+
+    let mut told_at = started;
+    while building.checkpoint < target {
+        building = fill(event_store, &mut *read_model.acquire().await?, building, target).await?;
+        if told_at.elapsed() >= PROGRESS_INTERVAL {
+            told_at = Instant::now();
+            let per_second = rate(building.checkpoint, started);
+            let remaining_s = (target.get() - building.checkpoint.get()) / per_second.max(1);
+            info!(position = building.checkpoint.get(), target = target.get(), per_second, remaining_s, "Rebuilding");
+        }
+    }
+    let (position, same) = go_live(event_store, read_model, building).await?;
+    if !same {
+        warn!("The new read model differs from the old one, which did not follow from the log");
+    }
+    info!(
+        position = position.get(),
+        per_second = rate(position, started),
+        duration_ms = started.elapsed().as_millis(),
+        same_as_before = same,
+        "The new read model is live"
+    );
+    Ok(())
+}
+
+fn rate(position: Position, started: Instant) -> i64 {
+    position.get() * 1000 / i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX).max(1)
+}
+
+/// Counts the next events, none of them beyond `target`.
+async fn fill(
+    event_store: &PgPool,
+    read_model: &mut PgConnection,
+    building: Generation,
+    target: Position,
+) -> anyhow::Result<Generation> {
+    let wanted = usize::try_from(target.get() - building.checkpoint.get()).unwrap_or(0).min(MAX_BATCH);
+    let events = event_log::read_after(event_store, building.checkpoint, wanted).await?;
+    let (counted, uncountable) = count(&building.totals, &events);
+    if let Some(uncountable) = uncountable {
+        return Err(uncountable.into());
+    }
+    let newest = events.last().context("the log ends before the read model does: it is not the same log any more")?;
+    if !read_model::advance(read_model, &building, newest.position, newest.recorded_at, &counted.totals).await? {
+        bail!("another rebuild has taken over");
+    }
+    Ok(Generation { checkpoint: newest.position, totals: counted.totals, ..building })
+}
+
+/// Holds the live generation where it is, catches up with it, compares and switches. Answers where, and whether both
+/// were the same.
+async fn go_live(
+    event_store: &PgPool,
+    read_model: &PgPool,
+    mut building: Generation,
+) -> anyhow::Result<(Position, bool)> {
+    let mut connection = read_model.acquire().await?;
+    let mut transaction = connection.begin().await?;
+    sqlx::query("select from projection where live for update").execute(&mut *transaction).await?;
+    let live = read_model::load_live(&mut *transaction).await?;
+    while building.checkpoint < live.checkpoint {
+        building = fill(event_store, &mut transaction, building, live.checkpoint).await?;
+    }
+    // The other way round, the live generation has not yet come as far and there is nothing to compare at.
+    let same = live.checkpoint < building.checkpoint || live.totals == building.totals;
+    if !read_model::switch(&mut transaction, &live, &building).await? {
+        bail!("another rebuild has taken over");
+    }
+    transaction.commit().await?;
+    Ok((building.checkpoint, same))
+}

@@ -1,0 +1,50 @@
+//! `GET /api/purchases/{purchase_id}`: a receipt, once more.
+
+use axum::{
+    Json,
+    extract::{Path, State, rejection::PathRejection},
+    http::StatusCode,
+};
+use shared::{event::Event, event_log, problem::Problem, receipt::Receipt};
+use uuid::Uuid;
+
+use super::{Sources, log_problem};
+
+/// The receipt of a purchase
+#[utoipa::path(
+    get,
+    path = "/api/purchases/{purchase_id}",
+    params(("purchase_id" = Uuid, Path, description = "As on the receipt")),
+    responses(
+        (status = 200, description = "The receipt, as it was given", body = Receipt),
+        (status = 404, description = "No such purchase", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The event store does not answer", body = Problem,
+            content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
+    ),
+)]
+pub async fn get_purchase(
+    State(sources): State<Sources>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Json<Receipt>, Problem> {
+    // What is not even text cannot be the id of a purchase either.
+    let purchase_id = path.map(|Path(purchase_id)| purchase_id).unwrap_or_default();
+    let unknown = || {
+        let detail = format!("There is no purchase with the id {purchase_id}.");
+        Problem::new(StatusCode::NOT_FOUND, "unknown-purchase", "There is no such purchase", detail)
+    };
+    let id = Uuid::try_parse(&purchase_id).map_err(|_| unknown())?.into();
+    let recorded = event_log::read_by_id(&sources.event_store, id)
+        .await
+        .map_err(|error| log_problem(&error.into()))?
+        .ok_or_else(unknown)?;
+    match recorded.decode() {
+        Ok(Event::LicensePurchased(purchase)) => {
+            Ok(Json(Receipt::new(id, recorded.position, recorded.recorded_at, &purchase)))
+        }
+        Ok(Event::SalesReset(_)) => Err(unknown()),
+        Err(error) => {
+            tracing::error!(%error, position = recorded.position.get(), "A stored event is not understood");
+            Err(Problem::internal())
+        }
+    }
+}

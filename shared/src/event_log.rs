@@ -1,0 +1,157 @@
+//! The event log as its readers see it: in position order, without a hole.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sqlx::{PgExecutor, Row, postgres::PgRow};
+use uuid::Uuid;
+
+use crate::event::{DecodeError, Event, EventId, Metadata};
+
+/// A place in the log: 1 for the first event; 0 is the place before it.
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, utoipa::ToSchema,
+)]
+#[serde(try_from = "i64", into = "i64")]
+#[schema(value_type = i64, minimum = 0)]
+pub struct Position(i64);
+
+/// Positions count from 0.
+#[derive(Debug, thiserror::Error)]
+#[error("a position is a whole number from 0")]
+pub struct NegativePosition;
+
+impl Position {
+    pub const START: Self = Self(0);
+
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+
+    /// The same number as JetStream counts: a stream sequence equals the position.
+    pub const fn as_sequence(self) -> u64 {
+        self.0.cast_unsigned()
+    }
+
+    pub fn from_sequence(sequence: u64) -> Self {
+        Self(i64::try_from(sequence).expect("JetStream counts from 1 and has not published 2^63 messages"))
+    }
+}
+
+impl TryFrom<i64> for Position {
+    type Error = NegativePosition;
+
+    fn try_from(position: i64) -> Result<Self, NegativePosition> {
+        if position < 0 { Err(NegativePosition) } else { Ok(Self(position)) }
+    }
+}
+
+impl From<Position> for i64 {
+    fn from(position: Position) -> Self {
+        position.0
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An event as the log holds it. Its data stays as it was written until somebody asks what it means.
+#[derive(Clone, Debug)]
+pub struct RecordedEvent {
+    pub position: Position,
+    pub event_id: EventId,
+    pub recorded_at: DateTime<Utc>,
+    pub event_type: String,
+    pub schema_version: i16,
+    pub data: Box<RawValue>,
+    pub metadata: Metadata,
+}
+
+impl RecordedEvent {
+    pub fn decode(&self) -> Result<Event, DecodeError> {
+        Event::decode(&self.event_type, self.schema_version, self.data.get())
+    }
+
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let json_error = |error: serde_json::Error| sqlx::Error::Decode(Box::new(error));
+        let metadata: Option<String> = row.try_get("metadata")?;
+        Ok(Self {
+            position: Position(row.try_get("position")?),
+            event_id: row.try_get::<Uuid, _>("event_id")?.into(),
+            recorded_at: row.try_get("recorded_at")?,
+            event_type: row.try_get("event_type")?,
+            schema_version: row.try_get("schema_version")?,
+            data: RawValue::from_string(row.try_get("data")?).map_err(json_error)?,
+            metadata: match metadata {
+                Some(json) => serde_json::from_str(&json).map_err(json_error)?,
+                None => Metadata::default(),
+            },
+        })
+    }
+}
+
+/// Why the log could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("the event store cannot be read: {0}")]
+    Database(#[from] sqlx::Error),
+    /// Positions are gap-free by construction, so this is somebody's interference, and an alarm.
+    #[error("the event log has a hole: position {expected} is missing, {found} follows")]
+    Hole { expected: Position, found: Position },
+}
+
+/// The next events after a position, at most `limit` of them; fewer only at the end of the log.
+pub async fn read_after(
+    store: impl PgExecutor<'_>,
+    after: Position,
+    limit: usize,
+) -> Result<Vec<RecordedEvent>, ReadError> {
+    let rows = sqlx::query(
+        "select position, event_id, recorded_at, event_type, schema_version, data::text, metadata::text
+         from event where position > $1 order by position limit $2",
+    )
+    .bind(after.get())
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(store)
+    .await?;
+    let mut expected = after;
+    let mut events = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let event = RecordedEvent::from_row(row)?;
+        expected = expected.next();
+        if event.position != expected {
+            return Err(ReadError::Hole { expected, found: event.position });
+        }
+        events.push(event);
+    }
+    Ok(events)
+}
+
+/// One event by its id.
+pub async fn read_by_id(store: impl PgExecutor<'_>, id: EventId) -> Result<Option<RecordedEvent>, sqlx::Error> {
+    sqlx::query(
+        "select position, event_id, recorded_at, event_type, schema_version, data::text, metadata::text
+         from event where event_id = $1",
+    )
+    .bind(id.as_uuid())
+    .fetch_optional(store)
+    .await?
+    .map(|row| RecordedEvent::from_row(&row))
+    .transpose()
+}
+
+/// The position of the last event in the log.
+pub async fn head(store: impl PgExecutor<'_>) -> Result<Position, sqlx::Error> {
+    let position = sqlx::query_scalar("select position from head").fetch_one(store).await?;
+    Ok(Position(position))
+}

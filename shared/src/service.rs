@@ -1,0 +1,169 @@
+//! The life of a process: listen, work, and stop without losing a request.
+
+use std::{future::Future, net::SocketAddr, process::ExitCode, time::Duration};
+
+use anyhow::{Context, anyhow};
+use axum::Router;
+use clap::{Args, ValueEnum};
+use prometheus_client::registry::Registry;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+use tracing_subscriber::EnvFilter;
+
+use crate::http::{self, Readiness};
+
+/// Requests that are under way when the process is told to stop have this long to end; they are bounded by less.
+const DRAIN_LIMIT: Duration = Duration::from_secs(15);
+
+/// Settings that every service has.
+#[derive(Args, Clone, Debug)]
+pub struct ServiceConfig {
+    /// Address and port on which to answer.
+    #[arg(long, env, default_value = "127.0.0.1:8081")]
+    pub listen_address: SocketAddr,
+    /// How long to go on answering after the signal to stop, while /readyz already says no, so that load balancers
+    /// look elsewhere first.
+    #[arg(long, env, default_value_t = 0)]
+    pub shutdown_delay_ms: u64,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// A service that has been put together and waits to be run.
+pub struct Service {
+    pub api: Router,
+    pub readiness: Readiness,
+    pub registry: Registry,
+    pub tasks: Tasks,
+}
+
+/// The work that goes on beside answering requests. A task that ends before it was told to ends the process, since
+/// nobody else would do its work.
+#[derive(Default)]
+pub struct Tasks {
+    running: JoinSet<anyhow::Result<()>>,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    /// Tells a task when to stop.
+    pub fn stop_token(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+        self.running.spawn(async move { task.await.with_context(|| format!("task {name}")) });
+    }
+
+    /// Returns when the first task has ended, with the reason.
+    async fn first_to_end(&mut self) -> anyhow::Error {
+        match self.running.join_next().await {
+            None => std::future::pending().await,
+            Some(Ok(Ok(()))) => anyhow!("a task ended although nobody told it to"),
+            Some(Ok(Err(error))) => error,
+            Some(Err(panic)) => panic.into(),
+        }
+    }
+
+    async fn stop(mut self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        let all = async {
+            while let Some(ended) = self.running.join_next().await {
+                ended??;
+            }
+            Ok(())
+        };
+        timeout(DRAIN_LIMIT, all).await.context("a task did not stop in time")?
+    }
+}
+
+/// Sets up the log: text for people, JSON for machines. `RUST_LOG` filters it.
+pub fn log_to_stdout(format: LogFormat) {
+    let filter = EnvFilter::builder()
+        .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
+        .from_env_lossy();
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}
+
+/// Ends the process with a code that tells a supervisor whether it failed.
+pub fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!(error = format!("{error:#}"), "The process ends because of an error");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a service until SIGTERM or SIGINT, then drains it.
+pub async fn run(config: ServiceConfig, service: Service) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(config.listen_address)
+        .await
+        .with_context(|| format!("cannot listen on LISTEN_ADDRESS {}", config.listen_address))?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let told_to_stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => (),
+            _ = interrupt.recv() => (),
+        }
+    };
+    run_until(told_to_stop, Duration::from_millis(config.shutdown_delay_ms), listener, service).await
+}
+
+/// Runs a service until the future completes.
+pub async fn run_until(
+    told_to_stop: impl Future<Output = ()>,
+    shutdown_delay: Duration,
+    listener: TcpListener,
+    service: Service,
+) -> anyhow::Result<()> {
+    let Service { api, readiness, registry, mut tasks } = service;
+    info!(listen.address = %listener.local_addr()?, "Answering requests");
+    let leaving = CancellationToken::new();
+    let readiness = unless_leaving(leaving.clone(), readiness);
+    let drained = CancellationToken::new();
+    let router = api.merge(http::operations(registry, readiness));
+    let mut server = tokio::spawn(
+        axum::serve(listener, router).with_graceful_shutdown(drained.clone().cancelled_owned()).into_future(),
+    );
+
+    let outcome = tokio::select! {
+        () = told_to_stop => Ok(()),
+        error = tasks.first_to_end() => Err(error),
+        ended = &mut server => Err(anyhow!("the HTTP server ended: {ended:?}")),
+    };
+    leaving.cancel();
+    if outcome.is_ok() {
+        info!("Told to stop: no longer ready, going on with what is under way");
+        sleep(shutdown_delay).await;
+    }
+    drained.cancel();
+    // Requests first, tasks after: a request may be waiting for a task.
+    if !server.is_finished() {
+        timeout(DRAIN_LIMIT, server).await.context("requests did not end in time")???;
+    }
+    let stopped = tasks.stop().await;
+    outcome.and(stopped)?;
+    info!("Stopped");
+    Ok(())
+}
+
+fn unless_leaving(leaving: CancellationToken, readiness: Readiness) -> Readiness {
+    std::sync::Arc::new(move || if leaving.is_cancelled() { Err("stopping".to_owned()) } else { readiness() })
+}
