@@ -1,0 +1,69 @@
+import { apiUrl, expect, test } from "./stack";
+
+for (const path of ["/", "/sales.html"]) {
+  test(`${path} keeps to a strict content security policy and loads nothing from elsewhere`, async ({
+    page,
+    baseURL,
+  }) => {
+    const addresses: string[] = [];
+    page.on("request", (request) => addresses.push(request.url()));
+    const response = await page.goto(path);
+    const policy = response?.headers()["content-security-policy"];
+    expect(policy).toContain("default-src 'none'");
+    expect(policy).not.toContain("unsafe");
+    await expect(page.getByRole("heading", { level: 1 })).toBeVisible();
+    expect(addresses.filter((address) => !address.startsWith(`${baseURL}/`))).toEqual([]);
+  });
+
+  test(`${path} fits on a phone`, async ({ page }) => {
+    await page.setViewportSize({ width: 320, height: 640 });
+    await page.goto(path);
+    await expect(page.getByRole("heading", { level: 1 })).toBeVisible();
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(320);
+  });
+}
+
+test("the documentation lists both APIs and loads nothing from elsewhere", async ({ page }) => {
+  const addresses: string[] = [];
+  page.on("request", (request) => addresses.push(request.url()));
+  await page.goto(`${apiUrl}/docs/`);
+  const selector = page.getByRole("combobox", { name: "Select a definition" });
+  await expect(selector.getByRole("option")).toHaveText(["command-api", "query-api"]);
+  await expect(page.locator('[data-path="/api/buy_mpi"]')).toBeVisible();
+
+  await selector.selectOption("query-api");
+  await page.locator('[data-path="/api/get_current_money"]').click();
+  await page.getByRole("button", { name: "Try it out" }).click();
+  await page.getByRole("button", { name: "Execute" }).click();
+  await expect(page.locator(".live-responses-table")).toContainText("sales_count");
+  // What is loaded; the pictures inside the style sheet are no requests to anybody.
+  expect(addresses.filter((address) => !address.startsWith(`${apiUrl}/`) && !address.startsWith("data:"))).toEqual([]);
+});
+
+test("German readers get German pages", async ({ page }) => {
+  await page.goto("/");
+  await expect(page.locator("html")).toHaveAttribute("lang", "de");
+  await expect(page).toHaveTitle("Lizenzen kaufen");
+  await expect(page.getByRole("heading", { level: 1 })).toHaveText("Wählen Sie Ihre Lizenz");
+  await expect(page.getByText("199,00 €")).toBeVisible();
+});
+
+test.describe("for others", () => {
+  test.use({ locale: "en-GB" });
+
+  test("the shop is in English", async ({ page }) => {
+    await page.goto("/");
+    await expect(page.locator("html")).toHaveAttribute("lang", "en");
+    await expect(page).toHaveTitle("Buy a licence");
+    await page.getByRole("button", { name: "Buy Pro" }).click();
+    await expect(page.getByRole("heading", { name: "Thank you for your purchase" })).toBeVisible();
+    await expect(page.getByTestId("receipt-price")).toHaveText("€199.00");
+  });
+
+  test("the sales page is in English", async ({ page }) => {
+    await page.goto("/sales.html");
+    await expect(page.getByRole("heading", { level: 1 })).toHaveText("Sales figures");
+    await expect(page.getByTestId("health")).toHaveText("Live");
+    await expect(page.getByTestId("revenue")).toHaveText(/^€[\d,]+\.\d\d$/);
+  });
+});
