@@ -16,7 +16,9 @@ pub enum Command {
 /// time is set by the log, whose clock is the only one that all replicas share.
 pub fn decide(command: Command) -> Event {
     match command {
-        Command::Buy(license) => Event::LicensePurchased(LicensePurchased { license, price: catalogue::price(license) }),
+        Command::Buy(license) => {
+            Event::LicensePurchased(LicensePurchased { license, price: catalogue::price(license) })
+        }
         Command::ResetSales => Event::SalesReset(SalesReset {}),
     }
 }

@@ -9,7 +9,9 @@ use std::{sync::Arc, time::Duration};
 use async_nats::{
     HeaderMap,
     connection::State,
-    header::{NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE, NATS_EXPECTED_LAST_SEQUENCE},
+    header::{
+        NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE, NATS_EXPECTED_LAST_SEQUENCE,
+    },
     jetstream::{
         self, ErrorCode,
         context::{GetStreamErrorKind, PublishError, PublishErrorKind},
@@ -86,7 +88,11 @@ impl Metrics {
         registry.register("relay_lag_positions", "Events committed but not published", metrics.lag_positions.clone());
         let help = "Age of the oldest event that is not published";
         registry.register_with_unit("relay_lag", help, Unit::Seconds, metrics.lag_seconds.clone());
-        registry.register("relay_diverged", "1 while the stream holds other events than the log", metrics.diverged.clone());
+        registry.register(
+            "relay_diverged",
+            "1 while the stream holds other events than the log",
+            metrics.diverged.clone(),
+        );
         metrics
     }
 }
@@ -156,6 +162,11 @@ impl Publisher {
         Self { pool, jetstream: jetstream::new(client.clone()), client, published: None, metrics }
     }
 
+    /// The last position known to have been on the stream.
+    pub fn position(&self) -> i64 {
+        self.metrics.position.get()
+    }
+
     /// The stream may have changed: look at it before the next batch.
     pub fn forget(&mut self) {
         self.published = None;
@@ -216,9 +227,8 @@ impl Publisher {
                 .await
                 .map_err(|error| RelayError::Stream(error.into()))?;
         }
-        let commit = PublishMessage::build()
-            .headers(headers(before.len()))
-            .payload(CloudEvent::from(newest).to_json().into());
+        let commit =
+            PublishMessage::build().headers(headers(before.len())).payload(CloudEvent::from(newest).to_json().into());
         let acknowledged = self.jetstream.send_publish(subject(&newest.event_type), commit).await?.await?;
         // The stream refuses a batch that does not follow its last message, so any other number means that it is not
         // the stream we think it is.
@@ -265,7 +275,8 @@ impl Publisher {
 
     /// Whether the last message on the stream is the log's event at that position.
     async fn ends_with_same_event(&self, stream: &stream::Stream, end: Position) -> Result<bool, RelayError> {
-        let message = stream.get_raw_message(end.as_sequence()).await.map_err(|error| RelayError::Stream(error.into()))?;
+        let message =
+            stream.get_raw_message(end.as_sequence()).await.map_err(|error| RelayError::Stream(error.into()))?;
         let before = Position::from_sequence(end.as_sequence() - 1);
         let stored = event_log::read_after(&self.pool, before, 1).await?;
         let published = cloud_event::parse(&message.payload).ok();
@@ -282,7 +293,7 @@ impl Publisher {
 
     /// While nothing can be published, the lag grows: says by how much.
     async fn observe_lag(&self) {
-        let published = Position::from_sequence(self.metrics.position.get().max(0).cast_unsigned());
+        let published = Position::try_from(self.position()).unwrap_or_default();
         let lag = async {
             let head = event_log::head(&self.pool).await?;
             let oldest = event_log::read_after(&self.pool, published, 1).await?;

@@ -91,10 +91,8 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
 pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
     let files = shared::migration_files!("../../migrations/read_model":
         "0001_roles", "0002_projection", "0003_license_total");
-    let passwords = [
-        ("projector", config.projector_db_password.as_str()),
-        ("query_api", config.query_api_db_password.as_str()),
-    ];
+    let passwords =
+        [("projector", config.projector_db_password.as_str()), ("query_api", config.query_api_db_password.as_str())];
     database::migrate(&config.read_model_admin_url, &files, &passwords).await
 }
 

@@ -1,10 +1,10 @@
 //! The loop: take the next events, add them up, move the checkpoint and the totals together.
 
+use chrono::Utc;
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use chrono::Utc;
 use shared::{
     backoff::Backoff,
     event::DecodeError,

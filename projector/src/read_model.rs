@@ -115,11 +115,12 @@ pub async fn switch(transaction: &mut PgConnection, live: &Generation, built: &G
         .bind(live.checkpoint.get())
         .execute(&mut *transaction)
         .await?;
-    let switched = sqlx::query("update projection set live = true where generation = $1 and not live and position = $2")
-        .bind(built.number)
-        .bind(built.checkpoint.get())
-        .execute(&mut *transaction)
-        .await?;
+    let switched =
+        sqlx::query("update projection set live = true where generation = $1 and not live and position = $2")
+            .bind(built.number)
+            .bind(built.checkpoint.get())
+            .execute(&mut *transaction)
+            .await?;
     sqlx::query("select pg_notify('totals_changed', $1::text)")
         .bind(built.checkpoint.get())
         .execute(transaction)

@@ -19,10 +19,12 @@ pub struct Totals([LicenseTotal; License::ALL.len()]);
 
 impl Default for Totals {
     fn default() -> Self {
-        Self(License::ALL.map(|license| LicenseTotal {
-            sales_count: 0,
-            revenue: Money::zero(catalogue::price(license).currency()),
-        }))
+        Self(
+            License::ALL.map(|license| LicenseTotal {
+                sales_count: 0,
+                revenue: Money::zero(catalogue::price(license).currency()),
+            }),
+        )
     }
 }
 

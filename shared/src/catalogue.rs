@@ -9,7 +9,7 @@ use crate::money::Money;
 
 /// A licence that can be bought.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", try_from = "String")]
 pub enum License {
     Basic,
     Pro,
@@ -29,6 +29,20 @@ impl License {
 
     pub fn by_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|license| license.name() == name)
+    }
+}
+
+/// There is no licence of that name.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown licence {0:?}; there are basic, pro and enterprise")]
+pub struct UnknownLicense(String);
+
+/// By way of a string, so that JSON of another type is told from malformed JSON.
+impl TryFrom<String> for License {
+    type Error = UnknownLicense;
+
+    fn try_from(name: String) -> Result<Self, UnknownLicense> {
+        Self::by_name(&name).ok_or(UnknownLicense(name))
     }
 }
 

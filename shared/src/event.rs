@@ -9,9 +9,7 @@ use uuid::Uuid;
 use crate::{catalogue::License, money::Money};
 
 /// The identity of an event. For a purchase it is the purchase id and, at the same time, the idempotency key.
-#[derive(
-    Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, utoipa::ToSchema,
-)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, utoipa::ToSchema)]
 #[serde(transparent)]
 pub struct EventId(Uuid);
 

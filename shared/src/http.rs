@@ -73,7 +73,8 @@ async fn not_found(request: Request) -> Problem {
 }
 
 async fn method_not_allowed(request: Request) -> Problem {
-    let detail = format!("{} does not take {}; the Allow header says what it does.", request.uri().path(), request.method());
+    let detail =
+        format!("{} does not take {}; the Allow header says what it does.", request.uri().path(), request.method());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not allowed here", detail)
 }
 
@@ -106,8 +107,10 @@ async fn bound_and_measure(State(Latency(latency)): State<Latency>, request: Req
     let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
     let method = method_label(request.method());
     let response = timeout(REQUEST_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| {
-        Problem::unavailable("The request took too long. It may still take effect: repeat it with the same Idempotency-Key.")
-            .into_response()
+        Problem::unavailable(
+            "The request took too long. It may still take effect: repeat it with the same Idempotency-Key.",
+        )
+        .into_response()
     });
     let labels = Labels { method, route, status: response.status().as_u16() };
     latency.get_or_create(&labels).observe(started.elapsed().as_secs_f64());

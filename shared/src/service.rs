@@ -1,6 +1,6 @@
 //! The life of a process: listen, work, and stop without losing a request.
 
-use std::{future::Future, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{future::Future, io::IsTerminal, net::SocketAddr, process::ExitCode, time::Duration};
 
 use anyhow::{Context, anyhow};
 use axum::Router;
@@ -90,10 +90,10 @@ impl Tasks {
 
 /// Sets up the log: text for people, JSON for machines. `RUST_LOG` filters it.
 pub fn log_to_stdout(format: LogFormat) {
-    let filter = EnvFilter::builder()
-        .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
-        .from_env_lossy();
-    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    /// The libraries report every attempt to reconnect; what that means for the service, it says itself.
+    const DEFAULT_FILTER: &str = "info,async_nats=error,sqlx=warn";
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stdout().is_terminal());
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().flatten_event(true).init(),

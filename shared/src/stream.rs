@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use async_nats::{Client, ConnectOptions, ServerAddr};
 
 pub const STREAM: &str = "SALES_EVENTS";
 pub const SUBJECTS: &str = "sales.events.>";
@@ -16,8 +17,14 @@ pub fn subject(event_type: &str) -> String {
 }
 
 /// Connects in the background, now and whenever the connection is lost, so that a service starts while NATS is away.
-pub async fn connect(url: &str, service: &str) -> anyhow::Result<async_nats::Client> {
-    async_nats::ConnectOptions::new()
+pub async fn connect(url: &str, service: &str) -> anyhow::Result<Client> {
+    let server: ServerAddr = url.parse().context("NATS_URL is not an address (nats://user:password@host:port)")?;
+    let options = match (server.username(), server.password()) {
+        // The client itself ignores what the address says about the user.
+        (Some(user), Some(password)) => ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned()),
+        _ => ConnectOptions::new(),
+    };
+    options
         .name(service)
         .retry_on_initial_connect()
         .request_timeout(Some(REQUEST_TIMEOUT))
@@ -25,8 +32,7 @@ pub async fn connect(url: &str, service: &str) -> anyhow::Result<async_nats::Cli
         .reconnect_delay_callback(|attempts| {
             Duration::from_millis(20 * 2_u64.saturating_pow(u32::try_from(attempts).unwrap_or(u32::MAX)).min(50))
         })
-        .event_callback(|event| async move { tracing::info!(nats.event = %event, "The connection to NATS changed") })
-        .connect(url)
+        .connect(server)
         .await
         .context("NATS_URL cannot be used")
 }

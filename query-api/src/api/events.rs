@@ -1,6 +1,6 @@
 //! `GET /api/events`: the event log, page by page, for auditors.
 
-use axum::{Json, extract::State, response::Response, response::IntoResponse};
+use axum::{Json, extract::State, response::IntoResponse, response::Response};
 use serde::{Deserialize, Serialize};
 use shared::{
     cloud_event::CloudEvent,
@@ -56,9 +56,14 @@ pub async fn get_events(
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         let detail = format!("limit is a number from 1 to {MAX_LIMIT}.");
-        return Err(Problem::bad_request("invalid-query", "The query parameters do not have the expected shape", detail));
+        return Err(Problem::bad_request(
+            "invalid-query",
+            "The query parameters do not have the expected shape",
+            detail,
+        ));
     }
-    let events = event_log::read_after(&sources.event_store, after, limit).await.map_err(|error| log_problem(&error))?;
+    let events =
+        event_log::read_after(&sources.event_store, after, limit).await.map_err(|error| log_problem(&error))?;
     // A full page may be the last one as well; the next one is empty then.
     let next = events
         .last()

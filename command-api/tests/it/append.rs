@@ -1,0 +1,290 @@
+//! Many writers, and everything that can go wrong between a request and its answer.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use command_api::{
+    decide::{Command, decide},
+    store::NewEvent,
+    writer::{self, AppendError, EventLog, QUEUE_CAPACITY},
+};
+use futures::{StreamExt, stream};
+use nix::sys::signal::Signal;
+use prometheus_client::registry::Registry;
+use reqwest::{Client, StatusCode};
+use serde_json::Value;
+use shared::{
+    catalogue::License,
+    database,
+    event::{EventId, Metadata},
+};
+use stack::testing::{Databases, Proxy, Until, eventually, own_postgres};
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    sync::Notify,
+    task::{JoinSet, spawn_blocking},
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::support::{NO_NATS, bought, buy, command_api, command_api_at};
+
+const LICENSES: [&str; 3] = ["basic", "pro", "enterprise"];
+
+/// Every receipt matches its row, each id is stored once, and the positions are 1, 2, 3 …
+async fn assert_log_matches(databases: &Databases, receipts: &HashMap<Uuid, Value>) {
+    let rows: Vec<(i64, Uuid, String)> =
+        sqlx::query_as("select position, event_id, data ->> 'license' from event order by position")
+            .fetch_all(databases.event_store())
+            .await
+            .unwrap();
+    assert_eq!(rows.len(), receipts.len(), "acknowledged and stored purchases differ in number");
+    for (expected, (position, id, license)) in (1..).zip(&rows) {
+        assert_eq!(*position, expected, "the log has a hole");
+        let receipt = receipts.get(id).unwrap_or_else(|| panic!("{id} was stored but never acknowledged"));
+        assert_eq!(receipt["position"], *position);
+        assert_eq!(receipt["license"], **license);
+    }
+    assert_eq!(databases.head().await, i64::try_from(rows.len()).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixty_four_writers_through_two_instances_leave_no_hole_and_no_double() {
+    const WRITERS: usize = 64;
+    const REQUESTS: usize = 20_000;
+    let databases = Databases::create().await;
+    let instances = [command_api(&databases, NO_NATS).await, command_api(&databases, NO_NATS).await];
+    let client = Client::new();
+    let receipts = Mutex::new(HashMap::new());
+    // Every fourth request repeats the key of a request sent just before, so that both meet in one batch or in two
+    // batches of the two instances at the same time.
+    let requests = (0..REQUESTS).scan(Uuid::nil(), |key, number| {
+        if number % 4 != 3 {
+            *key = Uuid::new_v4();
+        }
+        Some((number, *key))
+    });
+    stream::iter(requests)
+        .for_each_concurrent(WRITERS, |(number, key)| {
+            let (client, receipts, url) = (&client, &receipts, instances[number % 2].url());
+            async move {
+                let license = LICENSES[usize::from(key.as_bytes()[0]) % 3];
+                let response = buy(client, &url, license, key).await.unwrap();
+                assert_eq!(response.status(), StatusCode::CREATED);
+                let receipt: Value = response.json().await.unwrap();
+                if let Some(other) = receipts.lock().unwrap().insert(key, receipt.clone()) {
+                    assert_eq!(receipt, other, "one key, two receipts");
+                }
+            }
+        })
+        .await;
+    let receipts = receipts.into_inner().unwrap();
+    assert_eq!(receipts.len(), REQUESTS / 4 * 3);
+    assert_log_matches(&databases, &receipts).await;
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_leaves_nothing_half_done() {
+    let databases = Databases::create().await;
+    let service = command_api(&databases, NO_NATS).await;
+    let client = Client::new();
+    let mut keys = Vec::new();
+    for length_left_out in 0..100 {
+        let key = Uuid::new_v4();
+        let body = r#"{"license":"pro"}"#;
+        let request = format!(
+            "POST /api/buy_mpi HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             idempotency-key: {key}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len(),
+        );
+        let mut connection = TcpStream::connect(service.address()).await.unwrap();
+        let sent = request.len() - if length_left_out < 50 { 0 } else { length_left_out - 50 };
+        connection.write_all(&request.as_bytes()[..sent]).await.unwrap();
+        drop(connection);
+        keys.push(key);
+    }
+    // Asking again with the key is how a client finds out. Whatever had happened, now it has happened once.
+    let mut receipts = HashMap::new();
+    for key in keys {
+        let response = buy(&client, &service.url(), "pro", key).await.unwrap();
+        assert_eq!(response.status(), 201);
+        receipts.insert(key, response.json().await.unwrap());
+    }
+    assert_log_matches(&databases, &receipts).await;
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_acknowledged_once() {
+    let databases = Databases::create().await;
+    let proxy = Proxy::start(stack::testing::postgres().address()).await;
+    let service = command_api_at(&databases.event_store_url_via("command_api", proxy.address()), NO_NATS).await;
+    let client = Client::new();
+    let mut receipts = HashMap::new();
+    for _ in 0..20 {
+        let key = Uuid::new_v4();
+        proxy.cut_before_reply(1);
+        let response = buy(&client, &service.url(), "pro", key).await.unwrap();
+        assert_eq!(response.status(), 201);
+        receipts.insert(key, response.json().await.unwrap());
+    }
+    assert_log_matches(&databases, &receipts).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_cut_under_load_lose_and_double_nothing() {
+    let databases = Databases::create().await;
+    let proxy = Proxy::start(stack::testing::postgres().address()).await;
+    let service = command_api_at(&databases.event_store_url_via("command_api", proxy.address()), NO_NATS).await;
+    let client = Client::new();
+    let receipts = Mutex::new(HashMap::new());
+    stream::iter(0..3000)
+        .for_each_concurrent(32, |number| {
+            let (client, receipts, proxy, url) = (&client, &receipts, &proxy, service.url());
+            async move {
+                if number % 100 == 99 {
+                    proxy.cut();
+                }
+                let key = Uuid::new_v4();
+                let response = buy(client, &url, "basic", key).await.unwrap();
+                assert_eq!(response.status(), 201);
+                let receipt = response.json().await.unwrap();
+                receipts.lock().unwrap().insert(key, receipt);
+            }
+        })
+        .await;
+    assert_log_matches(&databases, &receipts.into_inner().unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_under_load_it_has_stored_everything_that_it_acknowledged() {
+    let databases = Databases::create().await;
+    let service = command_api(&databases, NO_NATS).await;
+    let (client, url) = (Client::new(), service.url());
+    let acknowledged = Arc::new(Mutex::new(HashMap::new()));
+    let mut buyers = JoinSet::new();
+    for _ in 0..32 {
+        let (client, url, acknowledged) = (client.clone(), url.clone(), Arc::clone(&acknowledged));
+        buyers.spawn(async move {
+            loop {
+                let key = Uuid::new_v4();
+                let Ok(response) = buy(&client, &url, "pro", key).await else { return key };
+                let Ok(receipt) = response.json::<Value>().await else { return key };
+                acknowledged.lock().unwrap().insert(key, receipt);
+            }
+        });
+    }
+    eventually("enough purchases", async || acknowledged.lock().unwrap().len() > 500).await;
+    service.kill();
+    let cut_off = buyers.join_all().await;
+
+    // Those without an answer ask again elsewhere, with their keys.
+    let successor = command_api(&databases, NO_NATS).await;
+    let mut receipts = acknowledged.lock().unwrap().clone();
+    for key in cut_off {
+        receipts.insert(key, buy(&client, &successor.url(), "pro", key).await.unwrap().json().await.unwrap());
+    }
+    assert_log_matches(&databases, &receipts).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn told_to_stop_it_answers_what_is_under_way_and_ends_well() {
+    let databases = Databases::create().await;
+    let service = command_api(&databases, NO_NATS).await;
+    let client = Client::new();
+    let mut head = databases.event_store().begin().await.unwrap();
+    sqlx::query("select from head for update").execute(&mut *head).await.unwrap();
+    let (url, key) = (service.url(), Uuid::new_v4());
+    let under_way = tokio::spawn({
+        let client = client.clone();
+        async move { buy(&client, &url, "pro", key).await.unwrap().status() }
+    });
+    eventually("the purchase waits for the head", async || {
+        let waiting: i64 = sqlx::query_scalar("select count(*) from pg_locks where not granted")
+            .fetch_one(databases.event_store())
+            .await
+            .unwrap();
+        waiting > 0
+    })
+    .await;
+    service.signal(Signal::SIGTERM);
+    eventually("it is no longer ready", async || !service.is(Until::Ready).await).await;
+    head.rollback().await.unwrap();
+    assert_eq!(under_way.await.unwrap(), 201);
+    assert!(service.terminate().await.success());
+    assert_eq!(databases.head().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_database_it_says_so_at_once_and_goes_on_when_it_is_back() {
+    let mut postgres = spawn_blocking(own_postgres).await.unwrap();
+    let databases = Databases::create_in(&postgres).await;
+    let service = command_api(&databases, NO_NATS).await;
+    let client = Client::new();
+    bought(&client, &service, "pro").await;
+
+    let mut postgres = spawn_blocking(move || {
+        postgres.stop();
+        postgres
+    })
+    .await
+    .unwrap();
+    let cut_off = buy(&client, &service.url(), "pro", Uuid::new_v4()).await.unwrap();
+    assert_eq!(cut_off.status(), 503);
+    assert_eq!(cut_off.headers()["retry-after"], "1");
+    assert_eq!(cut_off.headers()["content-type"], "application/problem+json");
+    assert!(!service.is(Until::Ready).await, "it cannot do its job");
+    assert!(service.is(Until::Live).await, "a restart would not help");
+
+    spawn_blocking(move || {
+        postgres.start();
+        postgres
+    })
+    .await
+    .map(std::mem::forget) // it ends with the test process
+    .unwrap();
+    eventually("it is ready again", async || service.is(Until::Ready).await).await;
+    let receipt = bought(&client, &service, "pro").await;
+    assert!(receipt["position"] == 2 || receipt["position"] == 3, "{receipt}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_is_answered_at_once_and_loses_nothing_that_it_took() {
+    let databases = Databases::create().await;
+    let (log, stop) = in_process_log(&databases);
+    eventually("the writer is connected", async || log.is_available()).await;
+    let mut head = databases.event_store().begin().await.unwrap();
+    sqlx::query("select from head for update").execute(&mut *head).await.unwrap();
+
+    let mut commands = JoinSet::new();
+    for _ in 0..2 * QUEUE_CAPACITY {
+        let log = log.clone();
+        commands.spawn(async move {
+            let event = decide(Command::Buy(License::Pro));
+            log.append(NewEvent::new(EventId::generate(), event, &Metadata::default())).await
+        });
+    }
+    let mut refused = 0;
+    while refused < QUEUE_CAPACITY / 2 {
+        let answer = commands.join_next().await.unwrap().unwrap();
+        assert!(matches!(answer, Err(AppendError::QueueFull)), "{answer:?}");
+        refused += 1;
+    }
+    head.rollback().await.unwrap();
+    let answers = commands.join_all().await;
+    let stored = answers.iter().filter(|answer| answer.is_ok()).count();
+    assert!(stored >= QUEUE_CAPACITY, "only {stored} were taken");
+    assert_eq!(databases.head().await, i64::try_from(stored).unwrap());
+    stop.cancel();
+}
+
+fn in_process_log(databases: &Databases) -> (EventLog, CancellationToken) {
+    let options = database::options(&databases.event_store_url("command_api"), "test").unwrap();
+    let metrics = writer::Metrics::register(&mut Registry::default());
+    let (log, writer) = writer::event_log(options, Arc::new(Notify::new()), metrics);
+    let stop = CancellationToken::new();
+    tokio::spawn(writer.run(stop.clone()));
+    (log, stop)
+}

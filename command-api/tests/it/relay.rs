@@ -1,0 +1,174 @@
+//! The relay: whatever happens to NATS, the stream ends up as a copy of the log.
+
+use async_nats::jetstream::{self, stream::Stream};
+use command_api::relay::{Metrics, Publisher, RelayError};
+use futures::future::join_all;
+use reqwest::Client;
+use serde_json::Value;
+use shared::stream::{STREAM, SUBJECTS};
+use sqlx::PgPool;
+use stack::testing::{Databases, Nats, eventually, purchased, reset};
+use tokio::task::spawn_blocking;
+
+use crate::support::{bought, command_api};
+
+async fn connected(url: &str) -> async_nats::Client {
+    let client = shared::stream::connect(url, "test").await.unwrap();
+    client.flush().await.unwrap();
+    client
+}
+
+async fn admin(nats: &Nats) -> jetstream::Context {
+    jetstream::new(connected(&nats.admin_url()).await)
+}
+
+/// The last sequence of the stream; 0 when there is no stream.
+async fn end_of(jetstream: &jetstream::Context) -> i64 {
+    match jetstream.get_stream(STREAM).await {
+        Ok(stream) => i64::try_from(stream.cached_info().state.last_sequence).unwrap(),
+        Err(_) => 0,
+    }
+}
+
+async fn assert_copy_of_log(databases: &Databases, stream: &Stream) {
+    let ids: Vec<String> = sqlx::query_scalar("select event_id::text from event order by position")
+        .fetch_all(databases.event_store())
+        .await
+        .unwrap();
+    let state = &stream.cached_info().state;
+    assert_eq!((state.first_sequence, state.last_sequence), (1, ids.len() as u64));
+    assert_eq!(state.messages, ids.len() as u64);
+    for (sequence, id) in (1..).zip(&ids) {
+        let message = stream.get_raw_message(sequence).await.unwrap();
+        let event: Value = serde_json::from_slice(&message.payload).unwrap();
+        assert_eq!(event["position"], sequence);
+        assert_eq!(event["id"], **id);
+        assert_eq!(message.subject.as_str(), format!("sales.events.{}", event["type"].as_str().unwrap()));
+    }
+}
+
+async fn publisher(databases: &Databases, nats: &Nats) -> Publisher {
+    let pool = PgPool::connect(&databases.event_store_url("command_api")).await.unwrap();
+    let client = connected(&nats.url("command-api")).await;
+    Publisher::new(pool, client, Metrics::default())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_relays_publish_every_event_once_and_in_order() {
+    let (databases, nats) = (Databases::create().await, Nats::start());
+    let publishers =
+        join_all([publisher(&databases, &nats), publisher(&databases, &nats), publisher(&databases, &nats)]).await;
+    let appending = async {
+        for batch in 1..40 {
+            databases.append(&vec![purchased("pro", batch); 50]).await;
+            databases.append(&[reset()]).await;
+        }
+    };
+    let publishing = publishers.into_iter().map(|mut publisher| {
+        tokio::spawn(async move {
+            let mut conflicts = 0;
+            loop {
+                match publisher.publish_next().await {
+                    Ok(_) if publisher.position() == 39 * 51 => return conflicts,
+                    Ok(_) => publisher.forget(),
+                    Err(RelayError::WrongLastSequence) => conflicts += 1,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        })
+    });
+    let (conflicts, ()) = tokio::join!(join_all(publishing.collect::<Vec<_>>()), appending);
+    let conflicts: usize = conflicts.into_iter().map(Result::unwrap).sum();
+    assert!(conflicts > 0, "the relays never met, so this run shows nothing");
+    assert_copy_of_log(&databases, &admin(&nats).await.get_stream(STREAM).await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_wiped_while_purchases_go_on_is_filled_again() {
+    let (databases, mut nats) = (Databases::create().await, Nats::start());
+    let service = command_api(&databases, &nats.url("command-api")).await;
+    let client = Client::new();
+    for round in 0..3 {
+        for _ in 0..20 {
+            bought(&client, &service, "pro").await;
+        }
+        if round == 1 {
+            // Deleted by an administrator while the server runs.
+            let jetstream = admin(&nats).await;
+            eventually("there is a stream to delete", async || jetstream.delete_stream(STREAM).await.is_ok()).await;
+        }
+        nats = spawn_blocking(move || {
+            nats.stop();
+            nats.wipe();
+            nats
+        })
+        .await
+        .unwrap();
+        for _ in 0..20 {
+            bought(&client, &service, "basic").await; // purchases do not need NATS
+        }
+        nats = spawn_blocking(move || {
+            nats.start_again();
+            nats
+        })
+        .await
+        .unwrap();
+        bought(&client, &service, "enterprise").await;
+    }
+    let jetstream = admin(&nats).await;
+    eventually("the stream holds the whole log", async || end_of(&jetstream).await == 3 * 41).await;
+    assert_copy_of_log(&databases, &jetstream.get_stream(STREAM).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn what_a_dead_instance_left_unpublished_is_published_by_another() {
+    let (databases, nats) = (Databases::create().await, Nats::start());
+    let _idle = command_api(&databases, &nats.url("command-api")).await;
+    let jetstream = admin(&nats).await;
+    // Committed by an instance that died before it could publish: nobody is notified.
+    databases.append(&[purchased("pro", 1), reset(), purchased("basic", 2)]).await;
+    eventually("the other instance publishes it", async || end_of(&jetstream).await == 3).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_belongs_to_another_log_is_left_alone() {
+    let (databases, nats) = (Databases::create().await, Nats::start());
+    let jetstream = admin(&nats).await;
+    let config = jetstream::stream::Config {
+        name: STREAM.to_owned(),
+        subjects: vec![SUBJECTS.to_owned()],
+        allow_atomic_publish: true,
+        ..Default::default()
+    };
+    jetstream.create_stream(config).await.unwrap();
+    jetstream.publish("sales.events.LicensePurchased", "not of this log".into()).await.unwrap().await.unwrap();
+    let mut publisher = publisher(&databases, &nats).await;
+    let diverged = publisher.publish_next().await;
+    assert!(matches!(diverged, Err(RelayError::Diverged { .. })), "ahead of the log: {diverged:?}");
+    databases.append(&vec![purchased("pro", 1); 3]).await;
+    let diverged = publisher.publish_next().await;
+    assert!(matches!(diverged, Err(RelayError::Diverged { .. })), "other events than the log: {diverged:?}");
+    assert_eq!(end_of(&jetstream).await, 1);
+    // What the message tells the operator to do.
+    jetstream.delete_stream(STREAM).await.unwrap();
+    assert_eq!(publisher.publish_next().await.unwrap(), 3);
+    assert_copy_of_log(&databases, &jetstream.get_stream(STREAM).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_purged_stream_goes_on_at_the_right_sequence() {
+    let (databases, nats) = (Databases::create().await, Nats::start());
+    let mut publisher = publisher(&databases, &nats).await;
+    let jetstream = admin(&nats).await;
+    databases.append(&vec![purchased("pro", 1); 2500]).await;
+    assert_eq!(publisher.publish_next().await.unwrap(), 1000);
+    assert_eq!(publisher.publish_next().await.unwrap(), 1000);
+    assert_eq!(publisher.publish_next().await.unwrap(), 500);
+    jetstream.get_stream(STREAM).await.unwrap().purge().await.unwrap();
+    databases.append(&[purchased("basic", 1)]).await;
+    assert_eq!(publisher.publish_next().await.unwrap(), 1);
+    let stream = jetstream.get_stream(STREAM).await.unwrap();
+    assert_eq!(stream.cached_info().state.last_sequence, 2501);
+    let event: Value = serde_json::from_slice(&stream.get_raw_message(2501).await.unwrap().payload).unwrap();
+    assert_eq!(event["position"], 2501);
+}

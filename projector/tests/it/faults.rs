@@ -1,0 +1,146 @@
+//! Whatever dies or breaks, and whenever: the totals are those of the log.
+
+use std::time::Duration;
+
+use reqwest::Client;
+use serde_json::json;
+use stack::testing::{Databases, Nats, Service, Until, eventually, purchased};
+use tokio::task::spawn_blocking;
+
+use crate::support::{NO_NATS, assert_projected, command_api, metric, projector, projector_until, readiness};
+
+async fn buy(client: &Client, service: &Service, license: &str) {
+    let request = client.post(format!("{}/api/buy_mpi", service.url())).json(&json!({ "license": license }));
+    assert_eq!(request.send().await.unwrap().status(), 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jetstream_wiped_or_away_while_purchases_go_on() {
+    let (databases, mut nats) = (Databases::create().await, Nats::start());
+    let command_api = command_api(&databases, &nats).await;
+    let projectors =
+        [projector(&databases, &nats.url("projector")).await, projector(&databases, &nats.url("projector")).await];
+    let client = Client::new();
+    for wipe in [false, true, true] {
+        for _ in 0..20 {
+            buy(&client, &command_api, "pro").await;
+        }
+        nats = spawn_blocking(move || {
+            nats.stop();
+            if wipe {
+                nats.wipe();
+            }
+            nats
+        })
+        .await
+        .unwrap();
+        for _ in 0..20 {
+            buy(&client, &command_api, "basic").await;
+        }
+        assert_projected(&databases).await; // without NATS, from the event store
+        nats = spawn_blocking(move || {
+            nats.start_again();
+            nats
+        })
+        .await
+        .unwrap();
+        for _ in 0..20 {
+            buy(&client, &command_api, "enterprise").await;
+        }
+        assert_projected(&databases).await;
+    }
+    assert_eq!(databases.head().await, 180);
+    for projector in &projectors {
+        assert_eq!(readiness(projector).await.0, 200);
+    }
+}
+
+/// Waits until a projector's write hangs on the lock that the test holds, and returns the pid of its backend.
+async fn blocked_backend(databases: &Databases) -> i32 {
+    let blocked = || {
+        sqlx::query_scalar::<_, i32>(
+            "select pid from pg_stat_activity where datname = current_database() and usename = 'projector'
+             and wait_event_type = 'Lock'",
+        )
+        .fetch_optional(databases.read_model())
+    };
+    eventually("the projector is about to commit", async || blocked().await.unwrap().is_some()).await;
+    blocked().await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_between_apply_and_commit_it_counts_nothing_twice_and_loses_nothing() {
+    let databases = Databases::create().await;
+    for backend_dies_too in [true, false] {
+        let projector = projector(&databases, NO_NATS).await;
+        assert_projected(&databases).await;
+        let mut lock = databases.read_model().begin().await.unwrap();
+        sqlx::query("select from projection for update").execute(&mut *lock).await.unwrap();
+        databases.append(&[purchased("pro", 19_900), purchased("basic", 4_900)]).await;
+        let backend = blocked_backend(&databases).await;
+        projector.kill();
+        if backend_dies_too {
+            // The transaction is rolled back: the events have to be counted by the next projector.
+            sqlx::query("select pg_terminate_backend($1)").bind(backend).execute(databases.read_model()).await.unwrap();
+        }
+        // Otherwise it commits after its client is dead: the next projector must not count them again.
+        lock.rollback().await.unwrap();
+        let _next = self::projector(&databases, NO_NATS).await;
+        assert_projected(&databases).await;
+    }
+    assert_eq!(databases.count_read_model().await["pro"], (2, 39_800));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_again_and_again_under_load_it_ends_up_with_the_right_totals() {
+    let (databases, nats) = (Databases::create().await, Nats::start());
+    let command_api = command_api(&databases, &nats).await;
+    let client = Client::new();
+    for round in 0..10 {
+        let projector = projector_until(&databases, &nats.url("projector"), Until::Live).await;
+        for _ in 0..round * 5 {
+            buy(&client, &command_api, "pro").await;
+        }
+        projector.kill();
+    }
+    let _projector = projector(&databases, &nats.url("projector")).await;
+    assert_projected(&databases).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_not_understood_stops_it_loudly_and_nothing_is_skipped() {
+    let databases = Databases::create().await;
+    let projector = projector(&databases, NO_NATS).await;
+    let unknown = ("LicenseRented", "{}".to_owned());
+    databases.append(&[purchased("pro", 19_900), unknown, purchased("pro", 19_900)]).await;
+    eventually("it is not ready", async || readiness(&projector).await.0 == 503).await;
+    let (_, reason) = readiness(&projector).await;
+    assert!(reason.contains("position 2") && reason.contains("LicenseRented"), "{reason}");
+    assert!((metric(&projector, "sales_projection_halted").await - 1.0).abs() < 0.5);
+    assert_eq!(databases.checkpoint().await, 1, "what comes before is counted, what comes after is not");
+    assert!(projector.log().contains("nothing is skipped"), "{}", projector.log());
+    assert!(projector.is(Until::Live).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hole_in_the_log_stops_it_loudly() {
+    let databases = Databases::create().await;
+    databases.append(&vec![purchased("pro", 19_900); 3]).await;
+    sqlx::raw_sql("alter table event disable trigger all; delete from event where position = 2")
+        .execute(databases.event_store())
+        .await
+        .unwrap();
+    let projector = projector_until(&databases, NO_NATS, Until::Live).await;
+    eventually("it says what is missing", async || readiness(&projector).await.1.contains("position 2 is missing"))
+        .await;
+    assert!((metric(&projector, "sales_projection_halted").await - 1.0).abs() < 0.5);
+    assert_eq!(databases.checkpoint().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn told_to_stop_it_ends_well_and_soon() {
+    let databases = Databases::create().await;
+    let projector = projector(&databases, NO_NATS).await;
+    let status = tokio::time::timeout(Duration::from_secs(10), projector.terminate()).await.unwrap();
+    assert!(status.success());
+}

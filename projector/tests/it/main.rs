@@ -1,0 +1,7 @@
+//! The projection against real Postgres and real NATS.
+
+mod deliveries;
+mod faults;
+mod model;
+mod rebuild;
+mod support;

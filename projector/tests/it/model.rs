@@ -1,0 +1,78 @@
+//! Random histories against a model in memory.
+
+use std::collections::BTreeMap;
+
+use proptest::{
+    prelude::*,
+    test_runner::{Config, TestRunner},
+};
+use stack::testing::{Counted, Databases, Nats, Service, purchased, reset};
+use tokio::runtime::Runtime;
+
+use crate::support::{assert_projected, projector, rebuild};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Purchases(Vec<(&'static str, i64)>),
+    Reset,
+    Restart,
+    Rebuild,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let purchase = (prop::sample::select(&["basic", "pro", "enterprise"][..]), 0..1_000_000_i64);
+    prop_oneof![
+        4 => prop::collection::vec(purchase, 1..50).prop_map(Step::Purchases),
+        2 => Just(Step::Reset),
+        1 => Just(Step::Restart),
+        1 => Just(Step::Rebuild),
+    ]
+}
+
+async fn run(steps: Vec<Step>) {
+    let (databases, nats) = (Databases::create().await, Nats::start());
+    let mut running: Option<Service> = None;
+    let mut model: Counted = BTreeMap::new();
+    for step in steps {
+        match step {
+            Step::Purchases(purchases) => {
+                for (license, cents) in &purchases {
+                    let total = model.entry((*license).to_owned()).or_default();
+                    *total = (total.0 + 1, total.1 + cents);
+                }
+                let events: Vec<_> = purchases.into_iter().map(|(license, cents)| purchased(license, cents)).collect();
+                databases.append(&events).await;
+            }
+            Step::Reset => {
+                model.clear();
+                databases.append(&[reset()]).await;
+            }
+            Step::Restart => {
+                if let Some(projector) = running.take() {
+                    projector.kill();
+                }
+                running = Some(projector(&databases, &nats.url("projector")).await);
+            }
+            Step::Rebuild => rebuild(&databases).await,
+        }
+    }
+    let _last = match running {
+        Some(projector) => projector,
+        None => projector(&databases, &nats.url("projector")).await,
+    };
+    assert_projected(&databases).await;
+    assert_eq!(databases.count_read_model().await, model);
+}
+
+#[test]
+fn whatever_happens_the_totals_are_those_of_a_simple_sum() {
+    let runtime = Runtime::new().unwrap();
+    // Each case starts real processes. A failing case is printed with its steps; there is no file to keep it in.
+    let config = Config { cases: 16, failure_persistence: None, max_shrink_iters: 20, ..Config::default() };
+    TestRunner::new(config)
+        .run(&prop::collection::vec(step(), 1..12), |steps| {
+            runtime.block_on(run(steps)); // panics where it differs
+            Ok(())
+        })
+        .unwrap();
+}

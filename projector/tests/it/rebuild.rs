@@ -1,0 +1,87 @@
+//! The read model can be thrown away at any time.
+
+use stack::testing::{Databases, purchased, reset};
+
+use crate::support::{NO_NATS, assert_projected, projector, rebuild};
+
+async fn generation(databases: &Databases) -> i64 {
+    sqlx::query_scalar("select generation from projection where live").fetch_one(databases.read_model()).await.unwrap()
+}
+
+async fn append_some(databases: &Databases) {
+    for round in 0..3 {
+        databases.append(&vec![purchased("pro", 19_900); 700]).await;
+        databases.append(&vec![purchased("basic", round); 700]).await;
+        databases.append(&[reset(), purchased("enterprise", 99_900)]).await;
+    }
+    databases.append(&vec![purchased("pro", 19_900); 700]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuilt_read_model_is_the_same_and_goes_on_being_updated() {
+    let databases = Databases::create().await;
+    let _projector = projector(&databases, NO_NATS).await;
+    append_some(&databases).await;
+    assert_projected(&databases).await;
+    let (before, old) = (databases.count_read_model().await, generation(&databases).await);
+    rebuild(&databases).await;
+    assert_ne!(generation(&databases).await, old);
+    assert_eq!(databases.count_read_model().await, before);
+    append_some(&databases).await;
+    assert_projected(&databases).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_while_events_arrive_loses_none() {
+    let databases = Databases::create().await;
+    let _projector = projector(&databases, NO_NATS).await;
+    append_some(&databases).await;
+    let appending = async {
+        for round in 0..100 {
+            databases.append(&vec![purchased("basic", round); 10]).await;
+        }
+    };
+    let rebuilding = async {
+        for _ in 0..3 {
+            rebuild(&databases).await;
+        }
+    };
+    tokio::join!(appending, rebuilding);
+    assert_projected(&databases).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_falsified_read_model_is_put_right() {
+    let databases = Databases::create().await;
+    append_some(&databases).await;
+    let projector = projector(&databases, NO_NATS).await;
+    assert_projected(&databases).await;
+    drop(projector);
+    sqlx::raw_sql("update license_total set revenue_minor = revenue_minor + 1")
+        .execute(databases.read_model())
+        .await
+        .unwrap();
+    assert_ne!(databases.count_read_model().await, databases.count_log().await);
+    rebuild(&databases).await;
+    assert_projected(&databases).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_interrupted_rebuild_left_behind_does_no_harm() {
+    let databases = Databases::create().await;
+    append_some(&databases).await;
+    sqlx::raw_sql(
+        "insert into projection (live, position) values (false, 5);
+         insert into license_total select generation, 'pro', 99, 99, 'EUR' from projection where not live",
+    )
+    .execute(databases.read_model())
+    .await
+    .unwrap();
+    let _projector = projector(&databases, NO_NATS).await;
+    assert_projected(&databases).await;
+    rebuild(&databases).await;
+    assert_projected(&databases).await;
+    let generations: i64 =
+        sqlx::query_scalar("select count(*) from projection").fetch_one(databases.read_model()).await.unwrap();
+    assert_eq!(generations, 1);
+}
