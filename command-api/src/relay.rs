@@ -118,6 +118,7 @@ impl Relay {
         while !stop.is_cancelled() {
             match publisher.publish_next().await {
                 Ok(0) => {
+                    backoff.reset();
                     tokio::select! {
                         () = self.appended.notified() => (),
                         () = tokio::time::sleep(RESCUE_INTERVAL) => publisher.forget(),

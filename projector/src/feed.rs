@@ -6,9 +6,12 @@
 
 use std::{pin::Pin, time::Duration};
 
-use async_nats::jetstream::{
-    self, Message,
-    consumer::{DeliverPolicy, pull},
+use async_nats::{
+    connection::State,
+    jetstream::{
+        self, Message,
+        consumer::{DeliverPolicy, pull},
+    },
 };
 use futures::{Stream, StreamExt, stream::ReadyChunks};
 use shared::{
@@ -17,19 +20,17 @@ use shared::{
     stream::STREAM,
 };
 use sqlx::PgPool;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 
 /// Events per transaction: a bound for memory, and far beyond what a commit costs.
 pub const MAX_BATCH: usize = 1000;
 /// While the stream says nothing, how often the event store is asked whether it knows more.
 const RESCUE_INTERVAL: Duration = Duration::from_secs(1);
-/// The same while there is no stream to listen to.
+/// The same while there is no stream to listen to; also how often one is looked for.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// How often a lost stream is looked for.
-const SUBSCRIBE_INTERVAL: Duration = Duration::from_millis(500);
-/// How long looking for it may take.
-const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long looking for a stream may take, while no event is read.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_millis(500);
 
 type Messages = Pin<Box<dyn Stream<Item = Result<Message, async_nats::Error>> + Send>>;
 
@@ -46,21 +47,21 @@ pub struct Feed {
     event_store: PgPool,
     nats: async_nats::Client,
     messages: Option<ReadyChunks<Messages>>,
-    subscribe_at: Instant,
+    poll_at: Instant,
 }
 
 impl Feed {
     pub fn new(event_store: PgPool, nats: async_nats::Client) -> Self {
-        Self { event_store, nats, messages: None, subscribe_at: Instant::now() }
+        Self { event_store, nats, messages: None, poll_at: Instant::now() }
     }
 
     /// Waits, bounded, for events after a position. They follow it without a hole.
     pub async fn next(&mut self, after: Position) -> Result<Next, ReadError> {
-        if self.messages.is_none() && Instant::now() >= self.subscribe_at {
-            self.subscribe(after).await;
-        }
         let Some(messages) = &mut self.messages else {
-            tokio::time::sleep(POLL_INTERVAL).await;
+            // The store is read after the subscription, so that nothing falls between the two.
+            sleep_until(self.poll_at).await;
+            self.poll_at = Instant::now() + POLL_INTERVAL;
+            self.subscribe(after).await;
             return read_store(&self.event_store, after).await;
         };
         match timeout(RESCUE_INTERVAL, messages.next()).await {
@@ -86,17 +87,17 @@ impl Feed {
         if self.messages.take().is_some() {
             warn!("The stream is lost; following the event store until it is back");
         }
-        self.subscribe_at = Instant::now() + SUBSCRIBE_INTERVAL;
     }
 
+    /// Only when connected: the event store must not wait for NATS.
     async fn subscribe(&mut self, after: Position) {
+        if self.nats.connection_state() != State::Connected {
+            return;
+        }
         let subscribed = timeout(SUBSCRIBE_TIMEOUT, messages(self.nats.clone(), after)).await;
         match subscribed.map_err(Into::into).flatten() {
             Ok(messages) => self.messages = Some(messages.ready_chunks(MAX_BATCH)),
-            Err(error) => {
-                debug!(%error, "There is no stream to follow yet");
-                self.subscribe_at = Instant::now() + SUBSCRIBE_INTERVAL;
-            }
+            Err(error) => debug!(%error, "There is no stream to follow yet"),
         }
     }
 }

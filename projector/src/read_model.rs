@@ -4,7 +4,7 @@
 
 use chrono::{DateTime, Utc};
 use shared::{catalogue::License, event_log::Position, money::Money};
-use sqlx::{PgConnection, PgExecutor, Row};
+use sqlx::{PgConnection, PgExecutor, PgPool, Row};
 
 use crate::totals::{LicenseTotal, Totals};
 
@@ -98,13 +98,13 @@ pub async fn confirm(database: impl PgExecutor<'_>, generation: &Generation) -> 
 }
 
 /// Starts the next generation beside the live one, in place of one that was left behind.
-pub async fn start_building(database: impl PgExecutor<'_>) -> sqlx::Result<Generation> {
-    let number = sqlx::query_scalar(
-        "with abandoned as (delete from projection where not live)
-         insert into projection (live) values (false) returning generation",
-    )
-    .fetch_one(database)
-    .await?;
+pub async fn start_building(database: &PgPool) -> sqlx::Result<Generation> {
+    let mut transaction = database.begin().await?;
+    sqlx::query("delete from projection where not live").execute(&mut *transaction).await?;
+    let number = sqlx::query_scalar("insert into projection (live) values (false) returning generation")
+        .fetch_one(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
     Ok(Generation { number, live: false, checkpoint: Position::START, totals: Totals::default() })
 }
 
