@@ -1,1 +1,37 @@
-fn main() {}
+//! `cargo stack`: see `cargo stack --help`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use stack::cli::{Cli, Command};
+use stack::commands::{down, status, supervise, test, up};
+use stack::web;
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Up(arguments) => up::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Down(arguments) => down::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Supervise(options) => {
+            // Out of the terminal's session, whose end would end us.
+            nix::unistd::setsid()?;
+            supervise::run(&options, "`cargo stack down` stops it.")
+        }
+        Command::Web(arguments) => {
+            let runtime = tokio::runtime::Runtime::new()?;
+            Ok(runtime.block_on(web::serve(arguments.listen, &arguments.root))?)
+        }
+    }
+}

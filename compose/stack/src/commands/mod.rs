@@ -1,0 +1,7 @@
+//! What each command does.
+
+pub mod down;
+pub mod status;
+pub mod supervise;
+pub mod test;
+pub mod up;

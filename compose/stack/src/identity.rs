@@ -1,0 +1,82 @@
+//! Which process a number means: the kernel reuses process ids, but never together with the same start time.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::process::Child;
+use std::str::FromStr;
+
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessId {
+    pub pid: i32,
+    /// In clock ticks since the machine's start.
+    start_time: u64,
+}
+
+impl ProcessId {
+    pub fn of_child(child: &Child) -> io::Result<Self> {
+        // Until we wait for it the child keeps its entry in /proc, even when it has ended already.
+        let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+        let stat = Stat::read(pid)?;
+        Ok(Self { pid, start_time: stat.start_time })
+    }
+
+    pub fn of_ourselves() -> io::Result<Self> {
+        let pid = Pid::this().as_raw();
+        Ok(Self { pid, start_time: Stat::read(pid)?.start_time })
+    }
+
+    /// False once it has ended, also when its parent has not waited for it yet.
+    pub fn is_alive(self) -> bool {
+        Stat::read(self.pid).is_ok_and(|stat| stat.start_time == self.start_time && !stat.is_zombie)
+    }
+
+    /// Signals this very process; one that has ended already needs no signal.
+    pub fn signal(self, signal: Signal) {
+        if self.is_alive() {
+            let _ = signal::kill(Pid::from_raw(self.pid), signal);
+        }
+    }
+}
+
+/// `pid-start_time`, for the names of folders.
+impl fmt::Display for ProcessId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}-{}", self.pid, self.start_time)
+    }
+}
+
+impl FromStr for ProcessId {
+    type Err = io::Error;
+
+    fn from_str(text: &str) -> io::Result<Self> {
+        let (pid, start_time) = text.split_once('-').ok_or(io::ErrorKind::InvalidInput)?;
+        let parse = || Some(Self { pid: pid.parse().ok()?, start_time: start_time.parse().ok()? });
+        parse().ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    }
+}
+
+struct Stat {
+    is_zombie: bool,
+    start_time: u64,
+}
+
+impl Stat {
+    fn read(pid: i32) -> io::Result<Self> {
+        let line = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        Self::parse(&line).ok_or_else(|| io::Error::other(format!("cannot read /proc/{pid}/stat: {line}")))
+    }
+
+    /// Fields as in proc(5). The second one, the name in parentheses, may hold spaces and parentheses itself.
+    fn parse(line: &str) -> Option<Self> {
+        const STATE: usize = 3;
+        const START_TIME: usize = 22;
+        let (_, after_name) = line.rsplit_once(") ")?;
+        let field = |number: usize| after_name.split(' ').nth(number - STATE);
+        Some(Self { is_zombie: matches!(field(STATE)?, "Z" | "X"), start_time: field(START_TIME)?.parse().ok()? })
+    }
+}

@@ -1,0 +1,137 @@
+//! How a stack is to run.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+
+use crate::{checkout, ports};
+
+/// More would only compete for the same cores.
+const MOST_REPLICAS: usize = 16;
+
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// Port of the shop, the pages and the API, on 127.0.0.1
+    #[arg(long, value_name = "PORT", default_value_t = 8000)]
+    pub http_port: u16,
+
+    /// Port of Traefik's dashboard, on 127.0.0.1
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub dashboard_port: u16,
+
+    #[command(flatten)]
+    pub data: Data,
+
+    /// How many processes of a service run, such as query-api=3 (command-api, projector, query-api; one each unless
+    /// said otherwise); may be given for several services
+    #[arg(long, value_name = "NAME=N")]
+    pub replicas: Vec<Replicas>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Data {
+    /// Folder of the databases and logs, made when missing
+    #[arg(long = "data-dir", value_name = "FOLDER", default_value_os_t = default_folder())]
+    pub folder: PathBuf,
+}
+
+fn default_folder() -> PathBuf {
+    checkout::stack_folder().join("data")
+}
+
+impl Options {
+    /// Beside whatever else runs on this machine, for tests and benches.
+    pub fn on_free_ports(folder: &Path) -> Result<Self> {
+        let mut free = ports::FreePorts::default();
+        Ok(Self {
+            http_port: free.take()?.port(),
+            dashboard_port: free.take()?.port(),
+            data: Data { folder: folder.to_owned() },
+            replicas: Vec::new(),
+        })
+    }
+
+    /// The two ports that people use have to be free, as they were chosen by people.
+    pub fn check_ports(&self) -> Result<()> {
+        for (port, option) in [(self.http_port, "--http-port"), (self.dashboard_port, "--dashboard-port")] {
+            let free = ports::is_free(port).with_context(|| format!("cannot listen on port {port} of 127.0.0.1"))?;
+            ensure!(free, "port {port} of 127.0.0.1 is taken by another program; choose another one with {option}");
+        }
+        Ok(())
+    }
+
+    pub fn replicas_of(&self, service: Service) -> usize {
+        self.replicas.iter().rev().find(|replicas| replicas.service == service).map_or(1, |replicas| replicas.count)
+    }
+
+    /// The same options for another process of ours.
+    pub fn to_arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec![
+            format!("--http-port={}", self.http_port).into(),
+            format!("--dashboard-port={}", self.dashboard_port).into(),
+            "--data-dir".into(),
+            self.data.folder.clone().into(),
+        ];
+        arguments.extend(
+            self.replicas.iter().map(|given| format!("--replicas={}={}", given.service.name(), given.count).into()),
+        );
+        arguments
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    CommandApi,
+    Projector,
+    QueryApi,
+}
+
+impl Service {
+    pub const ALL: [Self; 3] = [Self::CommandApi, Self::Projector, Self::QueryApi];
+
+    /// Of its package, its binary and its process.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CommandApi => "command-api",
+            Self::Projector => "projector",
+            Self::QueryApi => "query-api",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replicas {
+    pub service: Service,
+    pub count: usize,
+}
+
+impl FromStr for Replicas {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (name, count) = text.split_once('=').context("write it as NAME=N, such as query-api=3")?;
+        let Some(service) = Service::ALL.into_iter().find(|service| service.name() == name) else {
+            bail!("{name} is none of command-api, projector and query-api");
+        };
+        let count = count.parse().with_context(|| format!("{count} is not a number of processes"))?;
+        ensure!((1..=MOST_REPLICAS).contains(&count), "from 1 to {MOST_REPLICAS} processes can run");
+        Ok(Self { service, count })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Replicas, Service};
+
+    #[test]
+    fn replicas_are_a_service_and_a_bounded_number() {
+        let three: Replicas = "query-api=3".parse().unwrap();
+        assert_eq!(three, Replicas { service: Service::QueryApi, count: 3 });
+        for wrong in ["query-api", "query-api=", "query-api=0", "query-api=17", "query-api=-1", "nats=2", "=2"] {
+            assert!(wrong.parse::<Replicas>().is_err(), "{wrong}");
+        }
+    }
+}

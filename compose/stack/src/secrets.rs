@@ -1,0 +1,63 @@
+//! The passwords between the processes: random, made once, kept beside the data that they protect.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rand::distr::{Alphanumeric, SampleString};
+use serde::{Deserialize, Serialize};
+
+/// 190 bits: nobody guesses, and it is no burden as nobody types.
+const PASSWORD_LENGTH: usize = 32;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Secrets {
+    pub postgres: String,
+    pub command_api_db: String,
+    pub projector_db: String,
+    pub query_api_db: String,
+    pub command_api_nats: String,
+    pub projector_nats: String,
+}
+
+impl Secrets {
+    pub fn load_or_make(file: &Path) -> Result<Self> {
+        match fs::read(file) {
+            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", file.display())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let secrets = Self::random();
+                secrets.save(file).with_context(|| format!("cannot write {}", file.display()))?;
+                Ok(secrets)
+            }
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
+        }
+    }
+
+    fn random() -> Self {
+        Self {
+            postgres: password(),
+            command_api_db: password(),
+            projector_db: password(),
+            query_api_db: password(),
+            command_api_nats: password(),
+            projector_nats: password(),
+        }
+    }
+
+    /// It gets its name when it is complete and on disk: the data is of no use without it.
+    fn save(&self, file: &Path) -> Result<()> {
+        let partial = file.with_extension("partial");
+        let mut writer = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&partial)?;
+        writer.write_all(&serde_json::to_vec_pretty(self)?)?;
+        writer.sync_all()?;
+        fs::rename(&partial, file)?;
+        Ok(())
+    }
+}
+
+/// Letters and digits alone, which need no quoting in a URL or a configuration file.
+pub fn password() -> String {
+    Alphanumeric.sample_string(&mut rand::rng(), PASSWORD_LENGTH)
+}

@@ -1,0 +1,122 @@
+//! How our own processes are started: the binary, and the environment that it reads its configuration from.
+
+use std::env;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Result;
+use nix::sys::signal::Signal;
+
+use crate::checkout;
+use crate::data_folder::DataFolder;
+use crate::launch::Program;
+use crate::options::Service;
+use crate::pages;
+use crate::plan::{Plan, Replica};
+use crate::probe::Probe;
+use crate::secrets::Secrets;
+use crate::server::Server;
+
+const EVENT_STORE: &str = "event_store";
+const READ_MODEL: &str = "read_model";
+
+const READY_WITHIN: Duration = Duration::from_mins(1);
+/// Longer than a service takes to drain.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+
+/// What the services are connected to.
+#[derive(Debug)]
+pub struct Wiring<'a> {
+    pub plan: &'a Plan,
+    pub secrets: &'a Secrets,
+    pub folder: &'a DataFolder,
+}
+
+impl Wiring<'_> {
+    /// Brings the event store's schema and the services' passwords up to date.
+    pub fn migrate_event_store(&self) -> Result<Program> {
+        let environment = vec![
+            variable("EVENT_STORE_ADMIN_URL", self.plan.cluster.admin_url(EVENT_STORE)),
+            variable("COMMAND_API_DB_PASSWORD", &self.secrets.command_api_db),
+            variable("PROJECTOR_DB_PASSWORD", &self.secrets.projector_db),
+            variable("QUERY_API_DB_PASSWORD", &self.secrets.query_api_db),
+        ];
+        self.program("migrate-event-store", Service::CommandApi.name(), &["migrate"], environment)
+    }
+
+    pub fn migrate_read_model(&self) -> Result<Program> {
+        let environment = vec![
+            variable("READ_MODEL_ADMIN_URL", self.plan.cluster.admin_url(READ_MODEL)),
+            variable("PROJECTOR_DB_PASSWORD", &self.secrets.projector_db),
+            variable("QUERY_API_DB_PASSWORD", &self.secrets.query_api_db),
+        ];
+        self.program("migrate-read-model", Service::Projector.name(), &["migrate"], environment)
+    }
+
+    pub fn service(&self, replica: &Replica) -> Result<Server> {
+        let mut environment = match replica.service {
+            Service::CommandApi => vec![
+                self.database("EVENT_STORE_URL", EVENT_STORE, "command_api", &self.secrets.command_api_db),
+                variable("NATS_URL", self.plan.nats.url("command-api")),
+            ],
+            Service::Projector => vec![
+                self.database("EVENT_STORE_URL", EVENT_STORE, "projector", &self.secrets.projector_db),
+                self.database("READ_MODEL_URL", READ_MODEL, "projector", &self.secrets.projector_db),
+                variable("NATS_URL", self.plan.nats.url("projector")),
+            ],
+            Service::QueryApi => vec![
+                self.database("EVENT_STORE_URL", EVENT_STORE, "query_api", &self.secrets.query_api_db),
+                self.database("READ_MODEL_URL", READ_MODEL, "query_api", &self.secrets.query_api_db),
+            ],
+        };
+        environment.push(variable("LISTEN_ADDRESS", replica.address.to_string()));
+        let program = self.program(&replica.name, replica.service.name(), &["serve"], environment)?;
+        Ok(ready_at(program, replica.address))
+    }
+
+    /// The pages' server is a subcommand of our own binary.
+    pub fn web(&self) -> Result<Server> {
+        let mut program = self.program("web", "stack", &["web"], Vec::new())?;
+        program.arguments.extend(["--listen".into(), self.plan.web.to_string().into()]);
+        program.arguments.extend(["--root".into(), pages::folder().into()]);
+        Ok(ready_at(program, self.plan.web))
+    }
+
+    fn database(&self, name: &str, database: &str, role: &str, password: &str) -> (String, String) {
+        variable(name, self.plan.cluster.url(role, password, database))
+    }
+
+    fn program(
+        &self,
+        name: &str,
+        binary: &str,
+        arguments: &[&str],
+        mut environment: Vec<(String, String)>,
+    ) -> Result<Program> {
+        // For people who read a file. Whoever set something else for us means them too.
+        for (name, default) in [("LOG_FORMAT", "text"), ("NO_COLOR", "1")] {
+            if env::var_os(name).is_none() {
+                environment.push(variable(name, default));
+            }
+        }
+        Ok(Program {
+            name: name.to_owned(),
+            path: checkout::binary(binary)?,
+            arguments: arguments.iter().map(Into::into).collect(),
+            environment,
+            account: None,
+            log: self.folder.log(name),
+            stop_signal: Signal::SIGTERM,
+            stop_within: STOP_WITHIN,
+        })
+    }
+}
+
+fn ready_at(program: Program, address: SocketAddr) -> Server {
+    let probe = Probe::Http { address, path: "/readyz".to_owned() };
+    Server { program, address, probe, ready_within: READY_WITHIN }
+}
+
+fn variable(name: &str, value: impl Into<String>) -> (String, String) {
+    (name.to_owned(), value.into())
+}

@@ -1,0 +1,116 @@
+//! The whole system: every process in the order in which they need each other, kept running until stopped.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::data_folder::DataFolder;
+use crate::interrupt::Interrupt;
+use crate::keeper::Keeper;
+use crate::leftovers;
+use crate::options::Options;
+use crate::plan::Plan;
+use crate::process::Process;
+use crate::progress::Progress;
+use crate::provision;
+use crate::secrets::Secrets;
+use crate::server::Server;
+use crate::services::Wiring;
+use crate::state::{Board, Status, Urls};
+
+/// First no more requests, then no more purchases, then nobody who reads them, then what held them.
+const STOP_ORDER: [&str; 7] = ["traefik", "web", "command-api", "query-api", "projector", "nats", "postgres"];
+
+/// A migration may have to rewrite a table.
+const MIGRATED_WITHIN: Duration = Duration::from_mins(10);
+
+/// A running system. Stops in order when dropped, and ends with this process in any case.
+#[derive(Debug)]
+pub struct Stack {
+    /// In the order of their start.
+    keepers: Vec<Keeper>,
+    board: Arc<Board>,
+    progress: Progress,
+    interrupt: Interrupt,
+    /// Says that the data folder is in use.
+    _lock: File,
+}
+
+impl Stack {
+    /// Starts everything and waits until all of it is ready. The services and the pages have to be built before.
+    pub fn start(options: &Options, progress: Progress, interrupt: &Interrupt) -> Result<Self> {
+        let folder = DataFolder::open(&options.data.folder)?;
+        let lock = folder.lock()?.with_context(|| folder.why_locked())?;
+        leftovers::clear(&folder)?;
+        options.check_ports()?;
+        folder.rotate_logs()?;
+        let tools = provision::tools(progress)?;
+        let secrets = Secrets::load_or_make(&folder.secrets())?;
+        let plan = Plan::new(options, tools, &folder, &secrets)?;
+        let board = Board::new(folder.state(), Urls::new(options.http_port, options.dashboard_port))?;
+        let mut stack =
+            Self { keepers: Vec::new(), board: Arc::new(board), progress, interrupt: interrupt.clone(), _lock: lock };
+        stack.add_all(&plan, &Wiring { plan: &plan, secrets: &secrets, folder: &folder })?;
+        stack.board.complete()?;
+        Ok(stack)
+    }
+
+    pub fn urls(&self) -> Urls {
+        self.board.state().urls
+    }
+
+    /// Who runs, and who is ready right now.
+    pub fn status(&self) -> Status {
+        self.board.state().status()
+    }
+
+    /// Stops everything in order, each within its bound.
+    pub fn stop(self) {
+        drop(self);
+    }
+
+    fn add_all(&mut self, plan: &Plan, wiring: &Wiring) -> Result<()> {
+        if !plan.cluster.is_initialized() {
+            self.progress.step("postgres data folder", || plan.cluster.initialize(&self.interrupt))?;
+        }
+        self.add("postgres", plan.cluster.server()?)?;
+        self.add("nats", plan.nats.server()?)?;
+        for migration in [wiring.migrate_event_store()?, wiring.migrate_read_model()?] {
+            let name = migration.name.clone();
+            self.progress.step(&name, || Process::start(migration)?.wait_success(MIGRATED_WITHIN, &self.interrupt))?;
+        }
+        for replica in &plan.replicas {
+            self.add(replica.service.name(), wiring.service(replica)?)?;
+        }
+        self.add("web", wiring.web()?)?;
+        self.add("traefik", plan.traefik.server()?)
+    }
+
+    fn add(&mut self, role: &'static str, server: Server) -> Result<()> {
+        let process = self.progress.step(&server.program.name, || server.start_and_wait(&self.interrupt))?;
+        self.keepers.push(Keeper::new(role, server, process, Arc::clone(&self.board))?);
+        Ok(())
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        self.progress.heading("Stopping");
+        for role in STOP_ORDER {
+            let started = Instant::now();
+            let mut replicas: Vec<Keeper> = self.keepers.extract_if(.., |keeper| keeper.role() == role).collect();
+            for replica in &mut replicas {
+                replica.ask_to_stop();
+            }
+            if !replicas.is_empty() {
+                drop(replicas);
+                self.progress.done(role, started.elapsed());
+            }
+        }
+        if let Err(error) = self.board.remove_file() {
+            eprintln!("{error:#}");
+        }
+    }
+}

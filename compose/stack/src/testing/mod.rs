@@ -1,0 +1,30 @@
+//! Real servers for tests and benches, started by the same code as `cargo stack up`.
+//!
+//! A test that cannot have its server cannot say anything: everything here panics with the reason instead of returning
+//! errors that each test would have to unwrap. Every server dies with the test process, whatever ends it.
+
+use std::sync::OnceLock;
+
+mod databases;
+mod folder;
+mod nats;
+mod postgres;
+mod proxy;
+mod service;
+
+pub use databases::{Counted, Databases, eventually, purchased, reset};
+pub use nats::Nats;
+pub use postgres::{Postgres, own_postgres, postgres};
+pub use proxy::Proxy;
+pub use service::{Service, Until};
+
+use crate::interrupt::Interrupt;
+use crate::launch::Program;
+use crate::progress::Progress;
+use crate::provision::{self, Tools};
+
+/// Where the servers' binaries are, found or installed once per test process.
+fn tools() -> &'static Tools {
+    static TOOLS: OnceLock<Tools> = OnceLock::new();
+    TOOLS.get_or_init(|| provision::tools(Progress::Silent).expect("Postgres, NATS and Traefik can be provided"))
+}

@@ -1,0 +1,73 @@
+//! Programs that we run to their end: cargo, npm, pip. They die with us, as the servers do.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::Signal;
+
+use crate::launch::tied_to_us;
+
+#[derive(Debug)]
+#[must_use]
+pub struct Tool {
+    command: Command,
+    /// For messages: what a person would type.
+    line: String,
+}
+
+impl Tool {
+    pub fn new(program: &str) -> Self {
+        let mut command = tied_to_us(None, Signal::SIGTERM);
+        command.arg(program);
+        Self { command, line: program.to_owned() }
+    }
+
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        let argument = argument.as_ref();
+        self.line = format!("{} {}", self.line, argument.display());
+        self.command.arg(argument);
+        self
+    }
+
+    pub fn args<A: AsRef<OsStr>>(self, arguments: impl IntoIterator<Item = A>) -> Self {
+        arguments.into_iter().fold(self, Self::arg)
+    }
+
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub fn in_folder(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
+    pub fn line(&self) -> &str {
+        &self.line
+    }
+
+    /// Its output goes where ours goes.
+    pub fn run(mut self) -> Result<()> {
+        let status = self.command.status().with_context(|| format!("cannot run {}", self.line))?;
+        ensure!(status.success(), "`{}` ended with {status}", self.line);
+        Ok(())
+    }
+
+    /// Its output is shown only when it fails.
+    pub fn run_quietly(mut self) -> Result<()> {
+        let output = self.command.output().with_context(|| format!("cannot run {}", self.line))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        bail!(
+            "`{}` ended with {}:\n{}{}",
+            self.line,
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        )
+    }
+}

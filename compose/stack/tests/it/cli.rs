@@ -1,0 +1,40 @@
+use std::net::TcpListener;
+
+use stack::ports;
+use tempfile::TempDir;
+
+use crate::running::{assert_success, stack, text};
+
+#[test]
+fn a_taken_port_is_named_together_with_the_option_that_changes_it() {
+    let folder = TempDir::new().unwrap();
+    for option in ["--http-port", "--dashboard-port"] {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let free = ports::free().unwrap().port();
+        let other = if option == "--http-port" { "--dashboard-port" } else { "--http-port" };
+
+        let output =
+            stack("up", folder.path()).args([format!("{option}={port}"), format!("{other}={free}")]).output().unwrap();
+
+        assert!(!output.status.success());
+        let error = text(&output.stderr);
+        assert!(error.contains(&port.to_string()) && error.contains(option), "{error}");
+    }
+}
+
+#[test]
+fn status_says_that_nothing_runs_and_fails() {
+    let folder = TempDir::new().unwrap();
+    let output = stack("status", folder.path()).arg("--json").output().unwrap();
+    assert!(!output.status.success());
+    assert!(output.stdout.is_empty());
+    assert!(text(&output.stderr).contains("no stack is running"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn down_succeeds_when_nothing_runs() {
+    let folder = TempDir::new().unwrap();
+    assert_success(&stack("down", folder.path()).output().unwrap());
+    assert_success(&stack("down", &folder.path().join("missing")).output().unwrap());
+}

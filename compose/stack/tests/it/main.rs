@@ -1,0 +1,9 @@
+//! What `cargo stack` promises, tried on real processes.
+
+mod cli;
+mod proxy;
+mod routes;
+mod running;
+mod servers;
+mod system;
+mod web;

@@ -1,0 +1,108 @@
+use std::collections::BTreeSet;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::running::{Running, until};
+
+const KEY: &str = "8e03978e-40d5-43e8-bc93-6894a57f9324";
+
+#[tokio::test]
+async fn traefik_takes_each_request_to_the_one_that_answers_it() {
+    let system = Running::up(&["--replicas=query-api=2"]);
+    let get = async |host: &str, path: &str| system.request_to(host, Method::GET, path).send().await.unwrap();
+
+    for host in ["localhost", "127.0.0.1", "sales.localhost"] {
+        assert_eq!(get(host, "/api/get_current_money").await.status(), 200, "{host}");
+        for api in ["command-api", "query-api"] {
+            let openapi: Value = get(host, &format!("/docs/{api}.json")).await.json().await.unwrap();
+            assert!(openapi["openapi"].is_string(), "{host} {api}");
+        }
+        let docs = get(host, "/docs/").await;
+        assert_eq!(docs.headers()["content-type"], "text/html", "{host}");
+        let html = docs.text().await.unwrap();
+        let script = html.split('"').find(|part| part.starts_with("/assets/")).expect("the docs have a script");
+        assert_eq!(get(host, script).await.status(), 200, "{host} {script}");
+    }
+    for page in ["/", "/sales.html"] {
+        assert_eq!(get("localhost", page).await.status(), 200, "{page}");
+        assert_eq!(get("sales.localhost", page).await.status(), 404, "{page}");
+    }
+    for internal in ["/metrics", "/api/missing"] {
+        assert_eq!(get("localhost", internal).await.status(), 404, "{internal}");
+    }
+    assert_eq!(get("elsewhere.example", "/").await.status(), 404);
+    // The wrong method on purchases is command-api's to refuse: query-api has no such path.
+    assert_eq!(get("localhost", "/api/buy_mpi").await.status(), 405);
+}
+
+#[tokio::test]
+async fn everything_carries_the_security_headers() {
+    let system = Running::up(&[]);
+    for path in ["/", "/sales.html", "/docs/", "/missing", "/api/get_current_money", "/docs/query-api.json"] {
+        let reply = system.request(Method::GET, path).send().await.unwrap();
+        let headers = reply.headers();
+        assert_eq!(headers["x-content-type-options"], "nosniff", "{path}");
+        assert_eq!(headers["referrer-policy"], "no-referrer", "{path}");
+        assert_eq!(headers["cross-origin-opener-policy"], "same-origin", "{path}");
+        assert_eq!(headers["cross-origin-resource-policy"], "same-origin", "{path}");
+        assert!(headers.contains_key("permissions-policy"), "{path}");
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        assert!(
+            policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+            "{path}: {policy}"
+        );
+        assert!(!policy.contains("unsafe"), "{path}: {policy}");
+    }
+}
+
+#[tokio::test]
+async fn requests_are_balanced_over_the_replicas_and_a_frozen_one_is_left_out() {
+    let system = Running::up(&["--replicas=query-api=2"]);
+    let up = async || {
+        let url = format!("http://{}/api/http/services", stack::ports::loopback(system.dashboard_port()));
+        let services: Vec<Value> = system.http.get(url).send().await.unwrap().json().await.unwrap();
+        let service = services.into_iter().find(|service| service["name"] == "query-api@file").unwrap();
+        let states = service["serverStatus"].as_object().unwrap().clone();
+        states.values().filter(|state| *state == "UP").count()
+    };
+    assert_eq!(up().await, 2);
+    let frozen = nix::unistd::Pid::from_raw(system.pid("query-api-2"));
+
+    nix::sys::signal::kill(frozen, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    until("Traefik has noticed", async || up().await == 1).await;
+    for _ in 0..10 {
+        system.totals(0).await;
+    }
+    nix::sys::signal::kill(frozen, nix::sys::signal::Signal::SIGCONT).unwrap();
+    until("Traefik has noticed", async || up().await == 2).await;
+}
+
+#[tokio::test]
+async fn a_purchase_with_a_key_is_bought_once_though_command_api_dies_meanwhile() {
+    let system = Running::up(&["--replicas=command-api=2"]);
+    let buy = async || {
+        system
+            .request(Method::POST, "/api/buy_mpi")
+            .header("Idempotency-Key", KEY)
+            .json(&json!({ "license": "basic" }))
+            .send()
+            .await
+            .unwrap()
+    };
+    let victim = nix::unistd::Pid::from_raw(system.pid("command-api-2"));
+    nix::sys::signal::kill(victim, nix::sys::signal::Signal::SIGKILL).unwrap();
+
+    // Some of these meet the dead replica before a health check finds it dead: the retry hides it.
+    let mut purchases = BTreeSet::new();
+    let mut last = 0;
+    for _ in 0..20 {
+        let reply = buy().await;
+        assert_eq!(reply.status(), 201);
+        let receipt: Value = reply.json().await.unwrap();
+        purchases.insert(receipt["purchase_id"].to_string());
+        last = receipt["position"].as_i64().unwrap();
+    }
+    assert_eq!(purchases.len(), 1);
+    assert_eq!(system.totals(last).await["sales_count"], 1);
+}

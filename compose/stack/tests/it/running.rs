@@ -1,0 +1,157 @@
+//! A whole system, started by the real command on an empty folder and free ports.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::{Value, json};
+use stack::state::Status;
+use stack::{Options, ports};
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+/// More than any single step takes on a busy machine.
+const WITHIN: Duration = Duration::from_mins(1);
+
+pub struct Running {
+    folder: TempDir,
+    options: Options,
+    pub http: Client,
+}
+
+impl Running {
+    /// `cargo stack up --detach`
+    pub fn up(more: &[&str]) -> Self {
+        let running = Self::prepare();
+        running.up_again(more);
+        running
+    }
+
+    pub fn prepare() -> Self {
+        let folder = TempDir::new().unwrap();
+        let options = Options::on_free_ports(folder.path()).unwrap();
+        // Connections are not kept: those to a Traefik that was stopped would fail in the next one's place.
+        let http = Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        Self { folder, options, http }
+    }
+
+    /// On the same data, with the same ports.
+    pub fn up_again(&self, more: &[&str]) {
+        let output = self.up_command().arg("--detach").args(more).output().unwrap();
+        assert_success(&output);
+    }
+
+    /// `cargo stack up`, to be completed.
+    pub fn up_command(&self) -> Command {
+        let mut command = stack("up", self.folder());
+        command
+            .arg(format!("--http-port={}", self.options.http_port))
+            .arg(format!("--dashboard-port={}", self.options.dashboard_port));
+        command
+    }
+
+    pub fn down(&self) {
+        assert_success(&stack("down", self.folder()).output().unwrap());
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What `status --json` prints.
+    pub fn status_json(&self) -> Value {
+        let output = stack("status", self.folder()).arg("--json").output().unwrap();
+        assert_success(&output);
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    pub fn status(&self) -> Status {
+        serde_json::from_value(self.status_json()).unwrap()
+    }
+
+    pub fn pid(&self, name: &str) -> i32 {
+        self.status().processes.iter().find(|process| process.name == name).expect(name).pid
+    }
+
+    /// Everything of the system, and everything that it started in turn.
+    pub fn all_pids(&self) -> Vec<i32> {
+        let mut pids: Vec<i32> = self.status().processes.iter().map(|process| process.pid).collect();
+        pids.push(self.supervisor());
+        pids
+    }
+
+    pub fn supervisor(&self) -> i32 {
+        let state = std::fs::read_to_string(self.folder().join("state.json")).unwrap();
+        let state: Value = serde_json::from_str(&state).unwrap();
+        state["supervisor"]["pid"].as_i64().unwrap().try_into().unwrap()
+    }
+
+    pub fn dashboard_port(&self) -> u16 {
+        self.options.dashboard_port
+    }
+
+    /// Through Traefik.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.request_to("localhost", method, path)
+    }
+
+    /// Through Traefik, under one of its names, which this machine's resolver need not know.
+    pub fn request_to(&self, host: &str, method: Method, path: &str) -> RequestBuilder {
+        let address = ports::loopback(self.options.http_port);
+        self.http.request(method, format!("http://{address}{path}")).header("Host", host).timeout(WITHIN)
+    }
+
+    /// Buys a licence and returns its position.
+    pub async fn buy(&self, license: &str) -> i64 {
+        let reply =
+            self.request(Method::POST, "/api/buy_mpi").json(&json!({ "license": license })).send().await.unwrap();
+        assert_eq!(reply.status(), 201);
+        reply.json::<Value>().await.unwrap()["position"].as_i64().unwrap()
+    }
+
+    /// The totals that reflect `position`.
+    pub async fn totals(&self, position: i64) -> Value {
+        let path = format!("/api/get_current_money?min_position={position}");
+        let reply = self.request(Method::GET, &path).send().await.unwrap();
+        assert_eq!(reply.status(), 200);
+        reply.json().await.unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // A failing test has more to say than what the clean-up ran into.
+        let _ = stack("down", self.folder()).output();
+    }
+}
+
+/// `cargo stack <command>` on a data folder.
+pub fn stack(command: &str, folder: &Path) -> Command {
+    let mut stack = Command::new(env!("CARGO_BIN_EXE_stack"));
+    stack.arg(command).arg("--data-dir").arg(folder).stdin(Stdio::null());
+    stack
+}
+
+pub fn assert_success(output: &Output) {
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Waits, within a bound, until something holds.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !holds().await {
+        assert!(started.elapsed() < WITHIN, "{what}: not within {WITHIN:?}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Whether a process runs; one that ended and was not waited for does not.
+pub fn is_alive(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z')))
+}

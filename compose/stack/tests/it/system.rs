@@ -1,0 +1,121 @@
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::running::{Running, is_alive, text, until};
+
+const NAMES: [&str; 7] = ["postgres", "nats", "command-api", "projector", "query-api", "web", "traefik"];
+
+#[tokio::test]
+async fn yesterdays_sales_are_there_after_down_and_up() {
+    let system = Running::up(&[]);
+    for license in ["basic", "pro", "enterprise"] {
+        system.buy(license).await;
+    }
+    let reset = system.request(Method::DELETE, "/api/sales").send().await.unwrap();
+    assert_eq!(reset.status(), 200);
+    let last = system.buy("pro").await;
+    let before = system.totals(last).await;
+    assert_eq!(before["sales_count"], 1);
+    assert_eq!(before["by_license"]["pro"]["sales_count"], 1);
+
+    let pids = system.all_pids();
+    system.down();
+    assert_eq!(pids.into_iter().filter(|&pid| is_alive(pid)).count(), 0);
+    system.up_again(&[]);
+
+    let after = system.totals(last).await;
+    for field in ["sales_count", "revenue", "by_license", "position"] {
+        assert_eq!(after[field], before[field], "{field}");
+    }
+}
+
+#[tokio::test]
+async fn status_has_the_urls_and_every_process() {
+    let system = Running::up(&["--replicas=query-api=2"]);
+
+    let status = system.status_json();
+
+    let fields = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    assert_eq!(fields(&status), ["urls", "processes"].map(String::from).into());
+    assert_eq!(fields(&status["urls"]), ["shop", "sales", "api", "docs", "dashboard"].map(String::from).into());
+    let processes = status["processes"].as_array().unwrap();
+    for process in processes {
+        assert_eq!(fields(process), ["name", "pid", "address", "ready", "log"].map(String::from).into());
+        assert_eq!(process["ready"], true, "{process}");
+        assert!(process["address"].as_str().unwrap().starts_with("127.0.0.1:"), "{process}");
+        assert!(is_alive(process["pid"].as_i64().unwrap().try_into().unwrap()), "{process}");
+        assert!(std::fs::exists(process["log"].as_str().unwrap()).unwrap(), "{process}");
+    }
+    let names: BTreeSet<_> = processes.iter().map(|process| process["name"].as_str().unwrap()).collect();
+    assert_eq!(names, NAMES.into_iter().chain(["query-api-2"]).collect());
+}
+
+#[tokio::test]
+async fn a_second_up_on_the_same_data_is_refused_with_what_to_do() {
+    let system = Running::up(&[]);
+    let output = system.up_command().output().unwrap();
+    assert!(!output.status.success());
+    let error = text(&output.stderr);
+    assert!(error.contains("already running") && error.contains("cargo stack down"), "{error}");
+}
+
+#[tokio::test]
+async fn whatever_is_killed_is_named_and_comes_back_where_it_was() {
+    let system = Running::up(&[]);
+    let find = |name: &str| system.status().processes.into_iter().find(|process| process.name == name).expect("listed");
+    for name in NAMES {
+        let before = find(name);
+
+        kill(Pid::from_raw(before.pid), Signal::SIGKILL).unwrap();
+
+        until(&format!("{name} is back"), async || find(name).pid != before.pid && find(name).ready).await;
+        assert_eq!(find(name).address, before.address);
+        let log = std::fs::read_to_string(system.folder().join("logs/stack.log")).unwrap();
+        assert!(log.contains(&format!("{name} ended with signal: 9")), "{log}");
+    }
+    until("everything has found together", async || system.status().processes.iter().all(|process| process.ready))
+        .await;
+    until("Traefik has noticed", async || {
+        let order = r#"{"license":"pro"}"#;
+        let purchase = system.request(Method::POST, "/api/buy_mpi").header("Content-Type", "application/json");
+        purchase.body(order).send().await.is_ok_and(|reply| reply.status() == 201)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_outlives_a_killed_supervisor_and_the_sales_are_not_lost() {
+    let system = Running::up(&[]);
+    let last = system.buy("enterprise").await;
+    let pids = system.all_pids();
+
+    kill(Pid::from_raw(system.supervisor()), Signal::SIGKILL).unwrap();
+
+    until("all processes are gone", async || !pids.iter().any(|&pid| is_alive(pid))).await;
+    system.up_again(&[]);
+    assert_eq!(system.totals(last).await["sales_count"], 1);
+}
+
+#[tokio::test]
+async fn ctrl_c_stops_everything_in_order() {
+    let system = Running::prepare();
+    let mut up = system.up_command().stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(up.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line == "Ready"));
+    let pids = system.all_pids();
+
+    kill(Pid::from_raw(up.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+
+    let said: Vec<String> = lines.collect();
+    assert!(up.wait().unwrap().success());
+    let stopped: Vec<_> = said.iter().skip_while(|line| *line != "Stopping").skip(1).collect();
+    let order = ["traefik", "web", "command-api", "query-api", "projector", "nats", "postgres"];
+    assert_eq!(stopped.iter().filter_map(|line| line.split_whitespace().next()).collect::<Vec<_>>(), order);
+    assert!(!pids.iter().any(|&pid| is_alive(pid)));
+}

@@ -1,0 +1,100 @@
+use std::fs;
+use std::net::SocketAddr;
+
+use nix::sys::signal::Signal;
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, header};
+use stack::interrupt::Interrupt;
+use stack::launch::Program;
+use stack::ports;
+use stack::probe::Probe;
+use stack::process::Process;
+use tempfile::TempDir;
+
+struct Web {
+    address: SocketAddr,
+    http: Client,
+    _process: Process,
+    _folder: TempDir,
+}
+
+impl Web {
+    /// The pages' server, with one file of each kind.
+    async fn start() -> Self {
+        let folder = TempDir::new().unwrap();
+        let root = folder.path().join("dist");
+        for (path, content) in [
+            ("index.html", "the shop"),
+            ("sales.html", "the sales"),
+            ("docs/index.html", "the docs"),
+            ("assets/shop-4f2a.js", "the script"),
+            ("assets/shop-4f2a.js.br", "the script, compressed"),
+            ("../secrets.json", "the secrets"),
+        ] {
+            let file = root.join(path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, content).unwrap();
+        }
+        let address = ports::free().unwrap();
+        let program = Program {
+            name: "web".to_owned(),
+            path: env!("CARGO_BIN_EXE_stack").into(),
+            arguments: ["web".into(), "--listen".into(), address.to_string().into(), "--root".into(), root.into()]
+                .into(),
+            environment: Vec::new(),
+            account: None,
+            log: folder.path().join("web.log"),
+            stop_signal: Signal::SIGTERM,
+            stop_within: std::time::Duration::from_secs(10),
+        };
+        let probe = Probe::Http { address, path: "/readyz".to_owned() };
+        let process = tokio::task::spawn_blocking(move || {
+            let mut process = Process::start(program).unwrap();
+            process.wait_ready(&probe, std::time::Duration::from_secs(30), &Interrupt::default()).unwrap();
+            process
+        });
+        let http = Client::builder().redirect(Policy::none()).build().unwrap();
+        Self { address, http, _process: process.await.unwrap(), _folder: folder }
+    }
+
+    async fn get(&self, path: &str) -> Response {
+        let url = format!("http://{}{path}", self.address);
+        self.http.get(url).header(header::ACCEPT_ENCODING, "gzip, br").send().await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn pages_are_asked_for_again_and_hashed_assets_are_kept_for_ever() {
+    let web = Web::start().await;
+    for (path, content) in [("/", "the shop"), ("/sales.html", "the sales"), ("/docs/", "the docs")] {
+        let page = web.get(path).await;
+        assert_eq!(page.status(), 200, "{path}");
+        assert_eq!(page.headers()[header::CACHE_CONTROL], "no-cache", "{path}");
+        assert_eq!(page.headers()[header::CONTENT_TYPE], "text/html", "{path}");
+        assert_eq!(page.text().await.unwrap(), content);
+    }
+    let script = web.get("/assets/shop-4f2a.js").await;
+    assert_eq!(script.status(), 200);
+    assert_eq!(script.headers()[header::CACHE_CONTROL], "public, max-age=31536000, immutable");
+    assert_eq!(script.headers()[header::CONTENT_TYPE], "text/javascript");
+    assert_eq!(script.headers()[header::CONTENT_ENCODING], "br");
+    assert_eq!(script.text().await.unwrap(), "the script, compressed");
+}
+
+#[tokio::test]
+async fn the_docs_are_found_without_the_last_slash() {
+    let web = Web::start().await;
+    let redirect = web.get("/docs").await;
+    assert!(redirect.status().is_redirection());
+    assert_eq!(redirect.headers()[header::LOCATION], "/docs/");
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_a_404_that_nobody_keeps() {
+    let web = Web::start().await;
+    for path in ["/missing", "/assets/missing.js", "/docs/missing.json", "/%2e%2e/secrets.json", "/..%2fsecrets.json"] {
+        let reply = web.get(path).await;
+        assert_eq!(reply.status(), 404, "{path}");
+        assert_eq!(reply.headers()[header::CACHE_CONTROL], "no-cache", "{path}");
+    }
+}
