@@ -5,12 +5,11 @@ use std::env;
 use anyhow::Result;
 
 use crate::checkout;
-use crate::options::Service;
 use crate::tool::Tool;
 
 pub fn build_services() -> Result<()> {
-    let packages = Service::ALL.iter().flat_map(|service| ["--package", service.name()]);
-    cargo().args(["build", "--release"]).args(packages).run()
+    // All programs of the workspace: for a choice of packages cargo would choose other features, and build again.
+    cargo().args(["build", "--release", "--bins"]).run()
 }
 
 /// The cargo that started us, or the one on PATH.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use shared::stream::{STREAM, SUBJECTS};
 use stack::testing::{Databases, Nats, eventually, purchased, reset};
 
-use crate::support::{assert_projected, metric, projector, readiness};
+use crate::support::{assert_projected, projector, readiness};
 
 async fn stream(nats: &Nats) -> jetstream::Context {
     let client = shared::stream::connect(&nats.admin_url(), "test").await.unwrap();
@@ -56,7 +56,7 @@ async fn duplicates_disorder_gaps_and_garbage_change_nothing() {
         deliver(&jetstream, message(&databases, position).await).await;
     }
     assert_projected(&databases).await;
-    assert!((metric(&projector, "sales_projection_events_total").await - 30.0).abs() < 0.5, "each event counts once");
+    assert!((projector.metric("sales_projection_events_total").await - 30.0).abs() < 0.5, "each event counts once");
     assert_eq!(readiness(&projector).await, (200, "ready\n".to_owned()));
 }
 
@@ -89,6 +89,6 @@ async fn two_projectors_count_every_event_once() {
         }
     }
     assert_projected(&databases).await;
-    let [first, second] = [0, 1].map(|index| metric(&projectors[index], "sales_projection_events_total"));
+    let [first, second] = [0, 1].map(|index| projectors[index].metric("sales_projection_events_total"));
     assert!((first.await + second.await - 200.0).abs() < 0.5, "some event was counted by both, or by none");
 }

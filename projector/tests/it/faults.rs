@@ -7,7 +7,7 @@ use serde_json::json;
 use stack::testing::{Databases, Nats, Service, Until, eventually, purchased};
 use tokio::task::spawn_blocking;
 
-use crate::support::{NO_NATS, assert_projected, command_api, metric, projector, projector_until, readiness};
+use crate::support::{NO_NATS, assert_projected, command_api, projector, projector_until, readiness};
 
 async fn buy(client: &Client, service: &Service, license: &str) {
     let request = client.post(format!("{}/api/buy_mpi", service.url())).json(&json!({ "license": license }));
@@ -116,7 +116,7 @@ async fn an_event_that_is_not_understood_stops_it_loudly_and_nothing_is_skipped(
     eventually("it is not ready", async || readiness(&projector).await.0 == 503).await;
     let (_, reason) = readiness(&projector).await;
     assert!(reason.contains("position 2") && reason.contains("LicenseRented"), "{reason}");
-    assert!((metric(&projector, "sales_projection_halted").await - 1.0).abs() < 0.5);
+    assert!((projector.metric("sales_projection_halted").await - 1.0).abs() < 0.5);
     assert_eq!(databases.checkpoint().await, 1, "what comes before is counted, what comes after is not");
     assert!(projector.log().contains("nothing is skipped"), "{}", projector.log());
     assert!(projector.is(Until::Live).await);
@@ -133,7 +133,7 @@ async fn a_hole_in_the_log_stops_it_loudly() {
     let projector = projector_until(&databases, NO_NATS, Until::Live).await;
     eventually("it says what is missing", async || readiness(&projector).await.1.contains("position 2 is missing"))
         .await;
-    assert!((metric(&projector, "sales_projection_halted").await - 1.0).abs() < 0.5);
+    assert!((projector.metric("sales_projection_halted").await - 1.0).abs() < 0.5);
     assert_eq!(databases.checkpoint().await, 0);
 }
 

@@ -36,13 +36,7 @@ pub async fn assert_projected(databases: &Databases) {
     assert_eq!(databases.count_read_model().await, databases.count_log().await);
 }
 
-pub async fn metric(service: &Service, name: &str) -> f64 {
-    let text = reqwest::get(format!("{}/metrics", service.url())).await.unwrap().text().await.unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("{name} is missing in\n{text}")).parse().unwrap()
-}
-
 pub async fn readiness(service: &Service) -> (u16, String) {
-    let response = reqwest::get(format!("{}/readyz", service.url())).await.unwrap();
+    let response = service.get("/readyz").await;
     (response.status().as_u16(), response.text().await.unwrap())
 }

@@ -76,10 +76,12 @@ fn summary(sections: &[Section]) -> Result<()> {
 fn check() -> Result<()> {
     prerequisites::check()?;
     if prerequisites::chromium().is_none() && geteuid().is_root() {
-        let install = Tool::new("apt-get").args(["install", "--yes", "--no-install-recommends", "chromium"]);
-        println!("{}", install.line());
-        // What is said below tells more than its exit status.
-        let _ = install.env("DEBIAN_FRONTEND", "noninteractive").run_quietly();
+        for arguments in [&["update"][..], &["install", "--yes", "--no-install-recommends", "chromium"]] {
+            let apt = Tool::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+            println!("  {}", apt.line());
+            // What is said below tells more than its exit status.
+            let _ = apt.run_quietly();
+        }
     }
     let chromium = prerequisites::chromium()
         .context("this machine lacks Chromium for the tests of the pages:\n  apt-get install chromium")?;
