@@ -13,7 +13,7 @@ async fn as_role(databases: &Databases, role: &str) -> PgConnection {
 
 async fn refused(connection: &mut PgConnection, statement: &'static str) {
     let error = sqlx::raw_sql(statement).execute(connection).await.expect_err(statement);
-    let code = error.as_database_error().and_then(|error| error.code()).unwrap().into_owned();
+    let code = error.as_database_error().unwrap().code().unwrap().into_owned();
     assert_eq!(code, "42501", "{statement}: {error}"); // insufficient_privilege
 }
 

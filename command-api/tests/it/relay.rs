@@ -56,8 +56,7 @@ async fn publisher(databases: &Databases, nats: &Nats) -> Publisher {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_relays_publish_every_event_once_and_in_order() {
     let (databases, nats) = (Databases::create().await, Nats::start());
-    let publishers =
-        join_all([publisher(&databases, &nats), publisher(&databases, &nats), publisher(&databases, &nats)]).await;
+    let publishers = join_all((0..3).map(|_| publisher(&databases, &nats))).await;
     let appending = async {
         for batch in 1..40 {
             databases.append(&vec![purchased("pro", batch); 50]).await;

@@ -14,6 +14,6 @@ pub fn build_services() -> Result<()> {
 
 /// The cargo that started us, or the one on PATH.
 pub fn cargo() -> Tool {
-    let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    Tool::new(&cargo).in_folder(checkout::root())
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    Tool::new(cargo).in_folder(checkout::root())
 }

@@ -23,6 +23,8 @@ pub enum Command {
     Status(Status),
     /// Stop everything
     Down(Data),
+    /// Build the read model anew from the event log, while the old one goes on serving
+    Rebuild(Data),
     /// Run every test: Rust, the whole system, the pages, the pages in a browser
     Test(Test),
     /// Start everything and keep it running, without a terminal

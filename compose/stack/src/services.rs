@@ -17,8 +17,8 @@ use crate::probe::Probe;
 use crate::secrets::Secrets;
 use crate::server::Server;
 
-const EVENT_STORE: &str = "event_store";
-const READ_MODEL: &str = "read_model";
+pub const EVENT_STORE: &str = "event_store";
+pub const READ_MODEL: &str = "read_model";
 
 const READY_WITHIN: Duration = Duration::from_mins(1);
 /// Longer than a service takes to drain.

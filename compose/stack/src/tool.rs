@@ -18,10 +18,11 @@ pub struct Tool {
 }
 
 impl Tool {
-    pub fn new(program: &str) -> Self {
+    pub fn new(program: impl AsRef<Path>) -> Self {
+        let program = program.as_ref();
         let mut command = tied_to_us(None, Signal::SIGTERM);
         command.arg(program);
-        Self { command, line: program.to_owned() }
+        Self { command, line: program.file_name().unwrap_or_default().display().to_string() }
     }
 
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {

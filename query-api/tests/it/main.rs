@@ -23,9 +23,9 @@ impl ReadSide {
     }
 
     async fn start_with(databases: Databases, read_model_url: &str) -> Self {
-        let _projector = projector(&databases).await;
+        let projector = projector(&databases).await;
         let query_api = query_api(&databases, read_model_url).await;
-        Self { databases, query_api, _projector, client: Client::new() }
+        Self { databases, query_api, _projector: projector, client: Client::new() }
     }
 
     async fn get(&self, path: &str) -> Response {

@@ -1,6 +1,7 @@
 //! What each command does.
 
 pub mod down;
+pub mod rebuild;
 pub mod status;
 pub mod supervise;
 pub mod test;

@@ -1,6 +1,5 @@
 //! `cargo stack up`
 
-use std::env;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -50,7 +49,8 @@ pub fn prepare() -> Result<()> {
 
 fn start_in_background(options: &Options, folder: &DataFolder) -> Result<Child> {
     let log = folder.new_supervisor_log()?;
-    Command::new(env::current_exe()?)
+    // By its name: cargo may have put a new file in our own one's place meanwhile.
+    Command::new(checkout::binary("stack")?)
         .arg("supervise")
         .args(options.to_arguments())
         .stdin(Stdio::null())

@@ -55,6 +55,13 @@ impl Running {
         assert_success(&stack("down", self.folder()).output().unwrap());
     }
 
+    /// What `rebuild` says.
+    pub fn rebuild(&self) -> String {
+        let output = stack("rebuild", self.folder()).output().unwrap();
+        assert_success(&output);
+        text(&output.stdout)
+    }
+
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }

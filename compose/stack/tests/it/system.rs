@@ -36,6 +36,20 @@ async fn yesterdays_sales_are_there_after_down_and_up() {
 }
 
 #[tokio::test]
+async fn the_read_model_is_rebuilt_while_the_system_runs() {
+    let system = Running::up(&[]);
+    let last = system.buy("pro").await;
+    let before = system.totals(last).await;
+
+    let said = system.rebuild();
+
+    assert!(said.contains("same_as_before=true"), "{said}");
+    assert_eq!(system.totals(last).await, before);
+    let last = system.buy("pro").await;
+    assert_eq!(system.totals(last).await["sales_count"], 2);
+}
+
+#[tokio::test]
 async fn status_has_the_urls_and_every_process() {
     let system = Running::up(&["--replicas=query-api=2"]);
 
