@@ -5,7 +5,7 @@ use shared::{
     event::{EncodedEvent, Event, EventId, Metadata},
     event_log::Position,
 };
-use sqlx::{PgConnection, Row, postgres::PgRow};
+use sqlx::{PgConnection, Row, ValueRef, postgres::PgRow};
 
 /// An event on its way into the log, encoded by whoever made it, so that the one writer does not have to.
 #[derive(Debug)]
@@ -47,23 +47,35 @@ pub async fn append<'a>(
     .bind(batch.clone().map(|new| new.metadata.as_deref()).collect::<Vec<_>>())
     .fetch_all(connection)
     .await?;
-    if rows.len() != batch.len() {
-        let message = format!("append_events answered {} rows to a batch of {}", rows.len(), batch.len());
-        return Err(sqlx::Error::Protocol(message));
+    let all_new = rows.first().is_some_and(|row| row.try_get_raw("stored_type").is_ok_and(|stored| stored.is_null()));
+    match &rows[..] {
+        [first] if all_new => {
+            let (mut position, recorded_at) = (position(first)?, first.try_get("stored_at")?);
+            let numbered = batch.map(|new| {
+                let recorded = Recorded { position, recorded_at, event: new.event.clone() };
+                position = position.next();
+                recorded
+            });
+            Ok(numbered.collect())
+        }
+        rows if rows.len() == batch.len() => rows.iter().map(stored).collect(),
+        rows => {
+            let message = format!("append_events answered {} rows to a batch of {}", rows.len(), batch.len());
+            Err(sqlx::Error::Protocol(message))
+        }
     }
-    batch.zip(rows).map(|(new, row)| recorded(new, &row)).collect()
 }
 
-fn recorded(new: &NewEvent, row: &PgRow) -> sqlx::Result<Recorded> {
-    let position: i64 = row.try_get("stored_position")?;
-    let event = match row.try_get::<Option<&str>, _>("stored_type")? {
-        None => new.event.clone(),
-        Some(event_type) => Event::decode(event_type, row.try_get("stored_version")?, row.try_get("stored_data")?)
-            .map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
-    };
-    Ok(Recorded {
-        position: position.try_into().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
-        recorded_at: row.try_get("stored_at")?,
-        event,
-    })
+fn stored(row: &PgRow) -> sqlx::Result<Recorded> {
+    let (event_type, data) = (row.try_get("stored_type")?, row.try_get("stored_data")?);
+    let event = Event::decode(event_type, row.try_get("stored_version")?, data).map_err(decode_error)?;
+    Ok(Recorded { position: position(row)?, recorded_at: row.try_get("stored_at")?, event })
+}
+
+fn position(row: &PgRow) -> sqlx::Result<Position> {
+    row.try_get::<i64, _>("stored_position")?.try_into().map_err(decode_error)
+}
+
+fn decode_error(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::Decode(Box::new(error))
 }

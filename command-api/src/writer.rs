@@ -56,13 +56,29 @@ struct Pending {
 #[derive(Clone)]
 pub struct EventLog {
     queue: mpsc::Sender<Pending>,
-    available: Arc<AtomicBool>,
+    store: Arc<StoreState>,
+}
+
+/// What the writer knows of the event store. In the beginning it is neither: commands wait for the first connection.
+#[derive(Default)]
+struct StoreState {
+    /// It answered when it was last asked.
+    answers: AtomicBool,
+    /// It has not answered for longer than anybody's patience: nobody is kept waiting for it.
+    away: AtomicBool,
+}
+
+impl StoreState {
+    fn set_answers(&self, answers: bool) {
+        self.answers.store(answers, Ordering::Relaxed);
+        self.away.store(!answers, Ordering::Relaxed);
+    }
 }
 
 impl EventLog {
     /// Returns when the event is committed, or says at once that it cannot be taken.
     pub async fn append(&self, new: NewEvent) -> Result<Recorded, AppendError> {
-        if !self.is_available() {
+        if self.store.away.load(Ordering::Relaxed) {
             return Err(AppendError::Unavailable);
         }
         let (reply, answer) = oneshot::channel();
@@ -72,7 +88,7 @@ impl EventLog {
 
     /// Whether the event store answered when it was last asked.
     pub fn is_available(&self) -> bool {
-        self.available.load(Ordering::Relaxed)
+        self.store.answers.load(Ordering::Relaxed)
     }
 }
 
@@ -106,7 +122,7 @@ impl Metrics {
 pub struct Writer {
     options: PgConnectOptions,
     queue: mpsc::Receiver<Pending>,
-    available: Arc<AtomicBool>,
+    store: Arc<StoreState>,
     appended: Arc<Notify>,
     metrics: Metrics,
 }
@@ -114,9 +130,9 @@ pub struct Writer {
 /// Both ends of the way into the log. `appended` is notified after every commit.
 pub fn event_log(options: PgConnectOptions, appended: Arc<Notify>, metrics: Metrics) -> (EventLog, Writer) {
     let (sender, queue) = mpsc::channel(QUEUE_CAPACITY);
-    let available = Arc::new(AtomicBool::new(false));
-    let log = EventLog { queue: sender, available: Arc::clone(&available) };
-    (log, Writer { options, queue, available, appended, metrics })
+    let store = Arc::new(StoreState::default());
+    let log = EventLog { queue: sender, store: Arc::clone(&store) };
+    (log, Writer { options, queue, store, appended, metrics })
 }
 
 impl Writer {
@@ -142,7 +158,7 @@ impl Writer {
                         warn!(%error, "The event store does not answer; trying again");
                         Instant::now()
                     });
-                    if since.elapsed() > PATIENCE || !self.available.load(Ordering::Relaxed) {
+                    if since.elapsed() > PATIENCE || self.store.away.load(Ordering::Relaxed) {
                         self.give_up(&mut batch);
                     }
                     if stop.is_cancelled() {
@@ -166,7 +182,7 @@ impl Writer {
             Some(connected) => connected,
             None => connection.insert(connect(&self.options).await?),
         };
-        self.available.store(true, Ordering::Relaxed);
+        self.store.set_answers(true);
         if batch.is_empty() && !self.gather(batch, stop).await {
             return Ok(false);
         }
@@ -219,7 +235,7 @@ impl Writer {
 
     /// Answers everybody who waits, and from now on says no at once until the store is back.
     fn give_up(&mut self, batch: &mut Vec<Pending>) {
-        self.available.store(false, Ordering::Relaxed);
+        self.store.set_answers(false);
         for pending in batch.drain(..) {
             let _ = pending.reply.send(Err(AppendError::OutcomeUnknown));
         }

@@ -1,9 +1,11 @@
--- The only way into the log. Appends a batch in one statement and returns, for every event handed in and in the
--- same order, the position and time under which it is stored.
+-- The only way into the log. Appends a batch in one statement.
 --
--- An event id that is in the log already, or twice in the batch, is stored once: every later mention returns the
--- first one's position together with the event as it is stored, so that the caller can tell a retry from a key used
--- for something else. The columns of the stored event are null where the whole batch was new.
+-- When the whole batch is new, which is the usual case, it returns one row: the position of the first event, with nulls
+-- in place of a stored event. The others follow it.
+--
+-- An event id that is in the log already, or twice in the batch, is stored once. Then it returns, for every event handed
+-- in and in the same order, the event that is stored under its id, so that the caller can tell a retry from a key used for
+-- something else.
 create function append_events(
     event_ids uuid[],
     event_types text[],
@@ -41,9 +43,7 @@ begin
         get diagnostics appended = row_count;
 
         update head set position = last_position + appended, recorded_at = now_or_later;
-        return query
-            select last_position + ordinal, now_or_later, null::text, null::smallint, null::text
-            from generate_series(1, appended) as ordinal;
+        return query select last_position + 1, now_or_later, null::text, null::smallint, null::text;
         return;
     exception when unique_violation then
         null; -- some are stored already: the insert is undone, and only the new ones are appended below

@@ -18,6 +18,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::http::{self, Readiness};
 
+/// A request allocates some dozen small pieces, often freed on another thread than the one that made them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Requests that are under way when the process is told to stop have this long to end; they are bounded by less.
 const DRAIN_LIMIT: Duration = Duration::from_secs(15);
 

@@ -218,6 +218,18 @@ async fn told_to_stop_it_answers_what_is_under_way_and_ends_well() {
     assert_eq!(databases.head().await, 1);
 }
 
+#[tokio::test]
+async fn a_purchase_that_comes_before_the_first_connection_waits_for_it() {
+    let databases = Databases::create().await;
+    let (log, stop) = in_process_log(&databases);
+    // The writer has not even been polled yet.
+    assert!(!log.is_available(), "so this shows nothing");
+    let event = decide(Command::Buy(License::Pro));
+    let recorded = log.append(NewEvent::new(EventId::generate(), event, &Metadata::default())).await.unwrap();
+    assert_eq!(recorded.position.get(), 1);
+    stop.cancel();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_database_it_says_so_at_once_and_goes_on_when_it_is_back() {
     let mut postgres = spawn_blocking(own_postgres).await.unwrap();

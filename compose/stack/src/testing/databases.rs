@@ -102,19 +102,20 @@ pub fn reset() -> (&'static str, String) {
 }
 
 impl Databases {
-    /// Appends events as they are, whether or not any program understands them. Returns the last position.
+    /// Appends events as they are, whether or not any program understands them. Returns the end of the log.
     pub async fn append(&self, events: &[(&str, String)]) -> i64 {
-        let positions: Vec<i64> = sqlx::query_scalar(
-            "select stored_position from append_events(
+        let append = sqlx::query(
+            "select append_events(
                  array(select gen_random_uuid() from generate_series(1, cardinality($1))),
                  $1, array_fill(1::smallint, array[cardinality($1)]), $2, array_fill(null::text, array[cardinality($1)]))",
-        )
-        .bind(events.iter().map(|(event_type, _)| *event_type).collect::<Vec<_>>())
-        .bind(events.iter().map(|(_, data)| data.as_str()).collect::<Vec<_>>())
-        .fetch_all(self.event_store())
-        .await
-        .expect("events can be appended");
-        *positions.last().expect("there were events to append")
+        );
+        append
+            .bind(events.iter().map(|(event_type, _)| *event_type).collect::<Vec<_>>())
+            .bind(events.iter().map(|(_, data)| data.as_str()).collect::<Vec<_>>())
+            .execute(self.event_store())
+            .await
+            .expect("events can be appended");
+        self.head().await
     }
 
     /// What the log adds up to since the last reset: counted by the database, in other words than the projector's.
