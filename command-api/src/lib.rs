@@ -65,12 +65,12 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
     let appended = Arc::new(Notify::new());
 
     let writer_metrics = writer::Metrics::register(&mut registry);
-    let options = database::options(&config.event_store_url, "command-api")?;
+    let options = database::options("EVENT_STORE_URL", &config.event_store_url, "command-api")?;
     let (log, writer) = writer::event_log(options, Arc::clone(&appended), writer_metrics);
     tasks.spawn("writer", writer.run(tasks.stop_token()));
 
     let relay_metrics = relay::Metrics::register(&mut registry);
-    let pool = database::pool(&config.event_store_url, "command-api relay", POOL_CONNECTIONS)?;
+    let pool = database::pool("EVENT_STORE_URL", &config.event_store_url, "command-api relay", POOL_CONNECTIONS)?;
     let relay = relay::Relay::new(pool, config.nats_url.clone(), appended, relay_metrics);
     tasks.spawn("relay", relay.run(tasks.stop_token()));
 

@@ -75,8 +75,9 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
     let mut tasks = Tasks::default();
     let metrics = projection::Metrics::register(&mut registry);
     let (state, watch) = projection::State::starting();
-    let event_store = database::pool(&config.databases.event_store_url, "projector", POOL_CONNECTIONS)?;
-    let read_model = database::pool(&config.databases.read_model_url, "projector", POOL_CONNECTIONS)?;
+    let event_store =
+        database::pool("EVENT_STORE_URL", &config.databases.event_store_url, "projector", POOL_CONNECTIONS)?;
+    let read_model = database::pool("READ_MODEL_URL", &config.databases.read_model_url, "projector", POOL_CONNECTIONS)?;
     let (nats_url, stop) = (config.nats_url.clone(), tasks.stop_token());
     tasks.spawn("projection", async move {
         let nats = shared::stream::connect(&nats_url, "projector").await?;
@@ -98,7 +99,9 @@ pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
 
 /// Builds the read model anew and switches to it.
 pub async fn rebuild(config: &RebuildConfig) -> anyhow::Result<()> {
-    let event_store = database::pool(&config.databases.event_store_url, "projector rebuild", POOL_CONNECTIONS)?;
-    let read_model = database::pool(&config.databases.read_model_url, "projector rebuild", POOL_CONNECTIONS)?;
+    let event_store =
+        database::pool("EVENT_STORE_URL", &config.databases.event_store_url, "projector rebuild", POOL_CONNECTIONS)?;
+    let read_model =
+        database::pool("READ_MODEL_URL", &config.databases.read_model_url, "projector rebuild", POOL_CONNECTIONS)?;
     rebuild::rebuild(&event_store, &read_model).await
 }

@@ -35,8 +35,9 @@ pub struct Config {
 pub fn service(config: &Config) -> anyhow::Result<Service> {
     let mut registry = Registry::with_prefix("sales");
     let mut tasks = Tasks::default();
-    let event_store = database::pool(&config.event_store_url, "query-api", EVENT_STORE_CONNECTIONS)?;
-    let (watch, follower) = totals::follow(database::options(&config.read_model_url, "query-api")?, &mut registry);
+    let event_store = database::pool("EVENT_STORE_URL", &config.event_store_url, "query-api", EVENT_STORE_CONNECTIONS)?;
+    let (watch, follower) =
+        totals::follow(database::options("READ_MODEL_URL", &config.read_model_url, "query-api")?, &mut registry);
     tasks.spawn("totals", follower.run(tasks.stop_token()));
     let known = watch.clone();
     Ok(Service {

@@ -14,21 +14,22 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// No statement of a service may hold locks or a connection for longer; rebuilds read in pages and stay below it.
 const STATEMENT_TIMEOUT: &str = "10s";
 
-/// How a service connects: its name is shown to the operator, its statements are bounded.
-pub fn options(url: &str, service: &str) -> anyhow::Result<PgConnectOptions> {
+/// How a service connects: its name is shown to the operator, its statements are bounded. `setting` is where the address
+/// comes from, for the error.
+pub fn options(setting: &str, url: &str, service: &str) -> anyhow::Result<PgConnectOptions> {
     Ok(PgConnectOptions::from_str(url)
-        .context("not a Postgres address (postgres://user:password@host:port/database)")?
+        .with_context(|| format!("{setting} is not a Postgres address (postgres://user:password@host:port/database)"))?
         .application_name(service)
         .options([("statement_timeout", STATEMENT_TIMEOUT)])
         .disable_statement_logging())
 }
 
 /// A pool that connects when it is first used, so that a service starts while its database is away.
-pub fn pool(url: &str, service: &str, max_connections: u32) -> anyhow::Result<PgPool> {
+pub fn pool(setting: &str, url: &str, service: &str, max_connections: u32) -> anyhow::Result<PgPool> {
     Ok(PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_lazy_with(options(url, service)?))
+        .connect_lazy_with(options(setting, url, service)?))
 }
 
 /// One SQL file of a `migrations` folder.

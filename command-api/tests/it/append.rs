@@ -294,7 +294,7 @@ async fn a_full_queue_is_answered_at_once_and_loses_nothing_that_it_took() {
 }
 
 fn in_process_log(databases: &Databases) -> (EventLog, CancellationToken) {
-    let options = database::options(&databases.event_store_url("command_api"), "test").unwrap();
+    let options = database::options("EVENT_STORE_URL", &databases.event_store_url("command_api"), "test").unwrap();
     let metrics = writer::Metrics::register(&mut Registry::default());
     let (log, writer) = writer::event_log(options, Arc::new(Notify::new()), metrics);
     let stop = CancellationToken::new();

@@ -306,3 +306,35 @@ async fn operators_see_health_metrics_and_the_interface() {
         assert!(openapi["paths"][path]["get"]["responses"]["503"].is_object(), "{path} is not documented");
     }
 }
+
+#[tokio::test]
+async fn a_secret_may_come_from_a_file() {
+    let databases = Databases::create().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, secret: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, secret + "\n").unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let event_store = file("event-store", databases.event_store_url("query_api"));
+    let read_model = file("read-model", databases.read_model_url("query_api"));
+    let environment = [("EVENT_STORE_URL_FILE", event_store.as_str()), ("READ_MODEL_URL_FILE", &read_model)];
+    Service::start("query-api", Until::Ready, &environment).await;
+}
+
+#[test]
+fn a_wrong_setting_is_named_and_no_secret_is_shown() {
+    let said = |environment: &[(&str, &str)]| {
+        let mut query_api = std::process::Command::new(env!("CARGO_BIN_EXE_query-api"));
+        let output = query_api.arg("serve").envs(environment.iter().copied()).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    let missing = said(&[("EVENT_STORE_URL", "postgres://localhost/event_store")]);
+    assert!(missing.contains("READ_MODEL_URL"), "{missing}");
+    let wrong = said(&[("EVENT_STORE_URL", "secret word"), ("READ_MODEL_URL", "postgres://localhost/read_model")]);
+    assert!(wrong.contains("EVENT_STORE_URL") && !wrong.contains("secret word"), "{wrong}");
+    let no_file =
+        said(&[("EVENT_STORE_URL_FILE", "/nonexistent"), ("READ_MODEL_URL", "postgres://localhost/read_model")]);
+    assert!(no_file.contains("EVENT_STORE_URL_FILE names /nonexistent"), "{no_file}");
+}
