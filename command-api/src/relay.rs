@@ -26,9 +26,9 @@ use prometheus_client::{
 };
 use shared::{
     backoff::Backoff,
-    cloud_event::{self, CloudEvent},
+    cloud_event::{CONTENT_TYPE, CloudEvent},
     event_log::{self, Position, ReadError, RecordedEvent},
-    stream::{STREAM, SUBJECTS, subject},
+    stream::{STREAM, SUBJECTS, holds_log, subject},
 };
 use sqlx::PgPool;
 use std::sync::atomic::AtomicU64;
@@ -42,6 +42,8 @@ const MAX_BATCH: usize = 1000;
 /// A notification wakes the relay; this is how often it looks without one, in case another replica died between its
 /// commit and its publication, or somebody wiped the stream.
 const RESCUE_INTERVAL: Duration = Duration::from_secs(1);
+/// Longer than every bound inside of a step: past it, somebody has vanished without a word.
+const STEP_LIMIT: Duration = Duration::from_secs(15);
 /// What the stream keeps for consumers that were away. Older events are read from the log.
 const STREAM_MAX_MESSAGES: i64 = 1_000_000;
 
@@ -50,6 +52,8 @@ const STREAM_MAX_MESSAGES: i64 = 1_000_000;
 pub enum RelayError {
     #[error("NATS is not connected")]
     Disconnected,
+    #[error("NATS or the event store did not answer in time")]
+    TimedOut,
     #[error("the stream does not end where it was thought to: another relay published, or it was wiped")]
     WrongLastSequence,
     #[error("publishing failed: {0}")]
@@ -116,7 +120,11 @@ impl Relay {
         let mut backoff = Backoff::default();
         let mut failing = false;
         while !stop.is_cancelled() {
-            match publisher.publish_next().await {
+            let attempt = tokio::select! {
+                attempt = timeout(STEP_LIMIT, publisher.publish_next()) => attempt.unwrap_or(Err(RelayError::TimedOut)),
+                () = stop.cancelled() => break,
+            };
+            match attempt {
                 Ok(0) => {
                     backoff.reset();
                     tokio::select! {
@@ -207,7 +215,7 @@ impl Publisher {
         let Some((newest, before)) = events.split_last() else { return Ok(()) };
         let headers = |index: usize| {
             let mut headers = HeaderMap::new();
-            headers.insert("content-type", cloud_event::CONTENT_TYPE);
+            headers.insert("content-type", CONTENT_TYPE);
             if index == 0 {
                 headers.insert(NATS_EXPECTED_LAST_SEQUENCE, last.get().to_string());
             }
@@ -248,13 +256,14 @@ impl Publisher {
                 _ => return Err(RelayError::Stream(error.into())),
             },
         };
-        let state = &stream.cached_info().state;
-        let end = Position::from_sequence(state.last_sequence);
-        // The head is read after the stream: what others append and publish meanwhile only moves it further.
-        let head = event_log::head(&self.pool).await?;
-        let same_log = end <= head && (state.messages == 0 || self.ends_with_same_event(&stream, end).await?);
+        let same_log = holds_log(&stream, &self.pool).await?;
+        let end = Position::from_sequence(stream.cached_info().state.last_sequence);
         self.metrics.diverged.set(i64::from(!same_log));
-        if same_log { Ok(end) } else { Err(RelayError::Diverged { stream: end, log: head }) }
+        if same_log {
+            Ok(end)
+        } else {
+            Err(RelayError::Diverged { stream: end, log: event_log::head(&self.pool).await? })
+        }
     }
 
     async fn create_stream(&self) -> Result<stream::Stream, RelayError> {
@@ -274,27 +283,18 @@ impl Publisher {
         self.jetstream.create_stream(config).await.map_err(|error| RelayError::Stream(error.into()))
     }
 
-    /// Whether the last message on the stream is the log's event at that position.
-    async fn ends_with_same_event(&self, stream: &stream::Stream, end: Position) -> Result<bool, RelayError> {
-        let message =
-            stream.get_raw_message(end.as_sequence()).await.map_err(|error| RelayError::Stream(error.into()))?;
-        let before = Position::from_sequence(end.as_sequence() - 1);
-        let stored = event_log::read_after(&self.pool, before, 1).await?;
-        let published = cloud_event::parse(&message.payload).ok();
-        Ok(published.zip(stored.first()).is_some_and(|(published, stored)| {
-            published.event_id == stored.event_id && published.position == stored.position
-        }))
-    }
-
     fn record_lag(&self, oldest: Option<&RecordedEvent>, positions: i64) {
         let age = oldest.map_or(0.0, |event| (Utc::now() - event.recorded_at).as_seconds_f64().max(0.0));
         self.metrics.lag_seconds.set(age);
         self.metrics.lag_positions.set(positions);
     }
 
-    /// While nothing can be published, the lag grows: says by how much.
+    /// While nothing can be published, the lag grows: says by how much, as far as it is known where the stream ends.
     async fn observe_lag(&self) {
         let published = Position::try_from(self.position()).unwrap_or_default();
+        if published == Position::START {
+            return;
+        }
         let lag = async {
             let head = event_log::head(&self.pool).await?;
             let oldest = event_log::read_after(&self.pool, published, 1).await?;

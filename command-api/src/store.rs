@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use shared::{
-    event::{EncodedEvent, Event, EventId, Metadata},
+    event::{DecodeError, EncodedEvent, Event, EventId, Metadata},
     event_log::Position,
 };
 use sqlx::{PgConnection, Row, ValueRef, postgres::PgRow};
@@ -23,11 +23,12 @@ impl NewEvent {
 }
 
 /// What the log holds under the id of an event that was handed in. After a retry that is the first one's event.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Debug)]
 pub struct Recorded {
     pub position: Position,
     pub recorded_at: DateTime<Utc>,
-    pub event: Event,
+    /// Not understood when a newer program stored it. That concerns whoever used its id, and nobody else of the batch.
+    pub event: Result<Event, DecodeError>,
 }
 
 /// Appends a batch in one statement, which takes effect as a whole or not at all. Events whose ids are in the log
@@ -52,7 +53,7 @@ pub async fn append<'a>(
         [first] if all_new => {
             let (mut position, recorded_at) = (position(first)?, first.try_get("stored_at")?);
             let numbered = batch.map(|new| {
-                let recorded = Recorded { position, recorded_at, event: new.event.clone() };
+                let recorded = Recorded { position, recorded_at, event: Ok(new.event.clone()) };
                 position = position.next();
                 recorded
             });
@@ -68,7 +69,7 @@ pub async fn append<'a>(
 
 fn stored(row: &PgRow) -> sqlx::Result<Recorded> {
     let (event_type, data) = (row.try_get("stored_type")?, row.try_get("stored_data")?);
-    let event = Event::decode(event_type, row.try_get("stored_version")?, data).map_err(decode_error)?;
+    let event = Event::decode(event_type, row.try_get("stored_version")?, data);
     Ok(Recorded { position: position(row)?, recorded_at: row.try_get("stored_at")?, event })
 }
 

@@ -33,7 +33,7 @@ pub const MAX_BATCH: usize = 1024;
 /// A statement or connection attempt that takes longer has met a broken network rather than a busy server.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a batch is tried again after an error before its commands are answered 503. Long enough for a restart of
-/// the database, and together with one last attempt shorter than the request time limit.
+/// the database; whoever waits longer than the request time limit is answered by that.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Why a command was not acknowledged.
@@ -57,6 +57,7 @@ struct Pending {
 pub struct EventLog {
     queue: mpsc::Sender<Pending>,
     store: Arc<StoreState>,
+    queue_depth: Gauge,
 }
 
 /// What the writer knows of the event store. In the beginning it is neither: commands wait for the first connection.
@@ -83,6 +84,7 @@ impl EventLog {
         }
         let (reply, answer) = oneshot::channel();
         self.queue.try_send(Pending { new, reply }).map_err(|_| AppendError::QueueFull)?;
+        self.queue_depth.set(depth(QUEUE_CAPACITY - self.queue.capacity()));
         answer.await.unwrap_or(Err(AppendError::OutcomeUnknown))
     }
 
@@ -131,7 +133,7 @@ pub struct Writer {
 pub fn event_log(options: PgConnectOptions, appended: Arc<Notify>, metrics: Metrics) -> (EventLog, Writer) {
     let (sender, queue) = mpsc::channel(QUEUE_CAPACITY);
     let store = Arc::new(StoreState::default());
-    let log = EventLog { queue: sender, store: Arc::clone(&store) };
+    let log = EventLog { queue: sender, store: Arc::clone(&store), queue_depth: metrics.queue_depth.clone() };
     (log, Writer { options, queue, store, appended, metrics })
 }
 
@@ -140,16 +142,11 @@ impl Writer {
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut connection = None;
         let mut batch = Vec::with_capacity(MAX_BATCH);
-        let mut failing_since = None;
+        let mut failing_since: Option<Instant> = None;
         let mut backoff = Backoff::default();
         loop {
-            match self.advance(&mut connection, &mut batch, &stop).await {
-                Ok(true) => {
-                    if failing_since.take().is_some() {
-                        info!("The event store answers again");
-                    }
-                    backoff.reset();
-                }
+            match self.advance(&mut connection, &mut batch, &mut failing_since, &stop).await {
+                Ok(true) => backoff.reset(),
                 Ok(false) => return Ok(()),
                 Err(error) => {
                     // Whether the statement took effect is not known. The batch stays: appending it again is safe.
@@ -176,6 +173,7 @@ impl Writer {
         &mut self,
         connection: &mut Option<PgConnection>,
         batch: &mut Vec<Pending>,
+        failing_since: &mut Option<Instant>,
         stop: &CancellationToken,
     ) -> sqlx::Result<bool> {
         let connected = match connection {
@@ -183,8 +181,14 @@ impl Writer {
             None => connection.insert(connect(&self.options).await?),
         };
         self.store.set_answers(true);
-        if batch.is_empty() && !self.gather(batch, stop).await {
-            return Ok(false);
+        if batch.is_empty() {
+            // Nobody waits any longer for what failed before, so that the patience is for the next batch again.
+            if failing_since.take().is_some() {
+                info!("The event store answers again");
+            }
+            if !self.gather(batch, stop).await {
+                return Ok(false);
+            }
         }
         let started = Instant::now();
         let append = store::append(connected, batch.iter().map(|pending| &pending.new));
@@ -211,7 +215,7 @@ impl Writer {
             }
         };
         self.let_others_join(batch).await;
-        self.metrics.queue_depth.set(i64::try_from(self.queue.len()).unwrap_or(i64::MAX));
+        self.metrics.queue_depth.set(depth(self.queue.len()));
         taken > 0
     }
 
@@ -242,7 +246,12 @@ impl Writer {
         while let Ok(pending) = self.queue.try_recv() {
             let _ = pending.reply.send(Err(AppendError::Unavailable));
         }
+        self.metrics.queue_depth.set(0);
     }
+}
+
+fn depth(waiting: usize) -> i64 {
+    i64::try_from(waiting).unwrap_or(i64::MAX)
 }
 
 async fn connect(options: &PgConnectOptions) -> sqlx::Result<PgConnection> {

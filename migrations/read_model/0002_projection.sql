@@ -4,7 +4,7 @@ create table projection (
     live boolean not null,
     position bigint not null default 0,
     as_of timestamptz not null default now(),
-    confirmed_at timestamptz not null default now(),
+    confirmed_at timestamptz not null default to_timestamp(0),
     constraint projection_key primary key (generation),
     constraint projection_position_not_negative check (position >= 0)
 );
@@ -17,7 +17,7 @@ comment on column projection.generation is 'Number of the generation; each rebui
 comment on column projection.live is 'Whether queries are answered from this generation.';
 comment on column projection.position is 'Checkpoint: the log position up to which every event is counted.';
 comment on column projection.as_of is 'Time of the event at that position; of the creation while no event is counted.';
-comment on column projection.confirmed_at is 'When the projector last found that the log had nothing beyond the checkpoint.';
+comment on column projection.confirmed_at is 'When the projector last found that the log had nothing beyond the checkpoint; the epoch before.';
 
 grant select, insert, update, delete on projection to projector;
 grant select on projection to query_api;

@@ -17,7 +17,7 @@ use futures::{Stream, StreamExt, stream::ReadyChunks};
 use shared::{
     cloud_event,
     event_log::{self, Position, ReadError, RecordedEvent},
-    stream::STREAM,
+    stream::{STREAM, holds_log},
 };
 use sqlx::PgPool;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -48,39 +48,46 @@ pub struct Feed {
     nats: async_nats::Client,
     messages: Option<ReadyChunks<Messages>>,
     poll_at: Instant,
+    /// The last page of the event store was a full one.
+    behind: bool,
 }
 
 impl Feed {
     pub fn new(event_store: PgPool, nats: async_nats::Client) -> Self {
-        Self { event_store, nats, messages: None, poll_at: Instant::now() }
+        Self { event_store, nats, messages: None, poll_at: Instant::now(), behind: false }
     }
 
     /// Waits, bounded, for events after a position. They follow it without a hole.
     pub async fn next(&mut self, after: Position) -> Result<Next, ReadError> {
+        let Some(delivered) = self.delivered(after).await else {
+            let next = read_store(&self.event_store, after).await?;
+            self.behind = !next.at_end;
+            return Ok(next);
+        };
+        Ok(Next { events: delivered, at_end: false })
+    }
+
+    /// What the stream delivers; `None` when the event store is to be asked.
+    async fn delivered(&mut self, after: Position) -> Option<Vec<RecordedEvent>> {
+        if self.behind {
+            return None; // neither wait nor listen before the store has been read to its end
+        }
         let Some(messages) = &mut self.messages else {
             // The store is read after the subscription, so that nothing falls between the two.
             sleep_until(self.poll_at).await;
             self.poll_at = Instant::now() + POLL_INTERVAL;
             self.subscribe(after).await;
-            return read_store(&self.event_store, after).await;
+            return None;
         };
-        match timeout(RESCUE_INTERVAL, messages.next()).await {
-            Ok(Some(chunk)) => match contiguous(after, chunk) {
-                Ok(events) => Ok(Next { events, at_end: false }),
-                Err(reason) => {
-                    debug!(%reason, position = after.get(), "The stream cannot be followed; reading the event store");
-                    if let Unfollowable::Lost(_) = reason {
-                        self.lose_stream();
-                    }
-                    read_store(&self.event_store, after).await
-                }
-            },
-            Ok(None) => {
-                self.lose_stream();
-                read_store(&self.event_store, after).await
+        let chunk = timeout(RESCUE_INTERVAL, messages.next()).await.ok()?;
+        match chunk.map(|chunk| contiguous(after, chunk)) {
+            Some(Ok(events)) => return Some(events),
+            Some(Err(Unfollowable::Lost(_))) | None => self.lose_stream(),
+            Some(Err(reason)) => {
+                debug!(%reason, position = after.get(), "The stream cannot be followed; reading the event store");
             }
-            Err(_) => read_store(&self.event_store, after).await,
         }
+        None
     }
 
     fn lose_stream(&mut self) {
@@ -94,7 +101,7 @@ impl Feed {
         if self.nats.connection_state() != State::Connected {
             return;
         }
-        let subscribed = timeout(SUBSCRIBE_TIMEOUT, messages(self.nats.clone(), after)).await;
+        let subscribed = timeout(SUBSCRIBE_TIMEOUT, messages(self.nats.clone(), &self.event_store, after)).await;
         match subscribed.map_err(Into::into).flatten() {
             Ok(messages) => self.messages = Some(messages.ready_chunks(MAX_BATCH)),
             Err(error) => debug!(%error, "There is no stream to follow yet"),
@@ -104,16 +111,29 @@ impl Feed {
 
 async fn read_store(event_store: &PgPool, after: Position) -> Result<Next, ReadError> {
     let events = event_log::read_after(event_store, after, MAX_BATCH).await?;
+    if events.is_empty() {
+        let end = event_log::head(event_store).await?;
+        if end < after {
+            return Err(ReadError::CutOff { end, after });
+        }
+    }
     let at_end = events.len() < MAX_BATCH;
     Ok(Next { events, at_end })
 }
 
-async fn messages(nats: async_nats::Client, after: Position) -> Result<Messages, async_nats::Error> {
+async fn messages(
+    nats: async_nats::Client,
+    event_store: &PgPool,
+    after: Position,
+) -> Result<Messages, async_nats::Error> {
     let config = pull::OrderedConfig {
         deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after.next().as_sequence() },
         ..pull::OrderedConfig::default()
     };
     let stream = jetstream::new(nats).get_stream(STREAM).await?;
+    if !holds_log(&stream, event_store).await? {
+        return Err("the stream holds other events than the log".into());
+    }
     let messages = stream.create_consumer(config).await?.messages().await?;
     Ok(Box::pin(messages.map(|message| message.map_err(Into::into))))
 }

@@ -1,6 +1,8 @@
 //! The loop: take the next events, add them up, move the checkpoint and the totals together.
 
 use chrono::Utc;
+use std::time::Duration;
+
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
@@ -13,7 +15,10 @@ use shared::{
 };
 use sqlx::PgPool;
 use std::sync::atomic::AtomicU64;
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -22,6 +27,9 @@ use crate::{
     read_model::{self, Generation},
     totals::Totals,
 };
+
+/// Longer than every bound inside of a step: past it, somebody has vanished without a word.
+const STEP_LIMIT: Duration = Duration::from_secs(15);
 
 /// What the projection is doing, for readiness.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -66,6 +74,8 @@ pub enum ProjectionError {
     ReadModel(#[from] sqlx::Error),
     #[error(transparent)]
     Uncountable(#[from] Uncountable),
+    #[error("a database did not answer in time")]
+    TimedOut,
 }
 
 /// What operators see of the projection.
@@ -90,8 +100,13 @@ impl Metrics {
             halted: Gauge::default(),
         };
         registry.register("projection_position", "Checkpoint of the live read model", metrics.position.clone());
-        registry.register("projection_lag_positions", "Events received but not counted", metrics.lag_positions.clone());
-        let help = "Age of the newest counted event while there are newer ones; 0 at the end of the log";
+        registry.register(
+            "projection_lag_positions",
+            "Events that are about to be counted, at most a batch",
+            metrics.lag_positions.clone(),
+        );
+        let help =
+            "Age of the oldest event that is not counted, or time since the log could last be read; 0 at its end";
         registry.register_with_unit("projection_lag", help, Unit::Seconds, metrics.lag_seconds.clone());
         registry.register("projection_events", "Events counted by this process", metrics.events.clone());
         registry.register("projection_batch_size", "Events per transaction", metrics.batch_size.clone());
@@ -108,11 +123,13 @@ pub struct Projection {
     state: watch::Sender<State>,
     /// The live generation as far as known; `None` when somebody else may have changed it.
     live: Option<Generation>,
+    /// When everything in the log was last known to be counted.
+    complete_at: Instant,
 }
 
 impl Projection {
     pub fn new(read_model: PgPool, feed: Feed, metrics: Metrics, state: watch::Sender<State>) -> Self {
-        Self { read_model, feed, metrics, state, live: None }
+        Self { read_model, feed, metrics, state, live: None, complete_at: Instant::now() }
     }
 
     /// Runs until told to stop.
@@ -121,7 +138,7 @@ impl Projection {
         loop {
             // Dropped in the middle of a statement, it is as if the process had died there: nothing is lost.
             let advanced = tokio::select! {
-                advanced = self.advance() => advanced,
+                advanced = timeout(STEP_LIMIT, self.advance()) => advanced.unwrap_or(Err(ProjectionError::TimedOut)),
                 () = stop.cancelled() => return,
             };
             match advanced {
@@ -131,9 +148,10 @@ impl Projection {
                 }
                 Err(error) => {
                     self.live = None;
+                    self.metrics.lag_seconds.set(self.complete_at.elapsed().as_secs_f64());
                     self.enter(match error {
                         ProjectionError::Uncountable(reason) => State::Halted(reason.to_string()),
-                        ProjectionError::Log(hole @ ReadError::Hole { .. }) => State::Halted(hole.to_string()),
+                        ProjectionError::Log(wrong) if wrong.is_alarm() => State::Halted(wrong.to_string()),
                         transient => State::Waiting(transient.to_string()),
                     });
                     tokio::select! {
@@ -155,7 +173,7 @@ impl Projection {
         let next = self.feed.next(live.checkpoint).await?;
         let (counted, uncountable) = count(&live.totals, &next.events);
         let events = &next.events[..counted.events];
-        self.record_lag(&next.events, next.at_end);
+        self.record_lag(&next.events);
         self.live = match events.last() {
             None => Some(live),
             Some(newest) => self.store(live, newest, events.len(), counted.totals).await?,
@@ -166,8 +184,12 @@ impl Projection {
         if let Some(live) = &self.live
             && next.at_end
         {
-            read_model::confirm(&self.read_model, live).await?;
-            self.record_lag(&[], true);
+            if !read_model::confirm(&self.read_model, live).await? {
+                self.live = None;
+                return Ok(());
+            }
+            self.record_lag(&[]);
+            self.complete_at = Instant::now();
         }
         Ok(())
     }
@@ -191,13 +213,9 @@ impl Projection {
         Ok(Some(Generation { checkpoint: newest.position, totals, ..live }))
     }
 
-    fn record_lag(&self, waiting: &[RecordedEvent], at_end: bool) {
+    fn record_lag(&self, waiting: &[RecordedEvent]) {
         self.metrics.lag_positions.set(i64::try_from(waiting.len()).unwrap_or(i64::MAX));
-        let age = match waiting.first() {
-            Some(oldest) => (Utc::now() - oldest.recorded_at).as_seconds_f64().max(0.0),
-            None if at_end => 0.0,
-            None => return,
-        };
+        let age = waiting.first().map_or(0.0, |oldest| (Utc::now() - oldest.recorded_at).as_seconds_f64().max(0.0));
         self.metrics.lag_seconds.set(age);
     }
 

@@ -88,13 +88,16 @@ pub async fn advance(
 }
 
 /// Notes that the log held nothing beyond the checkpoint just now, so that queries can tell how old their totals are.
-pub async fn confirm(database: impl PgExecutor<'_>, generation: &Generation) -> sqlx::Result<()> {
-    sqlx::query("update projection set confirmed_at = clock_timestamp() where generation = $1 and position = $2")
-        .bind(generation.number)
-        .bind(generation.checkpoint.get())
-        .execute(database)
-        .await?;
-    Ok(())
+/// False when the live generation is another one by now, or stands elsewhere.
+pub async fn confirm(database: impl PgExecutor<'_>, live: &Generation) -> sqlx::Result<bool> {
+    let confirmed = sqlx::query(
+        "update projection set confirmed_at = clock_timestamp() where generation = $1 and live and position = $2",
+    )
+    .bind(live.number)
+    .bind(live.checkpoint.get())
+    .execute(database)
+    .await?;
+    Ok(confirmed.rows_affected() == 1)
 }
 
 /// Starts the next generation beside the live one, in place of one that was left behind.
@@ -110,20 +113,26 @@ pub async fn start_building(database: &PgPool) -> sqlx::Result<Generation> {
 
 /// Makes queries see the built generation instead of the live one, which is removed. Within the caller's transaction.
 pub async fn switch(transaction: &mut PgConnection, live: &Generation, built: &Generation) -> sqlx::Result<bool> {
-    let removed = sqlx::query("delete from projection where generation = $1 and live and position = $2")
-        .bind(live.number)
-        .bind(live.checkpoint.get())
-        .execute(&mut *transaction)
-        .await?;
-    let switched =
-        sqlx::query("update projection set live = true where generation = $1 and not live and position = $2")
-            .bind(built.number)
-            .bind(built.checkpoint.get())
-            .execute(&mut *transaction)
-            .await?;
+    let removed: Option<DateTime<Utc>> = sqlx::query_scalar(
+        "delete from projection where generation = $1 and live and position = $2 returning confirmed_at",
+    )
+    .bind(live.number)
+    .bind(live.checkpoint.get())
+    .fetch_optional(&mut *transaction)
+    .await?;
+    // What is known about the end of the log is known about the new one as well.
+    let switched = sqlx::query(
+        "update projection set live = true, confirmed_at = coalesce($3, confirmed_at)
+         where generation = $1 and not live and position = $2",
+    )
+    .bind(built.number)
+    .bind(built.checkpoint.get())
+    .bind(removed)
+    .execute(&mut *transaction)
+    .await?;
     sqlx::query("select pg_notify('totals_changed', $1::text)")
         .bind(built.checkpoint.get())
         .execute(transaction)
         .await?;
-    Ok(removed.rows_affected() == 1 && switched.rows_affected() == 1)
+    Ok(removed.is_some() && switched.rows_affected() == 1)
 }

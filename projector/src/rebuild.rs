@@ -1,6 +1,6 @@
 //! Builds the read model anew from the log, beside the live one, which goes on being updated and queried meanwhile.
 
-use std::time::Duration;
+use std::{cmp::Ordering, time::Duration};
 
 use anyhow::{Context, bail};
 use shared::event_log::{self, Position};
@@ -34,15 +34,15 @@ pub async fn rebuild(event_store: &PgPool, read_model: &PgPool) -> anyhow::Resul
             info!(position = building.checkpoint.get(), target = target.get(), per_second, remaining_s, "Rebuilding");
         }
     }
-    let (position, same) = go_live(event_store, read_model, building).await?;
-    if !same {
+    let (position, comparison) = go_live(event_store, read_model, building).await?;
+    if comparison == Comparison::Different {
         warn!("The new read model differs from the old one, which did not follow from the log");
     }
     info!(
         position = position.get(),
         per_second = rate(position, started),
         duration_ms = started.elapsed().as_millis(),
-        same_as_before = same,
+        compared_with_old = ?comparison,
         "The new read model is live"
     );
     Ok(())
@@ -72,25 +72,38 @@ async fn fill(
     Ok(Generation { checkpoint: newest.position, totals: counted.totals, ..building })
 }
 
-/// Holds the live generation where it is, catches up with it, compares and switches. Answers where, and whether both
-/// were the same.
+/// How the old read model compares with the new one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Comparison {
+    Same,
+    Different,
+    /// There was no position at which both could be compared.
+    LiveWasBehind,
+}
+
+/// Holds the live generation where it is, catches up with it, compares and switches. Answers where, and how they compare.
 async fn go_live(
     event_store: &PgPool,
     read_model: &PgPool,
     mut building: Generation,
-) -> anyhow::Result<(Position, bool)> {
+) -> anyhow::Result<(Position, Comparison)> {
     let mut connection = read_model.acquire().await?;
     let mut transaction = connection.begin().await?;
     sqlx::query("select from projection where live for update").execute(&mut *transaction).await?;
     let live = read_model::load_live(&mut *transaction).await?;
-    while building.checkpoint < live.checkpoint {
-        building = fill(event_store, &mut transaction, building, live.checkpoint).await?;
+    // A live generation beyond the end of the log did not come from it: the log was restored, or is another one.
+    let target = live.checkpoint.min(event_log::head(event_store).await?);
+    while building.checkpoint < target {
+        building = fill(event_store, &mut transaction, building, target).await?;
     }
-    // The other way round, the live generation has not yet come as far and there is nothing to compare at.
-    let same = live.checkpoint < building.checkpoint || live.totals == building.totals;
+    let comparison = match live.checkpoint.cmp(&building.checkpoint) {
+        Ordering::Equal if live.totals == building.totals => Comparison::Same,
+        Ordering::Less => Comparison::LiveWasBehind,
+        Ordering::Equal | Ordering::Greater => Comparison::Different,
+    };
     if !read_model::switch(&mut transaction, &live, &building).await? {
         bail!("another rebuild has taken over");
     }
     transaction.commit().await?;
-    Ok((building.checkpoint, same))
+    Ok((building.checkpoint, comparison))
 }

@@ -116,7 +116,7 @@ impl Follower {
             .connect_with(self.options.clone())
             .await?;
         let mut listener = PgListener::connect_with(&pool).await?;
-        listener.listen("totals_changed").await?;
+        timeout(READ_TIMEOUT, listener.listen("totals_changed")).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
         info!("Following the read model");
         loop {
             let snapshot = timeout(READ_TIMEOUT, read(&pool)).await.map_err(|_| sqlx::Error::PoolTimedOut)??;

@@ -4,7 +4,7 @@ select
     generation,
     position,
     as_of,
-    extract(epoch from clock_timestamp() - greatest(confirmed_at, as_of))::float8 as age_seconds,
+    extract(epoch from clock_timestamp() - greatest(confirmed_at, case when position > 0 then as_of end))::float8 as age_seconds,
     license,
     sales_count,
     revenue_minor,

@@ -108,6 +108,19 @@ pub enum ReadError {
     /// Positions are gap-free by construction, so this is somebody's interference, and an alarm.
     #[error("the event log has a hole: position {expected} is missing, {found} follows")]
     Hole { expected: Position, found: Position },
+    /// The log was restored from a backup, or it is another one.
+    #[error("the event log ends at position {end}, before position {after} up to which it was read")]
+    CutOff { end: Position, after: Position },
+}
+
+impl ReadError {
+    /// Whether it is the log itself that is wrong, rather than the way to it.
+    pub const fn is_alarm(&self) -> bool {
+        match self {
+            Self::Hole { .. } | Self::CutOff { .. } => true,
+            Self::Database(error) => matches!(error, sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }),
+        }
+    }
 }
 
 /// The next events after a position, at most `limit` of them; fewer only at the end of the log.

@@ -3,7 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use async_nats::{Client, ConnectOptions, ServerAddr};
+use async_nats::{Client, ConnectOptions, ServerAddr, jetstream::stream::Stream};
+use sqlx::PgPool;
+
+use crate::{
+    cloud_event,
+    event_log::{self, Position},
+};
 
 pub const STREAM: &str = "SALES_EVENTS";
 pub const SUBJECTS: &str = "sales.events.>";
@@ -35,4 +41,25 @@ pub async fn connect(url: &str, service: &str) -> anyhow::Result<Client> {
         .connect(server)
         .await
         .context("NATS_URL cannot be used")
+}
+
+/// Whether a stream holds this log: it does not end behind the log, and its last message is the event that the log has
+/// at that position. Another log's stream, or one from before the log was restored from a backup, is not to be followed
+/// nor written to. The log's head is to be read after the stream's state.
+pub async fn holds_log(stream: &Stream, event_store: &PgPool) -> Result<bool, async_nats::Error> {
+    let state = &stream.cached_info().state;
+    let end = Position::from_sequence(state.last_sequence);
+    if end > event_log::head(event_store).await? {
+        return Ok(false);
+    }
+    if state.messages == 0 {
+        return Ok(true);
+    }
+    let message = stream.get_raw_message(state.last_sequence).await?;
+    let before = Position::from_sequence(state.last_sequence - 1);
+    let stored = event_log::read_after(event_store, before, 1).await?;
+    let published = cloud_event::parse(&message.payload).ok();
+    Ok(published.zip(stored.first()).is_some_and(|(published, stored)| {
+        published.event_id == stored.event_id && published.position == stored.position
+    }))
 }

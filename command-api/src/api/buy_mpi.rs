@@ -60,7 +60,7 @@ pub async fn buy_mpi(
     let recorded = log.append(NewEvent::new(identity.event_id, event, &identity.metadata)).await?;
     match recorded.event {
         // The price is the one in the log: a repeated request gets the first receipt even when prices have changed.
-        Event::LicensePurchased(purchase) if purchase.license == license => {
+        Ok(Event::LicensePurchased(purchase)) if purchase.license == license => {
             let receipt = Receipt::new(identity.event_id, recorded.position, recorded.recorded_at, &purchase);
             let location = HeaderValue::try_from(receipt.location()).expect("a path of visible ASCII characters");
             Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(receipt)).into_response())

@@ -44,7 +44,7 @@ pub async fn reset_sales(State(log): State<EventLog>, identity: CommandIdentity)
     let event = decide(Command::ResetSales);
     let recorded = log.append(NewEvent::new(identity.event_id, event, &identity.metadata)).await?;
     match recorded.event {
-        Event::SalesReset(_) => Ok(Json(Reset { position: recorded.position, reset_at: recorded.recorded_at })),
-        Event::LicensePurchased(_) => Err(key_reused()),
+        Ok(Event::SalesReset(_)) => Ok(Json(Reset { position: recorded.position, reset_at: recorded.recorded_at })),
+        Ok(Event::LicensePurchased(_)) | Err(_) => Err(key_reused()),
     }
 }

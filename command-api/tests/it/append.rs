@@ -219,6 +219,15 @@ async fn told_to_stop_it_answers_what_is_under_way_and_ends_well() {
 }
 
 #[tokio::test]
+async fn told_to_stop_it_does_not_wait_for_ever_for_half_a_request() {
+    let databases = Databases::create().await;
+    let service = command_api(&databases, NO_NATS).await;
+    let mut connection = TcpStream::connect(service.address()).await.unwrap();
+    connection.write_all(b"POST /api/buy_mpi HTTP/1.1\r\n").await.unwrap();
+    assert!(service.terminate().await.success());
+}
+
+#[tokio::test]
 async fn a_purchase_that_comes_before_the_first_connection_waits_for_it() {
     let databases = Databases::create().await;
     let (log, stop) = in_process_log(&databases);

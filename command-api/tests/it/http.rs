@@ -76,6 +76,23 @@ async fn a_key_belongs_to_one_command() {
 }
 
 #[tokio::test]
+async fn a_key_under_which_a_newer_program_stored_something_concerns_nobody_else() {
+    let (databases, service, client) = start().await;
+    let key = Uuid::new_v4();
+    sqlx::query(
+        "select append_events(array[$1], array['LicensePurchased'], array[2::smallint], array['{}'], array[null])",
+    )
+    .bind(key)
+    .execute(databases.event_store())
+    .await
+    .unwrap();
+    let (url, other) = (service.url(), Uuid::new_v4());
+    let (taken, bought) = tokio::join!(buy(&client, &url, "pro", key), buy(&client, &url, "pro", other));
+    assert_problem(taken.unwrap(), 422, "idempotency-key-reused").await;
+    assert_eq!(bought.unwrap().status(), 201);
+}
+
+#[tokio::test]
 async fn a_reset_says_where_and_when_and_a_repeated_one_changes_nothing() {
     let (databases, service, client) = start().await;
     buy(&client, &service.url(), "pro", Uuid::new_v4()).await.unwrap();

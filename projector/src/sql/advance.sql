@@ -2,7 +2,7 @@
 -- here first, or another generation may have gone live. The listeners are told in the same transaction.
 with advanced as (
     update projection
-    set position = $4, as_of = $5, confirmed_at = clock_timestamp()
+    set position = $4, as_of = $5
     where generation = $1 and live = $2 and position = $3
     returning generation, live, position
 ),

@@ -68,12 +68,32 @@ async fn the_stream_is_the_fast_way_and_is_used_while_it_works() {
     deliver(&jetstream, message(&databases, 1).await).await;
     let projector = projector(&databases, &nats.url("projector")).await;
     assert_projected(&databases).await;
+    let listens = async || jetstream.get_stream(STREAM).await.unwrap().cached_info().state.consumer_count == 1;
+    eventually("the projector listens to the stream", listens).await;
     // The event store gets out of reach, the stream goes on.
     let second = message(&databases, 1).await.replace(r#""position":1"#, r#""position":2"#);
     sqlx::raw_sql("revoke select on event from projector").execute(databases.event_store()).await.unwrap();
     deliver(&jetstream, second).await;
     eventually("the event arrives through the stream", async || databases.checkpoint().await == 2).await;
     drop(projector);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_another_log_is_not_counted() {
+    let (databases, other, nats) = (Databases::create().await, Databases::create().await, Nats::start());
+    let jetstream = stream(&nats).await;
+    other.append(&vec![purchased("enterprise", 99_900); 5]).await;
+    for position in 1..=5 {
+        deliver(&jetstream, message(&other, position).await).await;
+    }
+    databases.append(&[purchased("pro", 19_900)]).await;
+    let _projector = projector(&databases, &nats.url("projector")).await;
+    assert_projected(&databases).await;
+    // As long as the other log's stream, and then longer.
+    for _ in 0..9 {
+        databases.append(&[purchased("pro", 19_900)]).await;
+        assert_projected(&databases).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

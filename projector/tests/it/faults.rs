@@ -7,7 +7,7 @@ use serde_json::json;
 use stack::testing::{Databases, Nats, Service, Until, eventually, purchased};
 use tokio::task::spawn_blocking;
 
-use crate::support::{NO_NATS, assert_projected, command_api, projector, projector_until, readiness};
+use crate::support::{NO_NATS, assert_projected, command_api, projector, projector_until, readiness, rebuild};
 
 async fn buy(client: &Client, service: &Service, license: &str) {
     let request = client.post(format!("{}/api/buy_mpi", service.url())).json(&json!({ "license": license }));
@@ -135,6 +135,28 @@ async fn a_hole_in_the_log_stops_it_loudly() {
         .await;
     assert!((projector.metric("sales_projection_halted").await - 1.0).abs() < 0.5);
     assert_eq!(databases.checkpoint().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_restored_from_a_backup_stops_it_loudly_and_a_rebuild_mends_it() {
+    let databases = Databases::create().await;
+    let projector = projector(&databases, NO_NATS).await;
+    databases.append(&vec![purchased("pro", 19_900); 3]).await;
+    assert_projected(&databases).await;
+    sqlx::raw_sql(
+        "alter table event disable trigger all; delete from event where position = 3; alter table event enable trigger all;
+         alter table head disable trigger all; update head set position = 2; alter table head enable trigger all",
+    )
+    .execute(databases.event_store())
+    .await
+    .unwrap();
+    eventually("it says so", async || readiness(&projector).await.1.contains("ends at position 2")).await;
+    assert!((projector.metric("sales_projection_halted").await - 1.0).abs() < 0.5);
+    rebuild(&databases).await;
+    assert_projected(&databases).await;
+    databases.append(&[purchased("basic", 4_900)]).await;
+    assert_projected(&databases).await;
+    eventually("it runs again", async || readiness(&projector).await.0 == 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

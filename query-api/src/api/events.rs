@@ -45,6 +45,7 @@ struct Page<'a> {
     responses(
         (status = 200, description = "A page of the log, as CloudEvents 1.0", body = Page),
         (status = 400, description = "Invalid query parameter", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "The log is damaged: an alarm for operators", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The event store does not answer", body = Problem,
             content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
     ),

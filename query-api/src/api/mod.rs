@@ -53,8 +53,9 @@ pub fn router(sources: Sources, registry: &mut Registry) -> Router {
 
 fn log_problem(error: &ReadError) -> Problem {
     error!(%error, "The event log cannot be read");
-    match error {
-        ReadError::Database(sqlx::Error::Decode(_)) | ReadError::Hole { .. } => Problem::internal(),
-        ReadError::Database(_) => Problem::unavailable("The event store does not answer. Try again."),
+    if error.is_alarm() {
+        Problem::internal()
+    } else {
+        Problem::unavailable("The event store does not answer. Try again.")
     }
 }

@@ -18,6 +18,7 @@ use super::{Sources, log_problem};
     responses(
         (status = 200, description = "The receipt, as it was given", body = Receipt),
         (status = 404, description = "No such purchase", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "The log is damaged: an alarm for operators", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The event store does not answer", body = Problem,
             content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
     ),
