@@ -116,7 +116,7 @@ impl Relay {
 
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let client = shared::stream::connect(&self.nats_url, "command-api").await?;
-        let mut publisher = Publisher::new(self.pool, client, self.metrics);
+        let mut publisher = Publisher::new(self.pool, client, STREAM_MAX_MESSAGES, self.metrics);
         let mut backoff = Backoff::default();
         let mut failing = false;
         while !stop.is_cancelled() {
@@ -163,12 +163,15 @@ pub struct Publisher {
     jetstream: jetstream::Context,
     /// The last position on the stream, as far as known; `None` when somebody else may have changed it.
     published: Option<Position>,
+    stream_max_messages: i64,
     metrics: Metrics,
 }
 
 impl Publisher {
-    pub fn new(pool: PgPool, client: async_nats::Client, metrics: Metrics) -> Self {
-        Self { pool, jetstream: jetstream::new(client.clone()), client, published: None, metrics }
+    /// A stream that it has to create keeps that many messages.
+    pub fn new(pool: PgPool, client: async_nats::Client, stream_max_messages: i64, metrics: Metrics) -> Self {
+        let jetstream = jetstream::new(client.clone());
+        Self { pool, client, jetstream, published: None, stream_max_messages, metrics }
     }
 
     /// The last position known to have been on the stream.
@@ -268,13 +271,13 @@ impl Publisher {
 
     async fn create_stream(&self) -> Result<stream::Stream, RelayError> {
         let head = event_log::head(&self.pool).await?;
-        let skipped = (head.get() - STREAM_MAX_MESSAGES).max(0);
+        let skipped = (head.get() - self.stream_max_messages).max(0);
         info!(stream.first = skipped + 1, log.position = head.get(), "Creating the stream and filling it from the log");
         let config = stream::Config {
             name: STREAM.to_owned(),
             subjects: vec![SUBJECTS.to_owned()],
             description: Some("Events of the sales log; the sequence equals the position in the log".to_owned()),
-            max_messages: STREAM_MAX_MESSAGES,
+            max_messages: self.stream_max_messages,
             storage: stream::StorageType::File,
             allow_atomic_publish: true,
             first_sequence: Some((skipped + 1).cast_unsigned()),

@@ -48,9 +48,13 @@ async fn assert_copy_of_log(databases: &Databases, stream: &Stream) {
 }
 
 async fn publisher(databases: &Databases, nats: &Nats) -> Publisher {
+    publisher_keeping(1_000_000, databases, nats).await
+}
+
+async fn publisher_keeping(messages: i64, databases: &Databases, nats: &Nats) -> Publisher {
     let pool = PgPool::connect(&databases.event_store_url("command_api")).await.unwrap();
     let client = connected(&nats.url("command-api")).await;
-    Publisher::new(pool, client, Metrics::default())
+    Publisher::new(pool, client, messages, Metrics::default())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,4 +174,21 @@ async fn a_purged_stream_goes_on_at_the_right_sequence() {
     assert_eq!(stream.cached_info().state.last_sequence, 2501);
     let event: Value = serde_json::from_slice(&stream.get_raw_message(2501).await.unwrap().payload).unwrap();
     assert_eq!(event["position"], 2501);
+}
+
+#[tokio::test]
+async fn a_stream_made_for_a_long_log_holds_its_end_under_the_right_sequences() {
+    let (databases, nats) = (Databases::create().await, Nats::start());
+    databases.append(&vec![purchased("pro", 1); 250]).await;
+    let mut publisher = publisher_keeping(100, &databases, &nats).await;
+    assert_eq!(publisher.publish_next().await.unwrap(), 100);
+    databases.append(&[purchased("basic", 1)]).await;
+    assert_eq!(publisher.publish_next().await.unwrap(), 1);
+    let stream = admin(&nats).await.get_stream(STREAM).await.unwrap();
+    let state = &stream.cached_info().state;
+    assert_eq!((state.first_sequence, state.last_sequence, state.messages), (152, 251, 100));
+    for sequence in [152, 251] {
+        let event: Value = serde_json::from_slice(&stream.get_raw_message(sequence).await.unwrap().payload).unwrap();
+        assert_eq!(event["position"], sequence);
+    }
 }
