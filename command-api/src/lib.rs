@@ -4,6 +4,7 @@
 //! - [`idempotency`]: what makes a repeated command the same command
 //! - [`decide`]: command in, event out
 //! - [`writer`]: group commit: whatever waits goes into the log as one statement
+//! - [`committed`]: what was committed a moment ago, handed to the relay
 //! - [`relay`]: what is committed goes to JetStream, in position order
 //!
 //! and [`store`] holds the SQL of the log's only way in.
@@ -16,14 +17,16 @@ use shared::{
     database,
     service::{Service, ServiceConfig, Tasks},
 };
-use tokio::sync::Notify;
 
 pub mod api;
+pub mod committed;
 pub mod decide;
 pub mod idempotency;
 pub mod relay;
 pub mod store;
 pub mod writer;
+
+use committed::Committed;
 
 /// The relay reads the log through these; the writer has a connection of its own.
 const POOL_CONNECTIONS: u32 = 2;
@@ -62,16 +65,16 @@ pub struct MigrateConfig {
 pub fn service(config: &Config) -> anyhow::Result<Service> {
     let mut registry = Registry::with_prefix("sales");
     let mut tasks = Tasks::default();
-    let appended = Arc::new(Notify::new());
+    let committed = Arc::new(Committed::default());
 
     let writer_metrics = writer::Metrics::register(&mut registry);
     let options = database::options("EVENT_STORE_URL", &config.event_store_url, "command-api")?;
-    let (log, writer) = writer::event_log(options, Arc::clone(&appended), writer_metrics);
+    let (log, writer) = writer::event_log(options, Arc::clone(&committed), writer_metrics);
     tasks.spawn("writer", writer.run(tasks.stop_token()));
 
     let relay_metrics = relay::Metrics::register(&mut registry);
     let pool = database::pool("EVENT_STORE_URL", &config.event_store_url, "command-api relay", POOL_CONNECTIONS)?;
-    let relay = relay::Relay::new(pool, config.nats_url.clone(), appended, relay_metrics);
+    let relay = relay::Relay::new(pool, config.nats_url.clone(), committed, relay_metrics);
     tasks.spawn("relay", relay.run(tasks.stop_token()));
 
     let readiness_log = log.clone();

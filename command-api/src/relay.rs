@@ -4,14 +4,15 @@
 //! dead is refused by the stream itself, looks where the stream stands, and goes on from there. So any number of
 //! relays may run, none needs to be elected, and a stream that was wiped or fell behind is filled again from the log.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use async_nats::{
     HeaderMap,
     connection::State,
-    header::{
-        NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE, NATS_EXPECTED_LAST_SEQUENCE,
-    },
+    header::NATS_EXPECTED_LAST_SEQUENCE,
     jetstream::{
         self, ErrorCode,
         context::{GetStreamErrorKind, PublishError, PublishErrorKind},
@@ -19,6 +20,7 @@ use async_nats::{
         stream,
     },
 };
+
 use chrono::Utc;
 use prometheus_client::{
     metrics::gauge::Gauge,
@@ -26,19 +28,22 @@ use prometheus_client::{
 };
 use shared::{
     backoff::Backoff,
-    cloud_event::{CONTENT_TYPE, CloudEvent},
+    cloud_event::CloudEvent,
     event_log::{self, Position, ReadError, RecordedEvent},
     stream::{STREAM, SUBJECTS, holds_log, subject},
 };
 use sqlx::PgPool;
-use std::sync::atomic::AtomicU64;
-use tokio::{sync::Notify, time::timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-use uuid::Uuid;
 
-/// JetStream takes at most 1,000 messages in one atomic batch.
+use crate::committed::Committed;
+
+/// Messages that are on their way before one is waited for: JetStream drops messages when 10,000 wait for it.
 const MAX_BATCH: usize = 1000;
+/// The relay sets out no more often than this. What it does once per batch is then done for more events, and a purchase
+/// that comes after a pause is still published at once.
+const PACE: Duration = Duration::from_millis(5);
 /// A notification wakes the relay; this is how often it looks without one, in case another replica died between its
 /// commit and its publication, or somebody wiped the stream.
 const RESCUE_INTERVAL: Duration = Duration::from_secs(1);
@@ -105,38 +110,40 @@ impl Metrics {
 pub struct Relay {
     pool: PgPool,
     nats_url: String,
-    appended: Arc<Notify>,
+    committed: Arc<Committed>,
     metrics: Metrics,
 }
 
 impl Relay {
-    pub fn new(pool: PgPool, nats_url: String, appended: Arc<Notify>, metrics: Metrics) -> Self {
-        Self { pool, nats_url, appended, metrics }
+    pub fn new(pool: PgPool, nats_url: String, committed: Arc<Committed>, metrics: Metrics) -> Self {
+        Self { pool, nats_url, committed, metrics }
     }
 
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let client = shared::stream::connect(&self.nats_url, "command-api").await?;
-        let mut publisher = Publisher::new(self.pool, client, STREAM_MAX_MESSAGES, self.metrics);
+        let mut publisher = Publisher::new(self.pool, client, Arc::clone(&self.committed), STREAM_MAX_MESSAGES, self.metrics);
         let mut backoff = Backoff::default();
         let mut failing = false;
+        let mut pace = interval(PACE);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !stop.is_cancelled() {
+            pace.tick().await;
             let attempt = tokio::select! {
                 attempt = timeout(STEP_LIMIT, publisher.publish_next()) => attempt.unwrap_or(Err(RelayError::TimedOut)),
                 () = stop.cancelled() => break,
             };
             match attempt {
-                Ok(0) => {
+                Ok(published) => {
                     backoff.reset();
-                    tokio::select! {
-                        () = self.appended.notified() => (),
-                        () = tokio::time::sleep(RESCUE_INTERVAL) => publisher.forget(),
-                        () = stop.cancelled() => (),
-                    }
-                }
-                Ok(_) => {
-                    backoff.reset();
-                    if std::mem::take(&mut failing) {
+                    if published > 0 && std::mem::take(&mut failing) {
                         info!("The relay publishes again");
+                    }
+                    if published < MAX_BATCH && self.committed.is_empty() {
+                        tokio::select! {
+                            () = self.committed.changed() => (),
+                            () = sleep(RESCUE_INTERVAL) => publisher.forget(),
+                            () = stop.cancelled() => (),
+                        }
                     }
                 }
                 Err(RelayError::WrongLastSequence) => backoff.wait().await,
@@ -161,6 +168,7 @@ pub struct Publisher {
     pool: PgPool,
     client: async_nats::Client,
     jetstream: jetstream::Context,
+    committed: Arc<Committed>,
     /// The last position on the stream, as far as known; `None` when somebody else may have changed it.
     published: Option<Position>,
     stream_max_messages: i64,
@@ -169,9 +177,15 @@ pub struct Publisher {
 
 impl Publisher {
     /// A stream that it has to create keeps that many messages.
-    pub fn new(pool: PgPool, client: async_nats::Client, stream_max_messages: i64, metrics: Metrics) -> Self {
+    pub fn new(
+        pool: PgPool,
+        client: async_nats::Client,
+        committed: Arc<Committed>,
+        stream_max_messages: i64,
+        metrics: Metrics,
+    ) -> Self {
         let jetstream = jetstream::new(client.clone());
-        Self { pool, client, jetstream, published: None, stream_max_messages, metrics }
+        Self { pool, client, jetstream, committed, published: None, stream_max_messages, metrics }
     }
 
     /// The last position known to have been on the stream.
@@ -194,13 +208,16 @@ impl Publisher {
             Some(position) => position,
             None => self.look_at_stream().await?,
         };
-        let events = event_log::read_after(&self.pool, last, MAX_BATCH).await?;
+        let mut events = self.committed.take_after(last, MAX_BATCH);
+        if events.is_empty() {
+            events = event_log::read_after(&self.pool, last, MAX_BATCH).await?;
+        }
         self.record_lag(events.first(), i64::try_from(events.len()).unwrap_or(i64::MAX));
         let end = match events.last() {
             None => last,
             Some(newest) => {
                 self.forget(); // until the outcome is known
-                self.publish(last, &events).await?;
+                self.publish(&events).await?;
                 newest.position
             }
         };
@@ -212,38 +229,18 @@ impl Publisher {
         Ok(events.len())
     }
 
-    /// Publishes all of the events or none of them: one atomic batch, which only the last message commits.
-    async fn publish(&self, last: Position, events: &[RecordedEvent]) -> Result<(), RelayError> {
-        let batch_id = Uuid::new_v4().simple().to_string();
+    /// Publishes the events one after the other and waits until the last one is in: each of them is refused unless the
+    /// one before it is the stream's last, so that the last one's acknowledgement stands for all.
+    async fn publish(&self, events: &[RecordedEvent]) -> Result<(), RelayError> {
         let Some((newest, before)) = events.split_last() else { return Ok(()) };
-        let headers = |index: usize| {
-            let mut headers = HeaderMap::new();
-            headers.insert("content-type", CONTENT_TYPE);
-            if index == 0 {
-                headers.insert(NATS_EXPECTED_LAST_SEQUENCE, last.get().to_string());
-            }
-            // A single message is its own batch, and needs no other guard than the expected sequence.
-            if !before.is_empty() {
-                headers.insert(NATS_BATCH_ID, batch_id.as_str());
-                headers.insert(NATS_BATCH_SEQUENCE, (index + 1).to_string());
-                if index == before.len() {
-                    headers.insert(NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL);
-                }
-            }
-            headers
-        };
-        for (index, event) in before.iter().enumerate() {
-            let payload = CloudEvent::from(event).to_json().into();
+        for event in before {
             self.client
-                .publish_with_headers(subject(&event.event_type), headers(index), payload)
+                .publish_with_headers(subject(&event.event_type), follows(event), json(event).into())
                 .await
                 .map_err(|error| RelayError::Stream(error.into()))?;
         }
-        let commit =
-            PublishMessage::build().headers(headers(before.len())).payload(CloudEvent::from(newest).to_json().into());
-        let acknowledged = self.jetstream.send_publish(subject(&newest.event_type), commit).await?.await?;
-        // The stream refuses a batch that does not follow its last message, so any other number means that it is not
-        // the stream we think it is.
+        let last = PublishMessage::build().headers(follows(newest)).payload(json(newest).into());
+        let acknowledged = self.jetstream.send_publish(subject(&newest.event_type), last).await?.await?;
         let end = Position::from_sequence(acknowledged.sequence);
         if end == newest.position { Ok(()) } else { Err(RelayError::Diverged { stream: end, log: newest.position }) }
     }
@@ -279,7 +276,7 @@ impl Publisher {
             description: Some("Events of the sales log; the sequence equals the position in the log".to_owned()),
             max_messages: self.stream_max_messages,
             storage: stream::StorageType::File,
-            allow_atomic_publish: true,
+            persist_mode: Some(stream::PersistenceMode::Async),
             first_sequence: Some((skipped + 1).cast_unsigned()),
             ..stream::Config::default()
         };
@@ -309,6 +306,17 @@ impl Publisher {
             error!("The relay can neither publish nor read the log");
         }
     }
+}
+
+/// What makes a message fit in one place of the stream only.
+fn follows(event: &RecordedEvent) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(NATS_EXPECTED_LAST_SEQUENCE, (event.position.get() - 1).to_string());
+    headers
+}
+
+fn json(event: &RecordedEvent) -> Vec<u8> {
+    CloudEvent::from(event).to_json()
 }
 
 impl From<PublishError> for RelayError {

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use shared::{
     event::{DecodeError, EncodedEvent, Event, EventId, Metadata},
-    event_log::Position,
+    event_log::{Position, RecordedEvent},
 };
 use sqlx::{PgConnection, Row, ValueRef, postgres::PgRow};
 
@@ -13,12 +13,20 @@ pub struct NewEvent {
     event_id: EventId,
     event: Event,
     encoded: EncodedEvent,
-    metadata: Option<String>,
+    metadata: Metadata,
 }
 
 impl NewEvent {
-    pub fn new(event_id: EventId, event: Event, metadata: &Metadata) -> Self {
-        Self { event_id, encoded: event.encode(), event, metadata: metadata.encode() }
+    pub fn new(event_id: EventId, event: Event, metadata: Metadata) -> Self {
+        Self { event_id, encoded: event.encode(), event, metadata }
+    }
+
+    /// What became of it: as its command sees it, and as the readers of the log do.
+    pub fn recorded(self, position: Position, recorded_at: DateTime<Utc>) -> (Recorded, RecordedEvent) {
+        let EncodedEvent { event_type, schema_version, data } = self.encoded;
+        let (event_type, event_id, metadata) = (event_type.into(), self.event_id, self.metadata);
+        let recorded = Recorded { position, recorded_at, event: Ok(self.event) };
+        (recorded, RecordedEvent { position, event_id, recorded_at, event_type, schema_version, data, metadata })
     }
 }
 
@@ -31,12 +39,21 @@ pub struct Recorded {
     pub event: Result<Event, DecodeError>,
 }
 
+/// What became of a batch.
+#[derive(Debug)]
+pub enum Appended {
+    /// All of it was new: the events have the positions from `first` on.
+    AllNew { first: Position, recorded_at: DateTime<Utc> },
+    /// What the log holds under each of the ids.
+    SomeKnown(Vec<Recorded>),
+}
+
 /// Appends a batch in one statement, which takes effect as a whole or not at all. Events whose ids are in the log
 /// already are not appended again, so a batch whose outcome is unknown may simply be handed in once more.
 pub async fn append<'a>(
     connection: &mut PgConnection,
     batch: impl ExactSizeIterator<Item = &'a NewEvent> + Clone,
-) -> sqlx::Result<Vec<Recorded>> {
+) -> sqlx::Result<Appended> {
     let rows = sqlx::query(
         "select stored_position, stored_at, stored_type, stored_version, stored_data
          from append_events($1, $2, $3, $4, $5)",
@@ -44,22 +61,16 @@ pub async fn append<'a>(
     .bind(batch.clone().map(|new| new.event_id.as_uuid()).collect::<Vec<_>>())
     .bind(batch.clone().map(|new| new.encoded.event_type).collect::<Vec<_>>())
     .bind(batch.clone().map(|new| new.encoded.schema_version).collect::<Vec<_>>())
-    .bind(batch.clone().map(|new| new.encoded.data.as_str()).collect::<Vec<_>>())
-    .bind(batch.clone().map(|new| new.metadata.as_deref()).collect::<Vec<_>>())
+    .bind(batch.clone().map(|new| new.encoded.data.get()).collect::<Vec<_>>())
+    .bind(batch.clone().map(|new| new.metadata.encode()).collect::<Vec<_>>())
     .fetch_all(connection)
     .await?;
     let all_new = rows.first().is_some_and(|row| row.try_get_raw("stored_type").is_ok_and(|stored| stored.is_null()));
     match &rows[..] {
         [first] if all_new => {
-            let (mut position, recorded_at) = (position(first)?, first.try_get("stored_at")?);
-            let numbered = batch.map(|new| {
-                let recorded = Recorded { position, recorded_at, event: Ok(new.event.clone()) };
-                position = position.next();
-                recorded
-            });
-            Ok(numbered.collect())
+            Ok(Appended::AllNew { first: position(first)?, recorded_at: first.try_get("stored_at")? })
         }
-        rows if rows.len() == batch.len() => rows.iter().map(stored).collect(),
+        rows if rows.len() == batch.len() => Ok(Appended::SomeKnown(rows.iter().map(stored).collect::<Result<_, _>>()?)),
         rows => {
             let message = format!("append_events answered {} rows to a batch of {}", rows.len(), batch.len());
             Err(sqlx::Error::Protocol(message))

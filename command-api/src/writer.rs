@@ -18,13 +18,16 @@ use prometheus_client::{
 use shared::backoff::Backoff;
 use sqlx::{ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::store::{self, NewEvent, Recorded};
+use crate::{
+    committed::Committed,
+    store::{self, Appended, NewEvent, Recorded},
+};
 
 /// Commands that may wait. At the slowest commit seen they wait well below a second; more would only wait longer.
 pub const QUEUE_CAPACITY: usize = 4096;
@@ -125,16 +128,16 @@ pub struct Writer {
     options: PgConnectOptions,
     queue: mpsc::Receiver<Pending>,
     store: Arc<StoreState>,
-    appended: Arc<Notify>,
+    committed: Arc<Committed>,
     metrics: Metrics,
 }
 
-/// Both ends of the way into the log. `appended` is notified after every commit.
-pub fn event_log(options: PgConnectOptions, appended: Arc<Notify>, metrics: Metrics) -> (EventLog, Writer) {
+/// Both ends of the way into the log. `committed` gets to know what was committed.
+pub fn event_log(options: PgConnectOptions, committed: Arc<Committed>, metrics: Metrics) -> (EventLog, Writer) {
     let (sender, queue) = mpsc::channel(QUEUE_CAPACITY);
     let store = Arc::new(StoreState::default());
     let log = EventLog { queue: sender, store: Arc::clone(&store), queue_depth: metrics.queue_depth.clone() };
-    (log, Writer { options, queue, store, appended, metrics })
+    (log, Writer { options, queue, store, committed, metrics })
 }
 
 impl Writer {
@@ -192,16 +195,34 @@ impl Writer {
         }
         let started = Instant::now();
         let append = store::append(connected, batch.iter().map(|pending| &pending.new));
-        let recorded = timeout(DATABASE_TIMEOUT, append).await.map_err(|_| timed_out())??;
+        let appended = timeout(DATABASE_TIMEOUT, append).await.map_err(|_| timed_out())??;
         self.metrics.append_duration.observe(started.elapsed().as_secs_f64());
         self.metrics.batch_size.observe(f64::from(u32::try_from(batch.len()).unwrap_or(u32::MAX)));
         self.metrics.appended.inc_by(batch.len() as u64);
-        self.appended.notify_one();
-        for (pending, recorded) in batch.drain(..).zip(recorded) {
-            // A client that hung up does not want its answer; its purchase stands and its key finds it again.
-            let _ = pending.reply.send(Ok(recorded));
-        }
+        self.answer(batch, appended);
         Ok(true)
+    }
+
+    /// Tells everybody who waits, and the relay. A client that hung up does not want its answer; its purchase stands and
+    /// its key finds it again.
+    fn answer(&self, batch: &mut Vec<Pending>, appended: Appended) {
+        match appended {
+            Appended::AllNew { first, recorded_at } => {
+                let mut position = first;
+                self.committed.add(batch.drain(..).map(|Pending { new, reply }| {
+                    let (recorded, event) = new.recorded(position, recorded_at);
+                    position = position.next();
+                    let _ = reply.send(Ok(recorded));
+                    event
+                }));
+            }
+            Appended::SomeKnown(recorded) => {
+                for (pending, recorded) in batch.drain(..).zip(recorded) {
+                    let _ = pending.reply.send(Ok(recorded));
+                }
+                self.committed.add(std::iter::empty());
+            }
+        }
     }
 
     /// Takes all that waits, up to a full batch. False when told to stop and nothing waits any more.

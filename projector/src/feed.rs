@@ -27,6 +27,9 @@ use tracing::{debug, warn};
 pub const MAX_BATCH: usize = 1000;
 /// While the stream says nothing, how often the event store is asked whether it knows more.
 const RESCUE_INTERVAL: Duration = Duration::from_secs(1);
+/// Events are taken no more often than this. A commit, with what it wakes up, is then made for more events, and a purchase
+/// that comes after a pause is still counted at once.
+const PACE: Duration = Duration::from_millis(10);
 /// The same while there is no stream to listen to; also how often one is looked for.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How long looking for a stream may take, while no event is read.
@@ -48,13 +51,15 @@ pub struct Feed {
     nats: async_nats::Client,
     messages: Option<ReadyChunks<Messages>>,
     poll_at: Instant,
+    /// Not before then are the stream's messages taken again.
+    listen_at: Instant,
     /// The last page of the event store was a full one.
     behind: bool,
 }
 
 impl Feed {
     pub fn new(event_store: PgPool, nats: async_nats::Client) -> Self {
-        Self { event_store, nats, messages: None, poll_at: Instant::now(), behind: false }
+        Self { event_store, nats, messages: None, poll_at: Instant::now(), listen_at: Instant::now(), behind: false }
     }
 
     /// Waits, bounded, for events after a position. They follow it without a hole.
@@ -79,7 +84,9 @@ impl Feed {
             self.subscribe(after).await;
             return None;
         };
+        sleep_until(self.listen_at).await;
         let chunk = timeout(RESCUE_INTERVAL, messages.next()).await.ok()?;
+        self.listen_at = Instant::now() + PACE;
         match chunk.map(|chunk| contiguous(after, chunk)) {
             Some(Ok(events)) => return Some(events),
             Some(Err(Unfollowable::Lost(_))) | None => self.lose_stream(),

@@ -69,7 +69,7 @@ impl<'a> From<&'a RecordedEvent> for CloudEvent<'a> {
             specversion: SPEC_VERSION.into(),
             id: event.event_id,
             source: SOURCE.into(),
-            event_type: event.event_type.as_str().into(),
+            event_type: event.event_type.as_ref().into(),
             time: event.recorded_at,
             datacontenttype: DATA_CONTENT_TYPE.into(),
             position: event.position,
@@ -104,7 +104,7 @@ pub fn parse(json: &[u8]) -> Result<RecordedEvent, ParseError> {
         position: event.position,
         event_id: event.id,
         recorded_at: event.time,
-        event_type: event.event_type.into_owned(),
+        event_type: event.event_type.into_owned().into(),
         schema_version: event.schemaversion,
         data: event.data.into_owned(),
         metadata: Metadata {

@@ -1,6 +1,6 @@
 //! The event log as its readers see it: in position order, without a hole.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -71,7 +71,7 @@ pub struct RecordedEvent {
     pub position: Position,
     pub event_id: EventId,
     pub recorded_at: DateTime<Utc>,
-    pub event_type: String,
+    pub event_type: Cow<'static, str>,
     pub schema_version: i16,
     pub data: Box<RawValue>,
     pub metadata: Metadata,
@@ -89,7 +89,7 @@ impl RecordedEvent {
             position: Position(row.try_get("position")?),
             event_id: row.try_get::<Uuid, _>("event_id")?.into(),
             recorded_at: row.try_get("recorded_at")?,
-            event_type: row.try_get("event_type")?,
+            event_type: Cow::Owned(row.try_get("event_type")?),
             schema_version: row.try_get("schema_version")?,
             data: RawValue::from_string(row.try_get("data")?).map_err(json_error)?,
             metadata: match metadata {

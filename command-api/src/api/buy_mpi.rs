@@ -57,7 +57,7 @@ pub async fn buy_mpi(
     Body(Purchase { license }): Body<Purchase>,
 ) -> Result<Response, Problem> {
     let event = decide(Command::Buy(license));
-    let recorded = log.append(NewEvent::new(identity.event_id, event, &identity.metadata)).await?;
+    let recorded = log.append(NewEvent::new(identity.event_id, event, identity.metadata)).await?;
     match recorded.event {
         // The price is the one in the log: a repeated request gets the first receipt even when prices have changed.
         Ok(Event::LicensePurchased(purchase)) if purchase.license == license => {

@@ -42,7 +42,7 @@ pub struct Reset {
 )]
 pub async fn reset_sales(State(log): State<EventLog>, identity: CommandIdentity) -> Result<Json<Reset>, Problem> {
     let event = decide(Command::ResetSales);
-    let recorded = log.append(NewEvent::new(identity.event_id, event, &identity.metadata)).await?;
+    let recorded = log.append(NewEvent::new(identity.event_id, event, identity.metadata)).await?;
     match recorded.event {
         Ok(Event::SalesReset(_)) => Ok(Json(Reset { position: recorded.position, reset_at: recorded.recorded_at })),
         Ok(Event::LicensePurchased(_)) | Err(_) => Err(key_reused()),

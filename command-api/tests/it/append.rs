@@ -24,7 +24,6 @@ use stack::testing::{Databases, Proxy, Until, eventually, own_postgres};
 use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,
-    sync::Notify,
     task::{JoinSet, spawn_blocking},
 };
 use tokio_util::sync::CancellationToken;
@@ -238,7 +237,7 @@ async fn a_purchase_that_comes_before_the_first_connection_waits_for_it() {
     // The writer has not even been polled yet.
     assert!(!log.is_available(), "so this shows nothing");
     let event = decide(Command::Buy(License::Pro));
-    let recorded = log.append(NewEvent::new(EventId::generate(), event, &Metadata::default())).await.unwrap();
+    let recorded = log.append(NewEvent::new(EventId::generate(), event, Metadata::default())).await.unwrap();
     assert_eq!(recorded.position.get(), 1);
     stop.cancel();
 }
@@ -289,7 +288,7 @@ async fn a_full_queue_is_answered_at_once_and_loses_nothing_that_it_took() {
         let log = log.clone();
         commands.spawn(async move {
             let event = decide(Command::Buy(License::Pro));
-            log.append(NewEvent::new(EventId::generate(), event, &Metadata::default())).await
+            log.append(NewEvent::new(EventId::generate(), event, Metadata::default())).await
         });
     }
     let mut refused = 0;
@@ -309,7 +308,7 @@ async fn a_full_queue_is_answered_at_once_and_loses_nothing_that_it_took() {
 fn in_process_log(databases: &Databases) -> (EventLog, CancellationToken) {
     let options = database::options("EVENT_STORE_URL", &databases.event_store_url("command_api"), "test").unwrap();
     let metrics = writer::Metrics::register(&mut Registry::default());
-    let (log, writer) = writer::event_log(options, Arc::new(Notify::new()), metrics);
+    let (log, writer) = writer::event_log(options, Arc::default(), metrics);
     let stop = CancellationToken::new();
     tokio::spawn(writer.run(stop.clone()));
     (log, stop)

@@ -1,5 +1,7 @@
 //! The relay: whatever happens to NATS, the stream ends up as a copy of the log.
 
+use std::sync::Arc;
+
 use async_nats::jetstream::{self, stream::Stream};
 use command_api::relay::{Metrics, Publisher, RelayError};
 use futures::future::join_all;
@@ -54,7 +56,7 @@ async fn publisher(databases: &Databases, nats: &Nats) -> Publisher {
 async fn publisher_keeping(messages: i64, databases: &Databases, nats: &Nats) -> Publisher {
     let pool = PgPool::connect(&databases.event_store_url("command_api")).await.unwrap();
     let client = connected(&nats.url("command-api")).await;
-    Publisher::new(pool, client, messages, Metrics::default())
+    Publisher::new(pool, client, Arc::default(), messages, Metrics::default())
 }
 
 #[tokio::test(flavor = "multi_thread")]

