@@ -47,12 +47,7 @@ const PREREQUISITES: &[Prerequisite] = &[
 ];
 
 const FOR_BENCHES: &[Prerequisite] = &[
-    Prerequisite {
-        what: "wrk, which generates the load",
-        // It has no option that succeeds without a load.
-        is_met: || Command::new("wrk").arg("--version").output().is_ok(),
-        install: "apt-get install wrk",
-    },
+    Prerequisite { what: "wrk, which generates the load", is_met: has_wrk, install: "apt-get install wrk" },
     Prerequisite {
         what: "git, which says what is measured",
         is_met: || succeeds("git", &["--version"]),
@@ -81,6 +76,11 @@ fn name_missing(prerequisites: impl Iterator<Item = &'static Prerequisite>) -> R
 
 fn succeeds(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+}
+
+pub fn has_wrk() -> bool {
+    // It has no option that succeeds without a load.
+    Command::new("wrk").arg("--version").output().is_ok()
 }
 
 /// The browser for the tests of the pages: the one that `CHROMIUM` names, or one on PATH.

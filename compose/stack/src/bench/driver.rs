@@ -1,7 +1,6 @@
 //! Drives the rig: one load after the other, each with its books checked afterwards.
 
 use std::fmt;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
@@ -81,6 +80,8 @@ impl Runs {
 #[derive(Clone, Debug)]
 pub struct Compared {
     pub connections: u32,
+    /// The length of the log when this began.
+    pub events: i64,
     pub ours: Runs,
     pub nothing: Runs,
 }
@@ -130,16 +131,19 @@ impl Bench {
         Subject { name: "stores nothing", address: self.rig.addresses.nothing, books: Books::None }
     }
 
+    /// Of the usual length.
+    pub fn load(&self, traffic: Traffic, connections: u32) -> Load {
+        Load { traffic, connections, time: self.settings.load_time() }
+    }
+
     /// Purchases per second that the system can take, measured now unless they have been.
     pub fn most_purchases(&self) -> Result<f64> {
         let known = self.purchases_at_start.iter().find(|known| known.connections == MOST_CONNECTIONS);
-        match known {
-            Some(known) => Ok(known.ours.rate().median),
-            None => {
-                let [runs] = self.in_turns([self.command_api()], Traffic::Purchases, MOST_CONNECTIONS)?;
-                Ok(runs.rate().median)
-            }
+        if let Some(known) = known {
+            return Ok(known.ours.rate().median);
         }
+        let [runs] = self.in_turns([self.command_api()], self.load(Traffic::Purchases, MOST_CONNECTIONS))?;
+        Ok(runs.rate().median)
     }
 
     /// Runs something to its end, or until Ctrl-C.
@@ -153,23 +157,18 @@ impl Bench {
     }
 
     /// Each subject under the same load, in turns, so that a machine that drifts slows all of them.
-    pub fn in_turns<const N: usize>(
-        &self,
-        subjects: [Subject; N],
-        traffic: Traffic,
-        connections: u32,
-    ) -> Result<[Runs; N]> {
-        let load = |seconds| Load { traffic, connections, time: Duration::from_secs(seconds) };
+    pub fn in_turns<const N: usize>(&self, subjects: [Subject; N], load: Load) -> Result<[Runs; N]> {
         if self.settings.warm_up_seconds > 0 {
+            let warm_up = Load { time: Duration::from_secs(self.settings.warm_up_seconds), ..load };
             for subject in &subjects {
-                self.show(subject, load(self.settings.warm_up_seconds), "warm-up")?;
+                self.show(subject, warm_up, "warm-up")?;
             }
         }
         let mut runs = subjects.map(|_| Runs::default());
         for repetition in 1..=self.settings.repetitions {
             for (subject, runs) in subjects.iter().zip(&mut runs) {
                 let turn = format!("{repetition} of {}", self.settings.repetitions);
-                runs.0.push(self.show(subject, load(self.settings.seconds), &turn)?);
+                runs.0.push(self.show(subject, load, &turn)?);
             }
         }
         Ok(runs)

@@ -97,11 +97,11 @@ fn versions(bench: &Bench) -> Result<BTreeMap<&'static str, String>> {
     let commit = if changes.is_empty() { commit } else { format!("{commit}, with changes") };
     Ok(BTreeMap::from([
         ("commit", commit),
-        ("rustc", first_line(said("rustc", ["--version".as_ref()])?)),
-        ("postgres", first_line(said(program("postgres")?, ["--version".as_ref()])?)),
-        ("nats-server", first_line(said(program("nats")?, ["--version".as_ref()])?)),
-        ("traefik", first_line(said(program("traefik")?, ["version".as_ref()])?)),
-        ("wrk", first_line(said("wrk", ["--version".as_ref()])?)),
+        ("rustc", first_line(&said("rustc", ["--version".as_ref()])?)),
+        ("postgres", first_line(&said(program("postgres")?, ["--version".as_ref()])?)),
+        ("nats-server", first_line(&said(program("nats")?, ["--version".as_ref()])?)),
+        ("traefik", first_line(&said(program("traefik")?, ["version".as_ref()])?)),
+        ("wrk", first_line(&said("wrk", ["--version".as_ref()])?)),
     ]))
 }
 
@@ -112,8 +112,10 @@ fn said<'a>(program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = &'a 
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-fn first_line(text: String) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
+/// Without the padding of a column.
+fn first_line(text: &str) -> String {
+    let words = text.lines().next().unwrap_or_default().split_whitespace();
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// As the server has them, whoever set them.

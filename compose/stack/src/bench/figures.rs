@@ -60,6 +60,7 @@ impl fmt::Display for Figure {
 
 /// Latencies in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the unit belongs to the name")]
 pub struct Latency {
     pub p50_ms: f64,
     pub p99_ms: f64,
@@ -96,7 +97,12 @@ pub fn count(number: i64) -> f64 {
     number as f64
 }
 
-/// Whole numbers with separators, and small ones with the digits that tell them apart.
+/// A count for people.
+pub fn whole(number: i64) -> String {
+    grouped(&number.to_string())
+}
+
+/// Large numbers with separators, and small ones with the digits that tell them apart.
 pub fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 1000.0 => grouped(&format!("{value:.0}")),
@@ -119,7 +125,7 @@ fn grouped(digits: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Figure, Unit, median, number, percentile};
+    use super::{Figure, Unit, median, number, percentile, whole};
 
     #[track_caller]
     fn same(left: f64, right: f64) {
@@ -153,6 +159,7 @@ mod tests {
 
     #[test]
     fn numbers_read_well() {
+        assert_eq!([0, 17, 10_000_000].map(whole), ["0", "17", "10,000,000"]);
         for (value, text) in [(1_234_567.4, "1,234,567"), (999.6, "1000"), (12.34, "12.3"), (0.126, "0.13")] {
             assert_eq!(number(value), text);
         }

@@ -8,7 +8,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::driver::Bench;
-use super::figures::{count, number};
+use super::figures::{count, number, whole};
+use crate::progress::seconds;
 use crate::provision::remove_folder;
 
 /// Events per statement: enough that the commit no longer counts.
@@ -30,7 +31,7 @@ pub fn fill(bench: &mut Bench, events: i64) -> Result<()> {
     check_space(bench, events - head)?;
     let samples = bench.block_on(buy_one_of_each(bench))?;
     bench.block_on(bench.ledger.settle())?;
-    println!("  filling the log up to {} events", number(count(events)));
+    println!("  filling the log up to {} events", whole(events));
     // What the stream would keep of them, the relay fills in afterwards, sooner than it would publish all.
     for role in ["command-api", "projector", "nats"] {
         bench.rig.stack.pause(role);
@@ -40,15 +41,28 @@ pub fn fill(bench: &mut Bench, events: i64) -> Result<()> {
     for role in ["nats", "projector", "command-api"] {
         bench.rig.stack.resume(role)?;
     }
-    bench.progress.step("relay and projection", || bench.block_on(bench.ledger.settle()))?;
-    // As they are in a system that has grown up by itself: statistics, visibility map, no dirty pages.
-    bench.progress.step("vacuum analyze and checkpoint", || {
-        bench.block_on(async {
-            sqlx::raw_sql("vacuum analyze event").execute(&bench.ledger.event_store).await?;
-            sqlx::raw_sql("checkpoint").execute(&bench.ledger.event_store).await?;
-            Ok(())
-        })
+    timed(bench, "relay and projection catch up", async {
+        bench.ledger.settle().await?;
+        Ok(())
     })
+}
+
+/// As the table is in a system that has grown up by itself: statistics, visibility map, no dirty pages.
+pub fn tidy(bench: &Bench) -> Result<()> {
+    timed(bench, "vacuum, analyze and checkpoint", async {
+        sqlx::raw_sql("vacuum analyze event").execute(&bench.ledger.event_store).await?;
+        sqlx::raw_sql("checkpoint").execute(&bench.ledger.event_store).await?;
+        Ok(())
+    })
+}
+
+fn timed(bench: &Bench, what: &str, work: impl Future<Output = Result<()>>) -> Result<()> {
+    let started = Instant::now();
+    bench.progress.measure(what, || {
+        bench.block_on(work)?;
+        Ok(seconds(started.elapsed()))
+    })?;
+    Ok(())
 }
 
 fn check_space(bench: &Bench, events: i64) -> Result<()> {
@@ -59,7 +73,7 @@ fn check_space(bench: &Bench, events: i64) -> Result<()> {
     ensure!(
         free >= needed,
         "{} more events need about {} GB in {}, where {} GB are free; --folder chooses another place",
-        number(count(events)),
+        whole(events),
         needed / 1_000_000_000,
         folder.display(),
         free / 1_000_000_000
@@ -104,7 +118,7 @@ async fn append(bench: &Bench, samples: &[String], events: i64) -> Result<()> {
             told_at = Instant::now();
             let rate = count(head - first) / started.elapsed().as_secs_f64();
             let remaining = count(events - head) / rate;
-            println!("    {} events, {}/s, {remaining:.0} s to go", number(count(head)), number(rate));
+            println!("    {} events, {}/s, {remaining:.0} s to go", whole(head), number(rate));
         }
     }
     let stored = bench.ledger.head().await?;

@@ -98,9 +98,8 @@ fn starts(bench: &Bench, name: &str) -> Result<Figure> {
 /// are in the totals.
 fn under_load(bench: &Bench) -> Result<(Usage, Usage)> {
     let mut most = Usage::new();
-    let time = bench.settings.load_time();
-    let buy = Load { traffic: Traffic::Purchases, connections: MOST_CONNECTIONS, time };
-    let read = Load { traffic: Traffic::Reads, connections: READERS, time };
+    let buy = bench.load(Traffic::Purchases, MOST_CONNECTIONS);
+    let read = bench.load(Traffic::Reads, READERS);
     let readers = Subject { name: "totals", address: bench.rig.addresses.query_api, books: Books::None };
     bench.block_on(bench.ledger.settle())?;
     let before = cpu_seconds(&bench.rig.stack)?;

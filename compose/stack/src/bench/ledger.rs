@@ -17,7 +17,7 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 /// How often the projection is looked at while it catches up: the resolution of the time that it takes.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// A projection or relay that comes no further in this time has stopped, whatever is left to do.
-const STANDS_STILL_AFTER: Duration = Duration::from_secs(60);
+const STANDS_STILL_AFTER: Duration = Duration::from_mins(1);
 /// How often a long wait says how it stands.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
@@ -73,7 +73,11 @@ impl Ledger {
     pub async fn mark(&self) -> Result<Mark> {
         let position = self.settle().await?;
         let totals = self.totals().await?;
-        ensure!(totals.position == position, "the totals went on to {} by themselves", totals.position);
+        ensure!(
+            totals.position == position,
+            "the books do not agree: nobody buys, but the totals went on from {position} to {}",
+            totals.position
+        );
         Ok(Mark { position, sales_count: totals.sales_count, rows: self.rows().await? })
     }
 

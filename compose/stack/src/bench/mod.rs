@@ -2,7 +2,7 @@
 //!
 //! - [`settings`]: what is measured, how often and for how long; [`environment`]: on what
 //! - [`rig`]: the stack and what it is compared with, all running at once and driven one after the other
-//! - [`load`]: wrk, whose every purchase is counted; [`ledger`]: acknowledged = stored = projected; [`driver`]: both
+//! - [`load`]: wrk, whose every purchase is counted, and its [`answers`]; [`ledger`]: acknowledged = stored = projected; [`driver`]: both
 //! - [`purchases`], [`reads`], [`visible`], [`rebuild`], [`footprint`], [`growth`]: the sections
 //! - [`usage`]: memory and CPU time of processes; [`fill`]: a log that has grown
 //! - [`figures`], [`row`], [`report`]: what came out
@@ -24,6 +24,7 @@ use self::rig::Rig;
 use self::row::Row;
 use self::settings::{Section, Settings};
 
+mod answers;
 mod driver;
 mod environment;
 mod figures;
@@ -44,7 +45,7 @@ mod visible;
 
 /// Files that each process may have to have open: Traefik has two for each of the connections that keep to a rate, and
 /// everybody some more.
-pub const OPEN_FILES: u64 = 2 * load::OPEN_CONNECTIONS as u64 + 1000;
+pub const OPEN_FILES: u64 = 2 * load::MOST_OPEN_CONNECTIONS as u64 + 1000;
 
 /// Measures, saves the results in `folder` and shows them. Everything has to be built before.
 pub fn run(folder: &Path, settings: Settings, interrupt: &Interrupt) -> Result<()> {
@@ -59,7 +60,7 @@ pub fn run(folder: &Path, settings: Settings, interrupt: &Interrupt) -> Result<(
     let report =
         measured.with_context(|| format!("the bench failed; its logs are in {}", data.join("logs").display()))?;
     let saved = report.save(folder)?;
-    println!("\n{}\nSaved as {saved}.json and {saved}.md", report.table());
+    println!("\n{}\nSaved as {saved}.json and {saved}.md", report.page());
     Ok(())
 }
 

@@ -16,7 +16,7 @@ pub fn measure(bench: &mut Bench) -> Result<Vec<Row>> {
     let addresses = bench.rig.addresses;
     let ours = Subject { name: "totals through Traefik", address: addresses.traefik, books: Books::None };
     let constant = Subject { name: "Traefik, constant", address: addresses.nothing_traefik, books: Books::None };
-    let [behind, constant] = bench.in_turns([ours, constant], Traffic::Reads, READERS)?;
+    let [behind, constant] = bench.in_turns([ours, constant], bench.load(Traffic::Reads, READERS))?;
     let rows = vec![
         row("totals", READERS, &direct.ours).beside("constant", direct.nothing.rate()).target(BESIDE_CONSTANT),
         row("(constant)", READERS, &direct.nothing),
@@ -32,6 +32,7 @@ pub fn compare(bench: &Bench) -> Result<Compared> {
     let addresses = bench.rig.addresses;
     let ours = Subject { name: "totals", address: addresses.query_api, books: Books::None };
     let nothing = Subject { name: "constant", address: addresses.nothing, books: Books::None };
-    let [ours, nothing] = bench.in_turns([ours, nothing], Traffic::Reads, READERS)?;
-    Ok(Compared { connections: READERS, ours, nothing })
+    let events = bench.block_on(bench.ledger.settle())?;
+    let [ours, nothing] = bench.in_turns([ours, nothing], bench.load(Traffic::Reads, READERS))?;
+    Ok(Compared { connections: READERS, events, ours, nothing })
 }

@@ -3,13 +3,13 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use futures::TryStreamExt;
 use serde::Deserialize;
 use sqlx::postgres::PgPoolCopyExt;
 
 use super::driver::Bench;
-use super::figures::{Figure, Unit, count, number};
+use super::figures::{Figure, Unit, count, number, whole};
 use super::fill::fill;
 use super::row::{Row, Target};
 use crate::process::Process;
@@ -28,7 +28,7 @@ pub fn measure(bench: &mut Bench) -> Result<Vec<Row>> {
     fill(bench, bench.settings.rebuilt_events)?;
     let events = bench.block_on(bench.ledger.settle())?;
     let (mut rebuilt, mut copied, mut copied_within, mut paged) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let named = |what: &str| format!("{what} {} events", number(count(events)));
+    let named = |what: &str| format!("{what} {} events", whole(events));
     let measure = |what: &str, samples: &mut Vec<f64>, run: &dyn Fn() -> Result<f64>| -> Result<()> {
         bench.progress.measure(what, || {
             let rate = run()?;
@@ -56,10 +56,11 @@ pub fn measure(bench: &mut Bench) -> Result<Vec<Row>> {
 
 /// Runs `projector rebuild` with the settings of the running projector. Returns events per second by its own account.
 fn rebuild(bench: &Bench) -> Result<f64> {
+    /// Its last line.
     #[derive(Deserialize)]
     struct Told {
-        position: i64,
-        duration_ms: i64,
+        per_second: i64,
+        compared_with_old: String,
     }
     let mut program = bench.rig.server("projector")?.program.clone();
     "rebuild".clone_into(&mut program.name);
@@ -70,8 +71,9 @@ fn rebuild(bench: &Bench) -> Result<f64> {
     Process::start(program)?.wait_success(REBUILT_WITHIN, &bench.interrupt)?;
     let text = fs::read_to_string(&log)?;
     let told: Option<Told> = text.lines().rev().find_map(|line| serde_json::from_str(line).ok());
-    let told = told.with_context(|| format!("{} does not say how long the rebuild took", log.display()))?;
-    Ok(count(told.position) / (count(told.duration_ms.max(1)) / 1000.0))
+    let told = told.with_context(|| format!("{} does not say how fast the rebuild was", log.display()))?;
+    ensure!(told.compared_with_old == "Same", "the rebuilt read model is another one: {}", told.compared_with_old);
+    Ok(count(told.per_second))
 }
 
 /// What any reader of the log has to take at least.

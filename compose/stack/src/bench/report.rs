@@ -37,7 +37,6 @@ struct Measured {
     rows: Vec<Row>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
 fn as_rfc3339<S: serde::Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Secs, true))
 }
@@ -65,16 +64,8 @@ impl Report {
         Ok(name.display().to_string())
     }
 
-    /// For a terminal.
-    pub fn table(&self) -> String {
-        self.sections
-            .iter()
-            .map(|measured| format!("{}\n{}", measured.section.name(), aligned(&measured.rows)))
-            .collect()
-    }
-
-    /// In Markdown, with all that one has to know.
-    fn page(&self) -> String {
+    /// In Markdown that reads well as it is.
+    pub fn page(&self) -> String {
         let mut page = format!("# Bench of {}\n\n{HOW_TO_READ}\n", self.started_at.format("%Y-%m-%d %H:%M UTC"));
         for Measured { section, rows } in &self.sections {
             let _ = write!(page, "\n## {}\n\n{}", section.name(), aligned(rows));
@@ -100,7 +91,7 @@ fn list(page: &mut String, entries: &BTreeMap<&'static str, String>) {
     }
 }
 
-/// A table that is Markdown and reads well as it is.
+/// A table whose columns stand below each other.
 fn aligned(rows: &[Row]) -> String {
     let mut lines = vec![HEADINGS.map(str::to_owned), [const { String::new() }; 7]];
     lines.extend(rows.iter().map(Row::cells));

@@ -8,9 +8,7 @@ use serde::Serialize;
 
 use crate::checkout;
 
-/// Connections of the loads that go as fast as the answers come. The first ones meet the emptiest log, and are those
-/// that the targets are about.
-pub const CONNECTIONS: [u32; 3] = [MOST_CONNECTIONS, 256, 64];
+/// The connections that the targets are about.
 pub const MOST_CONNECTIONS: u32 = 512;
 /// Connections of the loads that read.
 pub const READERS: u32 = 64;
@@ -81,6 +79,8 @@ pub struct Settings {
     pub sections: Vec<Section>,
     pub repetitions: u32,
     pub seconds: u64,
+    /// Of the loads that go as fast as the answers come. The first ones meet the emptiest log.
+    pub connections: Vec<u32>,
     /// Before the first repetition of each subject; measured by nobody.
     pub warm_up_seconds: u64,
     /// Of the one load after which the projection is timed until it has drained.
@@ -104,6 +104,7 @@ impl From<&Arguments> for Settings {
             },
             repetitions: arguments.repetitions.unwrap_or(if quick { 1 } else { 3 }),
             seconds,
+            connections: if quick { vec![MOST_CONNECTIONS, 64] } else { vec![MOST_CONNECTIONS, 256, 64] },
             warm_up_seconds: if quick { 0 } else { 2 },
             long_load_seconds: if quick { seconds } else { 60 },
             idle_probes: if quick { 50 } else { 300 },

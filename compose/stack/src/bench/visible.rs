@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::driver::Bench;
 use super::figures::{Figure, Unit, number, percentile};
 use super::ledger::Books;
-use super::load::{Load, OPEN_CONNECTIONS, Traffic};
+use super::load::{Load, Traffic};
 use super::row::{Row, Target};
 use super::settings::MOST_CONNECTIONS;
 
@@ -43,11 +43,7 @@ impl fmt::Display for Seen {
 
 pub fn measure(bench: &Bench) -> Result<Vec<Row>> {
     let most = bench.most_purchases()?;
-    let half = Load {
-        traffic: Traffic::PurchasesAt(most / 2.0),
-        connections: OPEN_CONNECTIONS,
-        time: bench.settings.load_time(),
-    };
+    let half = Load::at_rate(most / 2.0, bench.settings.load_time());
     let full = Load {
         traffic: Traffic::Purchases,
         connections: MOST_CONNECTIONS,
