@@ -41,25 +41,20 @@ pub fn fill(bench: &mut Bench, events: i64) -> Result<()> {
     for role in ["nats", "projector", "command-api"] {
         bench.rig.stack.resume(role)?;
     }
-    timed(bench, "relay and projection catch up", async {
-        bench.ledger.settle().await?;
-        Ok(())
-    })
+    bench.progress.heading("  relay and projection catch up");
+    bench.progress.step("caught up", || bench.block_on(bench.ledger.settle()))?;
+    Ok(())
 }
 
 /// As the table is in a system that has grown up by itself: statistics, visibility map, no dirty pages.
 pub fn tidy(bench: &Bench) -> Result<()> {
-    timed(bench, "vacuum, analyze and checkpoint", async {
-        sqlx::raw_sql("vacuum analyze event").execute(&bench.ledger.event_store).await?;
-        sqlx::raw_sql("checkpoint").execute(&bench.ledger.event_store).await?;
-        Ok(())
-    })
-}
-
-fn timed(bench: &Bench, what: &str, work: impl Future<Output = Result<()>>) -> Result<()> {
     let started = Instant::now();
-    bench.progress.measure(what, || {
-        bench.block_on(work)?;
+    bench.progress.measure("vacuum, analyze and checkpoint", || {
+        bench.block_on(async {
+            sqlx::raw_sql("vacuum analyze event").execute(&bench.ledger.event_store).await?;
+            sqlx::raw_sql("checkpoint").execute(&bench.ledger.event_store).await?;
+            Ok(())
+        })?;
         Ok(seconds(started.elapsed()))
     })?;
     Ok(())

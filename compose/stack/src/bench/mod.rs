@@ -54,11 +54,12 @@ pub fn run(folder: &Path, settings: Settings, interrupt: &Interrupt) -> Result<(
     let data = folder.join("data");
     remove_folder(&data)?;
     let measured = measure(&data, settings, interrupt);
-    if measured.is_ok() || interrupt.is_raised() {
-        remove_folder(&data)?;
+    if measured.is_err() && !interrupt.is_raised() {
+        let logs = data.join("logs");
+        return measured.map(drop).with_context(|| format!("the bench failed; its logs are in {}", logs.display()));
     }
-    let report =
-        measured.with_context(|| format!("the bench failed; its logs are in {}", data.join("logs").display()))?;
+    remove_folder(&data)?;
+    let report = measured?;
     let saved = report.save(folder)?;
     println!("\n{}\nSaved as {saved}.json and {saved}.md", report.page());
     Ok(())

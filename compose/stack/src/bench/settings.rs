@@ -61,11 +61,11 @@ pub struct Arguments {
     #[arg(long, value_enum, value_delimiter = ',', value_name = "SECTION")]
     pub only: Vec<Section>,
 
-    /// How often each load is repeated, in turns with what it is compared with
+    /// How often each load is repeated, in turns with what it is compared with (3 times unless said otherwise)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub repetitions: Option<u32>,
 
-    /// How long each load lasts
+    /// How long each load lasts (8 seconds unless said otherwise)
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub seconds: Option<u64>,
 
