@@ -12,6 +12,11 @@ pub fn build_services() -> Result<()> {
     cargo().args(["build", "--release", "--bins"]).run()
 }
 
+/// What the services are compared with.
+pub fn build_baselines() -> Result<()> {
+    cargo().args(["build", "--release", "--workspace", "--example", "baselines"]).run()
+}
+
 /// The cargo that started us, or the one on PATH.
 pub fn cargo() -> Tool {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

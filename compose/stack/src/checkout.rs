@@ -48,3 +48,14 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     );
     Ok(path)
 }
+
+/// An example of this workspace: a program that is built like a binary but never shipped.
+pub fn example(name: &str) -> Result<PathBuf> {
+    let path = binaries()?.join("examples").join(name);
+    ensure!(
+        path.is_file(),
+        "{} is not built yet; build it with: cargo build --release --workspace --example {name}",
+        path.display()
+    );
+    Ok(path)
+}

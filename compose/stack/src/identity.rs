@@ -60,13 +60,19 @@ impl FromStr for ProcessId {
     }
 }
 
-struct Stat {
+/// What the kernel says of a process.
+#[derive(Debug)]
+pub(crate) struct Stat {
     is_zombie: bool,
     start_time: u64,
+    pub(crate) parent: i32,
+    /// CPU time in clock ticks: its own, and that of the children that it has waited for.
+    pub(crate) cpu_ticks: u64,
+    pub(crate) children_cpu_ticks: u64,
 }
 
 impl Stat {
-    fn read(pid: i32) -> io::Result<Self> {
+    pub(crate) fn read(pid: i32) -> io::Result<Self> {
         let line = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         Self::parse(&line).ok_or_else(|| io::Error::other(format!("cannot read /proc/{pid}/stat: {line}")))
     }
@@ -74,9 +80,21 @@ impl Stat {
     /// Fields as in proc(5). The second one, the name in parentheses, may hold spaces and parentheses itself.
     fn parse(line: &str) -> Option<Self> {
         const STATE: usize = 3;
+        const PARENT: usize = 4;
+        const USER_TIME: usize = 14;
+        const SYSTEM_TIME: usize = 15;
+        const CHILDREN_USER_TIME: usize = 16;
+        const CHILDREN_SYSTEM_TIME: usize = 17;
         const START_TIME: usize = 22;
         let (_, after_name) = line.rsplit_once(") ")?;
         let field = |number: usize| after_name.split(' ').nth(number - STATE);
-        Some(Self { is_zombie: matches!(field(STATE)?, "Z" | "X"), start_time: field(START_TIME)?.parse().ok()? })
+        let ticks = |number| field(number)?.parse::<u64>().ok();
+        Some(Self {
+            is_zombie: matches!(field(STATE)?, "Z" | "X"),
+            start_time: ticks(START_TIME)?,
+            parent: field(PARENT)?.parse().ok()?,
+            cpu_ticks: ticks(USER_TIME)? + ticks(SYSTEM_TIME)?,
+            children_cpu_ticks: ticks(CHILDREN_USER_TIME)? + ticks(CHILDREN_SYSTEM_TIME)?,
+        })
     }
 }

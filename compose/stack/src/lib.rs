@@ -1,14 +1,16 @@
 //! Runs the whole system natively: for people (`cargo stack`), for tests and for benches.
 //!
 //! From the bottom up:
-//! - [`launch`], [`process`], [`probe`], [`identity`]: one child process that cannot outlive us;
+//! - [`launch`], [`process`], [`probe`], [`identity`], [`open_files`]: one child process that cannot outlive us;
 //! - [`provision`], [`postgres`], [`nats`], [`traefik`], [`web`]: the real servers, found or installed, and configured;
 //! - [`services`]: our own processes, and what they are told;
 //! - [`stack`]: all of them, in order, each looked after by a [`keeper`]; [`state`] says who runs;
+//! - [`bench`]: measures all of that;
 //! - [`commands`]: what people type;
 //! - [`testing`]: the same servers for the tests of every crate.
 
 pub mod account;
+pub mod bench;
 pub mod build_services;
 pub mod checkout;
 pub mod cli;
@@ -21,6 +23,7 @@ pub mod keeper;
 pub mod launch;
 pub mod leftovers;
 pub mod nats;
+pub mod open_files;
 pub mod options;
 pub mod pages;
 pub mod plan;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use stack::cli::{Cli, Command};
-use stack::commands::{down, rebuild, status, supervise, test, up};
+use stack::commands::{bench, down, rebuild, status, supervise, test, up};
 use stack::web;
 
 fn main() -> ExitCode {
@@ -25,6 +25,7 @@ fn run(command: Command) -> Result<()> {
         Command::Down(arguments) => down::run(&arguments),
         Command::Rebuild(arguments) => rebuild::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Supervise(options) => {
             // Out of the terminal's session, whose end would end us.
             nix::unistd::setsid()?;

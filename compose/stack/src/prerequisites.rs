@@ -46,10 +46,28 @@ const PREREQUISITES: &[Prerequisite] = &[
     },
 ];
 
+const FOR_BENCHES: &[Prerequisite] = &[
+    Prerequisite { what: "wrk, which generates the load", is_met: has_wrk, install: "apt-get install wrk" },
+    Prerequisite {
+        what: "git, which says what is measured",
+        is_met: || succeeds("git", &["--version"]),
+        install: "apt-get install git",
+    },
+];
+
 /// Names everything that is missing at once, each with the command that installs it.
 pub fn check() -> Result<()> {
+    name_missing(PREREQUISITES.iter())
+}
+
+/// The same for benches, which need more.
+pub fn check_for_benches() -> Result<()> {
+    name_missing(PREREQUISITES.iter().chain(FOR_BENCHES))
+}
+
+fn name_missing(prerequisites: impl Iterator<Item = &'static Prerequisite>) -> Result<()> {
     let mut missing = String::new();
-    for prerequisite in PREREQUISITES.iter().filter(|prerequisite| !(prerequisite.is_met)()) {
+    for prerequisite in prerequisites.filter(|prerequisite| !(prerequisite.is_met)()) {
         write!(missing, "\n  {}\n      {}", prerequisite.what, prerequisite.install)?;
     }
     ensure!(missing.is_empty(), "this machine lacks:{missing}");
@@ -58,6 +76,11 @@ pub fn check() -> Result<()> {
 
 fn succeeds(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+}
+
+pub fn has_wrk() -> bool {
+    // It has no option that succeeds without a load.
+    Command::new("wrk").arg("--version").output().is_ok()
 }
 
 /// The browser for the tests of the pages: the one that `CHROMIUM` names, or one on PATH.

@@ -1,6 +1,7 @@
 //! What is happening, for the one who waits: a tidy line for each step, with the time that it took.
 
 use std::fmt::Display;
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -26,6 +27,23 @@ impl Progress {
         let result = run()?;
         self.done(name, started.elapsed());
         Ok(result)
+    }
+
+    /// Names what is about to be measured, and then says what came out.
+    pub fn measure<T: Display>(self, name: &str, run: impl FnOnce() -> Result<T>) -> Result<T> {
+        if self == Self::Shown {
+            print!("  {name:<56} ");
+            // Only a terminal that has gone away refuses, and then nobody waits for it.
+            let _ = io::stdout().flush();
+        }
+        let result = run();
+        if self == Self::Shown {
+            match &result {
+                Ok(measured) => println!("{measured}"),
+                Err(_) => println!("failed"),
+            }
+        }
+        result
     }
 
     pub fn done(self, name: &str, took: Duration) {

@@ -31,6 +31,8 @@ const MIGRATED_WITHIN: Duration = Duration::from_mins(10);
 pub struct Stack {
     /// In the order of their start.
     keepers: Vec<Keeper>,
+    /// How each was started, with its role, in the same order.
+    servers: Vec<(&'static str, Server)>,
     board: Arc<Board>,
     progress: Progress,
     interrupt: Interrupt,
@@ -50,8 +52,14 @@ impl Stack {
         let secrets = Secrets::load_or_make(&folder.secrets())?;
         let plan = Plan::new(options, tools, &folder, &secrets)?;
         let board = Board::new(folder.state(), Urls::new(options.http_port, options.dashboard_port))?;
-        let mut stack =
-            Self { keepers: Vec::new(), board: Arc::new(board), progress, interrupt: interrupt.clone(), _lock: lock };
+        let mut stack = Self {
+            keepers: Vec::new(),
+            servers: Vec::new(),
+            board: Arc::new(board),
+            progress,
+            interrupt: interrupt.clone(),
+            _lock: lock,
+        };
         stack.add_all(&plan, &Wiring { plan: &plan, secrets: &secrets, folder: &folder })?;
         stack.board.complete()?;
         Ok(stack)
@@ -64,6 +72,24 @@ impl Stack {
     /// Who runs, and who is ready right now.
     pub fn status(&self) -> Status {
         self.board.state().status()
+    }
+
+    /// How a process was started, for who wants to start another one like it.
+    pub fn server(&self, name: &str) -> Option<&Server> {
+        self.servers.iter().map(|(_, server)| server).find(|server| server.program.name == name)
+    }
+
+    /// Stops every process of a role, until `resume`.
+    pub fn pause(&mut self, role: &str) {
+        self.keepers.retain(|keeper| keeper.role() != role);
+    }
+
+    /// Starts every process of a role again, as it was.
+    pub fn resume(&mut self, role: &str) -> Result<()> {
+        for (role, server) in self.servers.clone().into_iter().filter(|(known, _)| *known == role) {
+            self.keep(role, server)?;
+        }
+        Ok(())
     }
 
     /// Stops everything in order, each within its bound.
@@ -89,6 +115,11 @@ impl Stack {
     }
 
     fn add(&mut self, role: &'static str, server: Server) -> Result<()> {
+        self.servers.push((role, server.clone()));
+        self.keep(role, server)
+    }
+
+    fn keep(&mut self, role: &'static str, server: Server) -> Result<()> {
         let process = self.progress.step(&server.program.name, || server.start_and_wait(&self.interrupt))?;
         self.keepers.push(Keeper::new(role, server, process, Arc::clone(&self.board))?);
         Ok(())

@@ -1,5 +1,6 @@
 //! What each command does.
 
+pub mod bench;
 pub mod down;
 pub mod rebuild;
 pub mod status;

@@ -74,15 +74,19 @@ fn summary(sections: &[Section]) -> Result<()> {
 }
 
 fn check() -> Result<()> {
-    prerequisites::check()?;
-    if prerequisites::chromium().is_none() && geteuid().is_root() {
-        for arguments in [&["update"][..], &["install", "--yes", "--no-install-recommends", "chromium"]] {
+    let is_missing = [("chromium", prerequisites::chromium().is_none()), ("wrk", !prerequisites::has_wrk())];
+    let missing = is_missing.into_iter().filter_map(|(package, missing)| missing.then_some(package));
+    let missing: Vec<&str> = missing.collect();
+    if !missing.is_empty() && geteuid().is_root() {
+        let install = [&["install", "--yes", "--no-install-recommends"], &missing[..]].concat();
+        for arguments in [vec!["update"], install] {
             let apt = Tool::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
             println!("  {}", apt.line());
             // What is said below tells more than its exit status.
             let _ = apt.run_quietly();
         }
     }
+    prerequisites::check_for_benches()?;
     let chromium = prerequisites::chromium()
         .context("this machine lacks Chromium for the tests of the pages:\n  apt-get install chromium")?;
     println!("  browser {}", chromium.display());

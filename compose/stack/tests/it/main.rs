@@ -1,5 +1,6 @@
 //! What `cargo stack` promises, tried on real processes.
 
+mod bench;
 mod cli;
 mod proxy;
 mod routes;
