@@ -10,7 +10,7 @@ use async_nats::{
     connection::State,
     jetstream::{
         self, Message,
-        consumer::{DeliverPolicy, pull},
+        consumer::{AckPolicy, DeliverPolicy, pull},
     },
 };
 use futures::{Stream, StreamExt, stream::ReadyChunks};
@@ -20,7 +20,10 @@ use shared::{
     stream::{STREAM, holds_log},
 };
 use sqlx::PgPool;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::{
+    task::unconstrained,
+    time::{Instant, sleep_until, timeout},
+};
 use tracing::{debug, warn};
 
 /// Events per transaction: a bound for memory, and far beyond what a commit costs.
@@ -34,6 +37,13 @@ const PACE: Duration = Duration::from_millis(10);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How long looking for a stream may take, while no event is read.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Messages that may be under way to us: those of the next steps are there when they are wanted.
+const ASKED_FOR: usize = 4 * MAX_BATCH;
+/// A server with nothing to say says so this often; twice that without a word, and the stream counts as lost.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// When the server forgets a consumer that nobody asks any more.
+const FORGOTTEN_AFTER: Duration = Duration::from_mins(1);
 
 type Messages = Pin<Box<dyn Stream<Item = Result<Message, async_nats::Error>> + Send>>;
 
@@ -85,8 +95,11 @@ impl Feed {
             return None;
         };
         sleep_until(self.listen_at).await;
-        let chunk = timeout(RESCUE_INTERVAL, messages.next()).await.ok()?;
-        self.listen_at = Instant::now() + PACE;
+        // Unconstrained, as tokio would otherwise cut every chunk off at its budget of 128 messages.
+        let chunk = timeout(RESCUE_INTERVAL, unconstrained(messages.next())).await.ok()?;
+        // Whoever lags behind hurries.
+        let full = chunk.as_ref().is_some_and(|chunk| chunk.len() == MAX_BATCH);
+        self.listen_at = Instant::now() + if full { Duration::ZERO } else { PACE };
         match chunk.map(|chunk| contiguous(after, chunk)) {
             Some(Ok(events)) => return Some(events),
             Some(Err(Unfollowable::Lost(_))) | None => self.lose_stream(),
@@ -133,15 +146,20 @@ async fn messages(
     event_store: &PgPool,
     after: Position,
 ) -> Result<Messages, async_nats::Error> {
-    let config = pull::OrderedConfig {
+    let config = pull::Config {
         deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after.next().as_sequence() },
-        ..pull::OrderedConfig::default()
+        ack_policy: AckPolicy::None,
+        memory_storage: true,
+        num_replicas: 1,
+        inactive_threshold: FORGOTTEN_AFTER,
+        ..pull::Config::default()
     };
     let stream = jetstream::new(nats).get_stream(STREAM).await?;
     if !holds_log(&stream, event_store).await? {
         return Err("the stream holds other events than the log".into());
     }
-    let messages = stream.create_consumer(config).await?.messages().await?;
+    let consumer = stream.create_consumer(config).await?;
+    let messages = consumer.stream().max_messages_per_batch(ASKED_FOR).heartbeat(HEARTBEAT).messages().await?;
     Ok(Box::pin(messages.map(|message| message.map_err(Into::into))))
 }
 
