@@ -175,7 +175,7 @@ async fn buy_one_row(
     .bind(identity.event_id.as_uuid())
     .bind(encoded.schema_version)
     .bind(encoded.event_type)
-    .bind(encoded.data)
+    .bind(encoded.data.get())
     .bind(identity.metadata.encode())
     .fetch_one(&pool)
     .await;

@@ -9,7 +9,7 @@ use prometheus_client::{
 };
 use shared::{
     backoff::Backoff,
-    event::DecodeError,
+    event::{DecodeError, Event},
     event_log::{Position, ReadError, RecordedEvent},
     money::OutOfRange,
 };
@@ -247,15 +247,16 @@ pub struct Counted {
 pub fn count(totals: &Totals, events: &[RecordedEvent]) -> (Counted, Option<Uncountable>) {
     let mut counted = Counted { events: 0, totals: totals.clone() };
     for event in events {
-        let position = event.position;
-        let added = event
-            .decode()
-            .map_err(|source| Uncountable::Decode { position, source })
-            .and_then(|event| counted.totals.apply(&event).map_err(|source| Uncountable::Add { position, source }));
-        if let Err(uncountable) = added {
+        if let Err(uncountable) = add(&mut counted.totals, event.position, event.decode()) {
             return (counted, Some(uncountable));
         }
         counted.events += 1;
     }
     (counted, None)
+}
+
+/// Adds one event, unless it is not understood.
+pub fn add(totals: &mut Totals, position: Position, event: Result<Event, DecodeError>) -> Result<(), Uncountable> {
+    let event = event.map_err(|source| Uncountable::Decode { position, source })?;
+    totals.apply(&event).map_err(|source| Uncountable::Add { position, source })
 }

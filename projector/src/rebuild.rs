@@ -3,17 +3,22 @@
 use std::{cmp::Ordering, time::Duration};
 
 use anyhow::{Context, bail};
-use shared::event_log::{self, Position};
+use chrono::DateTime;
+use shared::{
+    event_log::{self, Position},
+    scan::scan,
+};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::{
-    feed::MAX_BATCH,
-    projection::count,
+    projection::add,
     read_model::{self, Generation},
 };
 
+/// Events from one checkpoint to the next: some hundred milliseconds' worth.
+const STRETCH: i64 = 200_000;
 /// How often progress is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -59,17 +64,17 @@ async fn fill(
     building: Generation,
     target: Position,
 ) -> anyhow::Result<Generation> {
-    let wanted = usize::try_from(target.get() - building.checkpoint.get()).unwrap_or(0).min(MAX_BATCH);
-    let events = event_log::read_after(event_store, building.checkpoint, wanted).await?;
-    let (counted, uncountable) = count(&building.totals, &events);
-    if let Some(uncountable) = uncountable {
-        return Err(uncountable.into());
+    let until = target.min(building.checkpoint.plus(STRETCH));
+    let mut events = scan(event_store, building.checkpoint, until).await?;
+    let (mut totals, mut as_of) = (building.totals.clone(), DateTime::UNIX_EPOCH);
+    while let Some(event) = events.next().await? {
+        add(&mut totals, event.position, event.decode())?;
+        as_of = event.recorded_at;
     }
-    let newest = events.last().context("the log ends before the read model does: it is not the same log any more")?;
-    if !read_model::advance(read_model, &building, newest.position, newest.recorded_at, &counted.totals).await? {
+    if !read_model::advance(read_model, &building, until, as_of, &totals).await? {
         bail!("another rebuild has taken over");
     }
-    Ok(Generation { checkpoint: newest.position, totals: counted.totals, ..building })
+    Ok(Generation { checkpoint: until, totals, ..building })
 }
 
 /// How the old read model compares with the new one.

@@ -31,6 +31,12 @@ impl Position {
         Self(self.0 + 1)
     }
 
+    /// The place that many events further on.
+    #[must_use]
+    pub const fn plus(self, events: i64) -> Self {
+        Self(self.0.saturating_add(events))
+    }
+
     pub const fn get(self) -> i64 {
         self.0
     }

@@ -3,13 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Json, Router,
+    Router,
     extract::{DefaultBodyLimit, MatchedPath, Request, State},
     http::{Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
 };
+use bytes::Bytes;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{family::Family, histogram::Histogram},
@@ -32,10 +33,8 @@ pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 /// Puts an API into its frame. `service` names the OpenAPI document, which is served with it.
 pub fn api(service: &str, router: Router, openapi: OpenApi, registry: &mut Registry) -> Router {
     let latency = Latency::register(registry);
-    let document = move || {
-        let openapi = openapi.clone();
-        async move { Json(openapi) }
-    };
+    let document = Bytes::from(openapi.to_json().expect("an OpenAPI document has only string keys"));
+    let document = async move || ([(header::CONTENT_TYPE, "application/json")], document);
     router
         .route(&format!("/docs/{service}.json"), get(document))
         .method_not_allowed_fallback(method_not_allowed)

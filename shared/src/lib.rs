@@ -3,7 +3,7 @@
 //! The contract, in the order in which a purchase meets it:
 //! - [`catalogue`]: the licences and their prices, in [`money`]
 //! - [`event`]: what can happen, and how it is written down
-//! - [`event_log`]: the log as its readers see it, position by position
+//! - [`event_log`]: the log as its readers see it, position by position, and in bulk: [`scan`]
 //! - [`cloud_event`]: an event on the wire, on NATS and over HTTP
 //! - [`stream`]: the names of the JetStream stream and its subjects
 //! - [`receipt`]: what a buyer is given
@@ -25,5 +25,6 @@ pub mod http;
 pub mod money;
 pub mod problem;
 pub mod receipt;
+pub mod scan;
 pub mod service;
 pub mod stream;

@@ -18,10 +18,6 @@ use tracing_subscriber::EnvFilter;
 
 use crate::http::{self, Readiness};
 
-/// A request allocates some dozen small pieces, often freed on another thread than the one that made them.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Requests that are under way when the process is told to stop have this long to end; they are bounded by less.
 const DRAIN_LIMIT: Duration = Duration::from_secs(12);
 /// Tasks stop at their next wait, after at most one statement.
@@ -146,7 +142,8 @@ pub async fn run_until(
     let drained = CancellationToken::new();
     let router = api.merge(http::operations(registry, readiness));
     let mut server = tokio::spawn(
-        axum::serve(listener, router).with_graceful_shutdown(drained.clone().cancelled_owned()).into_future(),
+        // Made once: a plain router would be put together anew for every connection.
+        axum::serve(listener, router.into_make_service()).with_graceful_shutdown(drained.clone().cancelled_owned()).into_future(),
     );
 
     let outcome = tokio::select! {
