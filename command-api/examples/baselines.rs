@@ -83,7 +83,7 @@ async fn main() -> ExitCode {
 /// In the same frame as the services: bounds, request metrics, health, an orderly end.
 async fn serve(config: ServiceConfig, router: Router) -> anyhow::Result<()> {
     let mut registry = Registry::with_prefix("sales");
-    let api = http::api("baseline", router, OpenApi::default(), &mut registry);
+    let api = http::api("baseline", router, &OpenApi::default(), &mut registry);
     let service = Service { api, readiness: Arc::new(|| Ok(())), registry, tasks: Tasks::default() };
     service::run(config, service).await
 }

@@ -121,7 +121,8 @@ impl Relay {
 
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let client = shared::stream::connect(&self.nats_url, "command-api").await?;
-        let mut publisher = Publisher::new(self.pool, client, Arc::clone(&self.committed), STREAM_MAX_MESSAGES, self.metrics);
+        let mut publisher =
+            Publisher::new(self.pool, client, Arc::clone(&self.committed), STREAM_MAX_MESSAGES, self.metrics);
         let mut backoff = Backoff::default();
         let mut failing = false;
         let mut pace = interval(PACE);
@@ -133,12 +134,12 @@ impl Relay {
                 () = stop.cancelled() => break,
             };
             match attempt {
-                Ok(published) => {
+                Ok(events) => {
                     backoff.reset();
-                    if published > 0 && std::mem::take(&mut failing) {
+                    if events > 0 && std::mem::take(&mut failing) {
                         info!("The relay publishes again");
                     }
-                    if published < MAX_BATCH && self.committed.is_empty() {
+                    if events < MAX_BATCH && self.committed.is_empty() {
                         tokio::select! {
                             () = self.committed.changed() => (),
                             () = sleep(RESCUE_INTERVAL) => publisher.forget(),

@@ -70,7 +70,9 @@ pub async fn append<'a>(
         [first] if all_new => {
             Ok(Appended::AllNew { first: position(first)?, recorded_at: first.try_get("stored_at")? })
         }
-        rows if rows.len() == batch.len() => Ok(Appended::SomeKnown(rows.iter().map(stored).collect::<Result<_, _>>()?)),
+        rows if rows.len() == batch.len() => {
+            Ok(Appended::SomeKnown(rows.iter().map(stored).collect::<Result<_, _>>()?))
+        }
         rows => {
             let message = format!("append_events answered {} rows to a batch of {}", rows.len(), batch.len());
             Err(sqlx::Error::Protocol(message))

@@ -57,7 +57,10 @@ struct Pending {
 
 /// The way into the log.
 #[derive(Clone)]
-pub struct EventLog {
+pub struct EventLog(Arc<Entrance>);
+
+/// One for all requests, which would otherwise contend for the counts of its parts.
+struct Entrance {
     queue: mpsc::Sender<Pending>,
     store: Arc<StoreState>,
     queue_depth: Gauge,
@@ -82,18 +85,19 @@ impl StoreState {
 impl EventLog {
     /// Returns when the event is committed, or says at once that it cannot be taken.
     pub async fn append(&self, new: NewEvent) -> Result<Recorded, AppendError> {
-        if self.store.away.load(Ordering::Relaxed) {
+        let Entrance { queue, store, queue_depth } = &*self.0;
+        if store.away.load(Ordering::Relaxed) {
             return Err(AppendError::Unavailable);
         }
         let (reply, answer) = oneshot::channel();
-        self.queue.try_send(Pending { new, reply }).map_err(|_| AppendError::QueueFull)?;
-        self.queue_depth.set(depth(QUEUE_CAPACITY - self.queue.capacity()));
+        queue.try_send(Pending { new, reply }).map_err(|_| AppendError::QueueFull)?;
+        queue_depth.set(depth(QUEUE_CAPACITY - queue.capacity()));
         answer.await.unwrap_or(Err(AppendError::OutcomeUnknown))
     }
 
     /// Whether the event store answered when it was last asked.
     pub fn is_available(&self) -> bool {
-        self.store.answers.load(Ordering::Relaxed)
+        self.0.store.answers.load(Ordering::Relaxed)
     }
 }
 
@@ -136,8 +140,8 @@ pub struct Writer {
 pub fn event_log(options: PgConnectOptions, committed: Arc<Committed>, metrics: Metrics) -> (EventLog, Writer) {
     let (sender, queue) = mpsc::channel(QUEUE_CAPACITY);
     let store = Arc::new(StoreState::default());
-    let log = EventLog { queue: sender, store: Arc::clone(&store), queue_depth: metrics.queue_depth.clone() };
-    (log, Writer { options, queue, store, committed, metrics })
+    let entrance = Entrance { queue: sender, store: Arc::clone(&store), queue_depth: metrics.queue_depth.clone() };
+    (EventLog(Arc::new(entrance)), Writer { options, queue, store, committed, metrics })
 }
 
 impl Writer {

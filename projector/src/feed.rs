@@ -32,7 +32,7 @@ pub const MAX_BATCH: usize = 1000;
 const RESCUE_INTERVAL: Duration = Duration::from_secs(1);
 /// Events are taken no more often than this. A commit, with what it wakes up, is then made for more events, and a purchase
 /// that comes after a pause is still counted at once.
-const PACE: Duration = Duration::from_millis(10);
+const PACE: Duration = Duration::from_millis(6);
 /// The same while there is no stream to listen to; also how often one is looked for.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How long looking for a stream may take, while no event is read.

@@ -31,7 +31,7 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// Puts an API into its frame. `service` names the OpenAPI document, which is served with it.
-pub fn api(service: &str, router: Router, openapi: OpenApi, registry: &mut Registry) -> Router {
+pub fn api(service: &str, router: Router, openapi: &OpenApi, registry: &mut Registry) -> Router {
     let latency = Latency::register(registry);
     let document = Bytes::from(openapi.to_json().expect("an OpenAPI document has only string keys"));
     let document = async move || ([(header::CONTENT_TYPE, "application/json")], document);

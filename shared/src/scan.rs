@@ -1,6 +1,6 @@
 //! The event log in bulk: long stretches of it through a binary COPY, row by row, as it is stored.
 //!
-//! Source of the format: PostgreSQL documentation, COPY, binary format. Numbers are big-endian; `json` is sent as its text;
+//! Source of the format: the documentation of Postgres, COPY, binary format. Numbers are big-endian; `json` is sent as its text;
 //! a timestamp is in microseconds from 2000-01-01.
 
 use bytes::{Buf, Bytes};
@@ -116,7 +116,11 @@ impl<'a> Row<'a> {
     /// A value of fixed length, which stands before it.
     fn number<const LENGTH: usize>(&mut self) -> Result<[u8; LENGTH], RowError> {
         let length = i32::from_be_bytes(self.take()?);
-        if usize::try_from(length) == Ok(LENGTH) { self.take() } else { Err(format!("a value of {length} bytes").into()) }
+        if usize::try_from(length) == Ok(LENGTH) {
+            self.take()
+        } else {
+            Err(format!("a value of {length} bytes").into())
+        }
     }
 
     /// A text, or none at all.

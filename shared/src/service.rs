@@ -143,7 +143,9 @@ pub async fn run_until(
     let router = api.merge(http::operations(registry, readiness));
     let mut server = tokio::spawn(
         // Made once: a plain router would be put together anew for every connection.
-        axum::serve(listener, router.into_make_service()).with_graceful_shutdown(drained.clone().cancelled_owned()).into_future(),
+        axum::serve(listener, router.into_make_service())
+            .with_graceful_shutdown(drained.clone().cancelled_owned())
+            .into_future(),
     );
 
     let outcome = tokio::select! {

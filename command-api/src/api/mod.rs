@@ -25,7 +25,7 @@ pub fn router(log: EventLog, registry: &mut Registry) -> Router {
         .routes(routes!(reset_sales::reset_sales))
         .with_state(log)
         .split_for_parts();
-    http::api("command-api", router, openapi, registry)
+    http::api("command-api", router, &openapi, registry)
 }
 
 impl From<AppendError> for Problem {

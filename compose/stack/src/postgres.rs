@@ -44,6 +44,8 @@ pub const SHOP: Tuning = Tuning {
         ("shared_buffers", "256MB"),
         ("max_connections", "200"),
         ("max_wal_size", "4GB"),
+        // Compiling a statement takes longer than any of ours.
+        ("jit", "off"),
         ("log_line_prefix", "%m [%p] %q%u@%d "),
     ],
 };

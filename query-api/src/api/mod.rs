@@ -48,7 +48,7 @@ pub fn router(sources: Sources, registry: &mut Registry) -> Router {
         .routes(routes!(events::get_events))
         .with_state(sources)
         .split_for_parts();
-    http::api("query-api", router, openapi, registry)
+    http::api("query-api", router, &openapi, registry)
 }
 
 fn log_problem(error: &ReadError) -> Problem {
