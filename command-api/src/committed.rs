@@ -57,3 +57,58 @@ impl Committed {
         recent.drain(..following).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::DateTime;
+    use shared::event::{EventId, Metadata};
+
+    fn events(positions: impl IntoIterator<Item = i64>) -> std::vec::IntoIter<RecordedEvent> {
+        let event = |position: i64| RecordedEvent {
+            position: position.try_into().unwrap(),
+            event_id: EventId::generate(),
+            recorded_at: DateTime::UNIX_EPOCH,
+            event_type: "SalesReset".into(),
+            schema_version: 1,
+            data: serde_json::value::to_raw_value(&serde_json::Map::new()).unwrap(),
+            metadata: Metadata::default(),
+        };
+        positions.into_iter().map(event).collect::<Vec<_>>().into_iter()
+    }
+
+    fn taken(committed: &Committed, after: i64, limit: usize) -> Vec<i64> {
+        let events = committed.take_after(after.try_into().unwrap(), limit);
+        events.iter().map(|event| event.position.get()).collect()
+    }
+
+    #[test]
+    fn what_follows_without_a_hole_is_given_once_and_no_more_than_asked_for() {
+        let committed = Committed::default();
+        committed.add(events(1..=5));
+        assert_eq!(taken(&committed, 2, 2), [3, 4]);
+        assert_eq!(taken(&committed, 4, 10), [5]);
+        assert!(committed.is_empty());
+    }
+
+    #[test]
+    fn behind_what_another_replica_wrote_nothing_is_given_before_that_is_published() {
+        let committed = Committed::default();
+        committed.add(events([1, 2, 5, 6]));
+        assert_eq!(taken(&committed, 0, 10), [1, 2]);
+        assert!(taken(&committed, 2, 10).is_empty());
+        assert_eq!(taken(&committed, 4, 10), [5, 6]);
+    }
+
+    #[test]
+    fn what_nobody_takes_is_let_go() {
+        let committed = Committed::default();
+        let capacity = i64::try_from(CAPACITY).unwrap();
+        committed.add(events(1..=capacity));
+        assert!(!committed.is_empty());
+        committed.add(events([capacity + 1]));
+        assert!(committed.is_empty());
+        committed.add(events([capacity + 2]));
+        assert_eq!(taken(&committed, capacity + 1, 10), [capacity + 2]);
+    }
+}

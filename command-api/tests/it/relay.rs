@@ -125,6 +125,51 @@ async fn a_stream_wiped_while_purchases_go_on_is_filled_again() {
     assert_copy_of_log(&databases, &jetstream.get_stream(STREAM).await.unwrap()).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn two_instances_that_write_at_the_same_time_publish_every_event_once_and_in_order() {
+    let (databases, nats) = (Databases::create().await, Nats::start());
+    let services = [
+        command_api(&databases, &nats.url("command-api")).await,
+        command_api(&databases, &nats.url("command-api")).await,
+    ];
+    let client = Client::new();
+    let customers = (0..20).map(|customer| {
+        let (client, service) = (&client, &services[customer % 2]);
+        async move {
+            for _ in 0..25 {
+                bought(client, service, "pro").await;
+            }
+        }
+    });
+    join_all(customers).await;
+    let jetstream = admin(&nats).await;
+    eventually("the stream holds the whole log", async || end_of(&jetstream).await == 500).await;
+    assert_copy_of_log(&databases, &jetstream.get_stream(STREAM).await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_lost_its_end_in_a_crash_gets_it_again() {
+    let (databases, mut nats) = (Databases::create().await, Nats::start());
+    let service = command_api(&databases, &nats.url("command-api")).await;
+    let client = Client::new();
+    for crash in 1..=5 {
+        for _ in 0..20 {
+            bought(&client, &service, "pro").await;
+        }
+        // What was acknowledged by NATS a moment ago need not be in its file yet.
+        nats = spawn_blocking(move || {
+            nats.stop();
+            nats.start_again();
+            nats
+        })
+        .await
+        .unwrap();
+        let jetstream = admin(&nats).await;
+        eventually("the stream holds the whole log", async || end_of(&jetstream).await == crash * 20).await;
+    }
+    assert_copy_of_log(&databases, &admin(&nats).await.get_stream(STREAM).await.unwrap()).await;
+}
+
 #[tokio::test]
 async fn what_a_dead_instance_left_unpublished_is_published_by_another() {
     let (databases, nats) = (Databases::create().await, Nats::start());

@@ -1,5 +1,6 @@
 //! The read model can be thrown away at any time.
 
+use sqlx::{AssertSqlSafe, PgPool};
 use stack::testing::{Databases, purchased, reset};
 
 use crate::support::{NO_NATS, assert_projected, projector, rebuild};
@@ -64,6 +65,30 @@ async fn a_falsified_read_model_is_put_right() {
     assert_ne!(databases.count_read_model().await, databases.count_log().await);
     rebuild(&databases).await;
     assert_projected(&databases).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_with_a_hole_or_without_its_end_is_not_rebuilt_from() {
+    let databases = Databases::create().await;
+    append_some(&databases).await;
+    let projector = projector(&databases, NO_NATS).await;
+    assert_projected(&databases).await;
+    drop(projector);
+    let event_store = PgPool::connect(&databases.event_store_url("projector")).await.unwrap();
+    let read_model = PgPool::connect(&databases.read_model_url("projector")).await.unwrap();
+    let (head, live) = (databases.head().await, generation(&databases).await);
+    for (missing, complaint) in [(head, format!("ends at position {}", head - 1)), (3, "position 3 is missing".into())]
+    {
+        sqlx::raw_sql(AssertSqlSafe(format!(
+            "alter table event disable trigger all; delete from event where position = {missing}"
+        )))
+        .execute(databases.event_store())
+        .await
+        .unwrap();
+        let refused = projector::rebuild::rebuild(&event_store, &read_model).await.unwrap_err();
+        assert!(refused.to_string().contains(&complaint), "{refused:#}");
+        assert_eq!(generation(&databases).await, live);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
