@@ -46,7 +46,7 @@ pub async fn rebuild(event_store: &PgPool, read_model: &PgPool) -> anyhow::Resul
     info!(
         position = position.get(),
         per_second = rate(position, started),
-        duration_ms = started.elapsed().as_millis(),
+        duration_ms = u64::try_from(started.elapsed().as_millis())?,
         compared_with_old = ?comparison,
         "The new read model is live"
     );
