@@ -1,7 +1,8 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig, type Plugin } from "vite";
+import { includeFiles } from "./build/include-files.ts";
+import { licences } from "./build/licences.ts";
 import { precompress } from "./build/precompress.ts";
-import { swaggerUiLicences } from "./build/swagger-ui-licences.ts";
 
 /**
  * Lets the browser paint when the page's script has filled in the texts, so that no page appears without its words.
@@ -20,7 +21,7 @@ const paintOnceTranslated: Plugin = {
 const page = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
 export default defineConfig({
-  plugins: [paintOnceTranslated, swaggerUiLicences(), precompress()],
+  plugins: [includeFiles(), paintOnceTranslated, licences(), precompress()],
   build: {
     // A data: address would need an exception in the content security policy.
     assetsInlineLimit: 0,
@@ -28,7 +29,12 @@ export default defineConfig({
     // Swagger UI alone is larger than Vite's default; no other chunk comes near.
     chunkSizeWarningLimit: 2000,
     rolldownOptions: {
-      input: { shop: page("index.html"), sales: page("sales.html"), docs: page("docs/index.html") },
+      input: {
+        shop: page("index.html"),
+        sales: page("sales.html"),
+        verify: page("verify.html"),
+        docs: page("docs/index.html"),
+      },
     },
   },
   server: {

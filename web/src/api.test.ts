@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { failureFrom, failureFromError, readFigures, readReceipt } from "./api";
+import { failureFrom, failureFromError, historyAddress, historyFrom, latestFrom, readFigures, readReceipt } from "./api";
 import { Unreadable } from "./reply";
 
 const problem = (status: number, body: unknown): Response =>
@@ -29,10 +29,14 @@ test("a refusal gives the problem's detail, else its title, else the status line
   });
   expect(await failureFrom(problem(422, { title }))).toEqual({ kind: "refused", reason: title });
   expect(await failureFrom(problem(422, "?"))).toEqual({ kind: "refused", reason: "422" });
-  expect(await failureFrom(new Response("Not Found", { status: 404, statusText: "Not Found" }))).toEqual({
+  expect(await failureFrom(new Response("Gone", { status: 410, statusText: "Gone" }))).toEqual({
     kind: "refused",
-    reason: "404 Not Found",
+    reason: "410 Gone",
   });
+});
+
+test("what does not exist is told apart from what is refused", async () => {
+  expect(await failureFrom(problem(404, { title: "There is no such purchase" }))).toEqual({ kind: "missing" });
 });
 
 test("any other answer is one that the page doesn't understand", async () => {
@@ -86,4 +90,36 @@ test("figures may contain licences that this build doesn't know", () => {
   const totals = { sales_count: 1, revenue: { amount_minor: 500, currency: "EUR" } };
   const figures = readFigures({ ...totals, by_license: { gold: totals }, position: 9, as_of: receipt.purchased_at });
   expect(figures.byLicense.get("gold")).toEqual({ salesCount: 1, revenue: totals.revenue });
+});
+
+const zero = { sales_count: 0, revenue: { amount_minor: 0, currency: "EUR" } };
+const hour = { from: "2026-10-25T00:00:00Z", to: "2026-10-25T01:00:00Z", ...zero, by_license: { basic: zero } };
+
+test("a history is read bucket by bucket, and a reset needs no reason", () => {
+  const resets = [
+    { position: 3, reset_at: "2026-10-25T00:30:00Z", reason: "Year end" },
+    { position: 4, reset_at: "2026-10-25T00:40:00Z", reason: null },
+    { position: 5, reset_at: "2026-10-25T00:50:00Z" },
+  ];
+  const history = historyFrom({ buckets: [hour], resets });
+  expect(history.buckets[0]?.to).toEqual(new Date("2026-10-25T01:00:00Z"));
+  expect(history.buckets[0]?.byLicense.get("basic")?.salesCount).toBe(0);
+  expect(history.resets.map(({ reason }) => reason)).toEqual(["Year end", undefined, undefined]);
+  for (const wrong of [{ resets }, { buckets: [{ ...hour, from: "yesterday" }], resets }, { buckets: [hour], resets: {} }]) {
+    expect(() => historyFrom(wrong), JSON.stringify(wrong)).toThrow(Unreadable);
+  }
+});
+
+test("the newest purchases are read without their numbers, which are the buyers' own", () => {
+  const purchase = { ...receipt, purchase_id: undefined };
+  expect(latestFrom({ purchases: [purchase] })).toEqual([
+    { position: 42, license: "pro", price: receipt.price, purchasedAt: new Date(receipt.purchased_at) },
+  ]);
+});
+
+test("a span of the history is asked for in the company's time zone", () => {
+  const from = new Date("2026-10-24T22:00:00Z");
+  expect(historyAddress({ interval: "hour", from }, "csv")).toBe(
+    "/api/sales/history?interval=hour&from=2026-10-24T22%3A00%3A00.000Z&time_zone=Europe%2FBerlin&format=csv",
+  );
 });

@@ -1,8 +1,10 @@
+import { address, type Answer, type Body, type License, type Path, type Schemas } from "./described";
 import type { Money } from "./money";
-import { type Fields, integer, object, text, time, Unreadable } from "./reply";
+import { Reply, Unreadable, webAddress } from "./reply";
+import { TIME_ZONE } from "./zone";
 
 /** How long a page waits for an answer before it says that none came. */
-const ANSWER_WITHIN_MS = 10_000;
+export const ANSWER_WITHIN_MS = 10_000;
 
 export interface Receipt {
   purchaseId: string;
@@ -17,24 +19,59 @@ export interface Totals {
   revenue: Money;
 }
 
+export type ByLicense = ReadonlyMap<string, Totals>;
+
 /** The totals since the last reset, as of one position of the log. */
 export interface Figures extends Totals {
-  byLicense: ReadonlyMap<string, Totals>;
+  byLicense: ByLicense;
   position: number;
   asOf: Date;
 }
 
-export interface Reading {
-  /** Missing when nothing has changed since the figures with the given tag. */
-  figures?: Figures;
-  tag: string | undefined;
-  /** How long ago it was last certain that nothing is missing from the figures. */
-  ageSeconds: number;
+/** What was sold from one time, included, to another, not included. */
+export interface Bucket extends Totals {
+  from: Date;
+  to: Date;
+  byLicense: ByLicense;
+}
+
+export type Interval = "minute" | "hour" | "day";
+
+/** What was sold over time. A reset takes nothing out of it. */
+export interface History {
+  buckets: readonly Bucket[];
+  resets: readonly { resetAt: Date; reason: string | undefined }[];
+}
+
+/** Which part of the history; without times it is the newest part, as long as the interval asks for. */
+export interface Span {
+  interval: Interval;
+  from?: Date | undefined;
+  to?: Date | undefined;
+}
+
+/** A purchase as others see it: its number is the buyer's own. */
+export interface Purchase {
+  position: number;
+  license: string;
+  price: Money;
+  purchasedAt: Date;
 }
 
 export interface Reset {
   position: number;
   resetAt: Date;
+}
+
+/** How one may sign in: with a token that one was given, or at the company's OpenID Connect issuer. */
+export type SignInWay = "token" | "issuer";
+
+/** Who is looking, and what they may do. An open system asks nobody; then there is no subject, and every role. */
+export interface Session {
+  access: "open" | "closed";
+  signIn: readonly SignInWay[];
+  subject: string | undefined;
+  roles: ReadonlySet<string>;
 }
 
 /** Why there is no result, told apart as far as a reader would act differently. */
@@ -44,6 +81,12 @@ export type Failure =
   | { kind: "timeout" }
   /** The service, or the proxy in front of it, asks to come back later. */
   | { kind: "unavailable"; retryAfterSeconds?: number }
+  /** Nobody is signed in, or the session is over. */
+  | { kind: "unauthenticated" }
+  /** Whoever is signed in lacks the role. */
+  | { kind: "forbidden" }
+  /** What is asked for does not exist. */
+  | { kind: "missing" }
   /** The service understood the request and declined it. */
   | { kind: "refused"; reason: string }
   /** An answer that this page doesn't understand. */
@@ -52,38 +95,88 @@ export type Failure =
 export type Outcome<T> = { ok: true; value: T } | { ok: false; failure: Failure };
 
 /** Buys one licence. The same key never buys twice, so that it is safe to ask again after any failure. */
-export function buyLicense(license: string, idempotencyKey: string): Promise<Outcome<Receipt>> {
+export function buyLicense(license: License, idempotencyKey: string): Promise<Outcome<Receipt>> {
+  const order: Body<"/api/buy_mpi", "post"> = { license };
   return ask(
-    "/api/buy_mpi",
+    address("/api/buy_mpi", "post", {}, {}),
     {
       method: "POST",
       headers: { "Content-Type": "application/json", "Idempotency-Key": idempotencyKey },
-      body: JSON.stringify({ license }),
+      body: JSON.stringify(order),
     },
     async (response) => readReceipt(await response.json()),
   );
 }
 
-/** Reads the figures; with a tag only if they changed since, with a position only once they reflect it. */
-export function readSales(
-  known: { tag?: string | undefined; minPosition?: number | undefined },
-  signal?: AbortSignal,
-): Promise<Outcome<Reading>> {
-  const query = known.minPosition === undefined ? "" : `?min_position=${known.minPosition}`;
-  const headers: HeadersInit = known.tag === undefined ? {} : { "If-None-Match": known.tag };
-  return ask(`/api/get_current_money${query}`, { headers, ...(signal && { signal }) }, async (response) => {
-    const reading: Reading = { tag: response.headers.get("ETag") ?? undefined, ageSeconds: seconds(response, "Age") ?? 0 };
-    return response.status === 304 ? reading : { ...reading, figures: readFigures(await response.json()) };
-  });
+/** A receipt, once more: whoever knows its number may see it. */
+export function readPurchase(purchaseId: string, signal?: AbortSignal): Promise<Outcome<Receipt>> {
+  const path = address("/api/purchases/{purchase_id}", "get", { purchase_id: purchaseId }, {});
+  return ask(path, signal ? { signal } : {}, async (response) => readReceipt(await response.json()));
 }
 
-/** Starts the totals again from zero. The same key never resets twice. */
-export function resetSales(idempotencyKey: string): Promise<Outcome<Reset>> {
+export function readLicenseKey(purchaseId: string, signal?: AbortSignal): Promise<Outcome<string>> {
+  const path = address("/api/purchases/{purchase_id}/license_key", "get", { purchase_id: purchaseId }, {});
+  return ask(path, signal ? { signal } : {}, async (response) =>
+    new Reply<Answer<"/api/purchases/{purchase_id}/license_key">>(await response.json(), "licence").text("license_key"),
+  );
+}
+
+/** Where a browser downloads the proof that a purchase is in the books. */
+export function proofAddress(purchaseId: string): string {
+  return address("/api/events/{event}/proof", "get", { event: purchaseId }, {});
+}
+
+/** Where the totals come from as they change; `stream.ts` reads it. */
+export const STREAM: Path = "/api/sales/stream";
+
+export function readHistory(span: Span, signal?: AbortSignal): Promise<Outcome<History>> {
+  return ask(historyAddress(span, "json"), signal ? { signal } : {}, async (response) =>
+    historyFrom(await response.json()),
+  );
+}
+
+export function historyAddress({ interval, from, to }: Span, format: "json" | "csv"): string {
+  const times = { ...(from && { from: from.toISOString() }), ...(to && { to: to.toISOString() }) };
+  return address("/api/sales/history", "get", {}, { interval, ...times, time_zone: TIME_ZONE, format });
+}
+
+/** The newest purchases, the newest first. */
+export function readLatest(limit: number, signal?: AbortSignal): Promise<Outcome<Purchase[]>> {
+  const path = address("/api/sales/latest", "get", {}, { limit: String(limit) });
+  return ask(path, signal ? { signal } : {}, async (response) => latestFrom(await response.json()));
+}
+
+/** Starts the totals again from zero. The same key never resets twice. A reason goes into the books. */
+export function resetSales(idempotencyKey: string, reason: string): Promise<Outcome<Reset>> {
   return ask(
-    "/api/sales",
+    address("/api/sales", "delete", {}, reason === "" ? {} : { reason }),
     { method: "DELETE", headers: { "Idempotency-Key": idempotencyKey } },
     async (response) => readReset(await response.json()),
   );
+}
+
+export function readSession(signal?: AbortSignal): Promise<Outcome<Session>> {
+  const path = address("/api/session", "get", {}, {});
+  return ask(path, signal ? { signal } : {}, async (response) => sessionFrom(await response.json()));
+}
+
+/** The session itself is in a cookie that no script can read. */
+export function signInWith(token: string): Promise<Outcome<Session>> {
+  const credentials: Body<"/api/session", "post"> = { token };
+  return ask(
+    address("/api/session", "post", {}, {}),
+    { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(credentials) },
+    async (response) => sessionFrom(await response.json()),
+  );
+}
+
+/** Ends the session. The result is where the reader signs out at the issuer, when that is needed too. */
+export function endSession(): Promise<Outcome<URL | undefined>> {
+  return ask(address("/api/session", "delete", {}, {}), { method: "DELETE" }, async (response) => {
+    const signedOut = new Reply<Answer<"/api/session", "delete">>(await response.json(), "sign-out");
+    const continueAt = signedOut.textIfAny("continue_at");
+    return continueAt === undefined ? undefined : webAddress(continueAt);
+  });
 }
 
 async function ask<T>(
@@ -95,7 +188,7 @@ async function ask<T>(
   const signal = request.signal ? AbortSignal.any([request.signal, timeout]) : timeout;
   try {
     const response = await fetch(path, { ...request, signal });
-    if (response.ok || response.status === 304) {
+    if (response.ok) {
       return { ok: true, value: await read(response) };
     }
     return { ok: false, failure: await failureFrom(response) };
@@ -108,6 +201,15 @@ export async function failureFrom(response: Response): Promise<Failure> {
   if ([429, 502, 503, 504].includes(response.status)) {
     const retryAfterSeconds = seconds(response, "Retry-After");
     return { kind: "unavailable", ...(retryAfterSeconds !== undefined && { retryAfterSeconds }) };
+  }
+  if (response.status === 401) {
+    return { kind: "unauthenticated" };
+  }
+  if (response.status === 403) {
+    return { kind: "forbidden" };
+  }
+  if (response.status === 404) {
+    return { kind: "missing" };
   }
   if (response.status >= 400 && response.status < 500) {
     return { kind: "refused", reason: await reasonFrom(response) };
@@ -133,8 +235,8 @@ async function reasonFrom(response: Response): Promise<string> {
     return statusLine;
   }
   try {
-    const problem = object(await response.json(), "problem");
-    return text(problem, typeof problem["detail"] === "string" ? "detail" : "title");
+    const problem = new Reply<{ title: string; detail?: string }>(await response.json(), "problem");
+    return problem.textIfAny("detail") ?? problem.text("title");
   } catch {
     return statusLine;
   }
@@ -147,41 +249,95 @@ function seconds(response: Response, header: string): number | undefined {
 }
 
 export function readReceipt(body: unknown): Receipt {
-  const receipt = object(body, "receipt");
+  const receipt = new Reply<Answer<"/api/buy_mpi", "post"> & Answer<"/api/purchases/{purchase_id}">>(body, "receipt");
   return {
-    purchaseId: text(receipt, "purchase_id"),
-    position: integer(receipt, "position"),
-    license: text(receipt, "license"),
-    price: readMoney(receipt, "price"),
-    purchasedAt: time(receipt, "purchased_at"),
+    purchaseId: receipt.text("purchase_id"),
+    position: receipt.integer("position"),
+    license: receipt.text("license"),
+    price: readMoney(receipt.object("price").as<MoneyFields>()),
+    purchasedAt: receipt.time("purchased_at"),
   };
 }
 
 export function readFigures(body: unknown): Figures {
-  const figures = object(body, "figures");
-  const byLicense = Object.entries(object(figures["by_license"], "by_license"));
+  const figures = new Reply<Answer<"/api/get_current_money">>(body, "figures");
   return {
-    ...readTotals(figures),
-    byLicense: new Map(byLicense.map(([license, totals]) => [license, readTotals(object(totals, license))])),
-    position: integer(figures, "position"),
-    asOf: time(figures, "as_of"),
+    ...readTotals(figures.as<TotalsFields>()),
+    byLicense: readByLicense(figures.as<ByLicenseFields>()),
+    position: figures.integer("position"),
+    asOf: figures.time("as_of"),
   };
 }
 
-function readTotals(totals: Fields): Totals {
-  return { salesCount: integer(totals, "sales_count"), revenue: readMoney(totals, "revenue") };
+export function historyFrom(body: unknown): History {
+  const history = new Reply<Answer<"/api/sales/history">>(body, "history");
+  return {
+    buckets: history.list("buckets").map((bucket) => ({
+      ...readTotals(bucket.as<TotalsFields>()),
+      from: bucket.time("from"),
+      to: bucket.time("to"),
+      byLicense: readByLicense(bucket.as<ByLicenseFields>()),
+    })),
+    resets: history
+      .list("resets")
+      .map((reset) => ({ resetAt: reset.time("reset_at"), reason: reset.textIfAny("reason") })),
+  };
+}
+
+export function latestFrom(body: unknown): Purchase[] {
+  const latest = new Reply<Answer<"/api/sales/latest">>(body, "latest");
+  return latest.list("purchases").map((purchase) => ({
+    position: purchase.integer("position"),
+    license: purchase.text("license"),
+    price: readMoney(purchase.object("price").as<MoneyFields>()),
+    purchasedAt: purchase.time("purchased_at"),
+  }));
+}
+
+export function sessionFrom(body: unknown): Session {
+  const session = new Reply<Answer<"/api/session">>(body, "session");
+  const access = session.text("access");
+  if (access !== "open" && access !== "closed") {
+    throw new Unreadable("session.access is neither open nor closed");
+  }
+  const ways = session.texts("sign_in");
+  return {
+    access,
+    // In our order; a way that this build doesn't know cannot be offered.
+    signIn: (["issuer", "token"] as const).filter((way) => ways.includes(way)),
+    subject: session.textIfAny("subject"),
+    roles: new Set(session.texts("roles")),
+  };
+}
+
+type MoneyFields = Schemas["Money"];
+
+interface TotalsFields {
+  sales_count: number;
+  revenue: MoneyFields;
+}
+
+interface ByLicenseFields {
+  by_license: Readonly<Record<string, TotalsFields>>;
+}
+
+function readTotals(totals: Reply<TotalsFields>): Totals {
+  return { salesCount: totals.integer("sales_count"), revenue: readMoney(totals.object("revenue")) };
+}
+
+function readByLicense(totals: Reply<ByLicenseFields>): ByLicense {
+  return new Map(totals.map("by_license").map(([license, of]) => [license, readTotals(of)]));
 }
 
 function readReset(body: unknown): Reset {
-  const reset = object(body, "reset");
-  return { position: integer(reset, "position"), resetAt: time(reset, "reset_at") };
+  const reset = new Reply<Answer<"/api/sales", "delete">>(body, "reset");
+  return { position: reset.integer("position"), resetAt: reset.time("reset_at") };
 }
 
-function readMoney(fields: Fields, name: string): Money {
-  const money = object(fields[name], name);
-  const currency = text(money, "currency");
+function readMoney(money: Reply<MoneyFields>): Money {
+  const currency = money.text("currency");
   if (!/^[A-Z]{3}$/.test(currency)) {
-    throw new Unreadable(`${name}.currency is not an ISO 4217 code`);
+    throw new Unreadable("currency is not an ISO 4217 code");
   }
-  return { amount_minor: integer(money, "amount_minor"), currency };
+  return { amount_minor: money.integer("amount_minor"), currency };
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { formatAge } from "./format";
+import { formatAge, formatChange, formatClock, formatShare } from "./format";
 
 test("an age is told in the largest unit of which two have passed", () => {
   expect(formatAge(0.4, "en")).toBe("now");
@@ -8,4 +8,22 @@ test("an age is told in the largest unit of which two have passed", () => {
   expect(formatAge(120, "en")).toBe("2 minutes ago");
   expect(formatAge(7199, "en")).toBe("119 minutes ago");
   expect(formatAge(7200, "de")).toBe("vor 2 Stunden");
+});
+
+const plain = (text: string): string => text.replaceAll(/\s/g, " ");
+
+test("a share of nothing is none", () => {
+  expect(plain(formatShare(1, 4, "de"))).toBe("25 %");
+  expect(plain(formatShare(0, 0, "en"))).toBe("0%");
+});
+
+test("a change says its direction", () => {
+  expect(plain(formatChange(100, 112, "de"))).toBe("+12 %");
+  expect(plain(formatChange(100, 50, "en"))).toBe("-50%");
+  expect(plain(formatChange(100, 100, "en"))).toBe("0%");
+});
+
+test("times are those of the company's clocks", () => {
+  expect(formatClock(new Date("2026-10-25T00:30:00Z"), "de", { timeStyle: "short" })).toBe("02:30");
+  expect(formatClock(new Date("2026-10-25T01:30:00Z"), "de", { timeStyle: "short" })).toBe("02:30");
 });

@@ -1,3 +1,5 @@
+import { numberFormat } from "./format";
+
 /** An amount in the currency's smallest unit, such as cents, and the currency's ISO 4217 code. */
 export interface Money {
   amount_minor: number;
@@ -9,7 +11,7 @@ export interface Money {
  * reads the decimal text exactly, so no amount ever passes through a fraction that a float cannot hold.
  */
 export function formatMoney(money: Money, locale: string): string {
-  const format = new Intl.NumberFormat(locale, { style: "currency", currency: money.currency });
+  const format = numberFormat(locale, { style: "currency", currency: money.currency });
   const minorDigits = format.resolvedOptions().maximumFractionDigits ?? 0;
   return format.format(toDecimal(money.amount_minor, minorDigits));
 }
@@ -22,4 +24,12 @@ export function toDecimal(amountMinor: number, minorDigits: number): Intl.String
   const fraction = minorDigits === 0 ? "" : `.${digits.slice(point)}`;
   // Digits with a point between them are a numeric literal; the compiler cannot see that.
   return `${sign}${digits.slice(0, point)}${fraction}` as Intl.StringNumericLiteral;
+}
+
+/** The same, short enough for the axis of a chart: “1.2K €”. */
+export function formatShortMoney(money: Money, locale: string): string {
+  const { currency } = money;
+  const minorDigits = numberFormat(locale, { style: "currency", currency }).resolvedOptions().maximumFractionDigits;
+  const format = numberFormat(locale, { style: "currency", currency, notation: "compact" });
+  return format.format(toDecimal(money.amount_minor, minorDigits ?? 0));
 }

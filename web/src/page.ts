@@ -1,18 +1,39 @@
 import type { Failure } from "./api";
-import { formatAge, formatNumber, formatTime } from "./format";
-import { formatMoney, type Money } from "./money";
+import { formatAge, formatChange, formatClock, formatNumber, formatShare, formatTime } from "./format";
+import { formatMoney, formatShortMoney, type Money } from "./money";
 import { chooseLanguage, fill, isTextKey, type TextKey, texts } from "./texts";
 
-const { language, locale } = chooseLanguage(navigator.languages);
+/** What the reader has chosen on a page counts on all of them, and for the next visits. */
+const REMEMBERED = "language";
+
+let { language, locale } = chooseLanguage(navigator.languages, remembered());
+const followers: (() => void)[] = [];
 
 export function say(key: TextKey, values: Readonly<Record<string, string>> = {}): string {
   return fill(texts[language][key], values);
 }
 
 export const money = (value: Money): string => formatMoney(value, locale);
+export const shortMoney = (value: Money): string => formatShortMoney(value, locale);
 export const number = (value: number): string => formatNumber(value, locale);
 export const dateTime = (value: Date): string => formatTime(value, locale);
 export const age = (seconds: number): string => formatAge(seconds, locale);
+export const share = (part: number, whole: number): string => formatShare(part, whole, locale);
+export const change = (from: number, to: number): string => formatChange(from, to, locale);
+
+/** A time of the company's clocks, in the parts that are asked for. */
+export const clock = (value: Date, parts: Intl.DateTimeFormatOptions): string => formatClock(value, locale, parts);
+
+/** “1 sale”, “12 sales”. */
+export function sales(count: number): string {
+  const isOne = new Intl.PluralRules(locale).select(count) === "one";
+  return say(isOne ? "sales.times.one" : "sales.times.other", { count: number(count) });
+}
+
+/** Is told when the reader chooses another language; the texts that the HTML names have changed by then. */
+export function onLanguage(follow: () => void): void {
+  followers.push(follow);
+}
 
 /** A licence that is newer than this build is called by its id. */
 export function licenseName(license: string): string {
@@ -29,7 +50,10 @@ export function explain(failure: Failure): string {
         ? say("failure.unavailable")
         : say("failure.unavailableFor", { seconds: number(failure.retryAfterSeconds) });
     case "broken":
+    case "forbidden":
+    case "missing":
     case "timeout":
+    case "unauthenticated":
     case "unreachable":
       return say(`failure.${failure.kind}`);
   }
@@ -73,5 +97,39 @@ export function writeTime(element: HTMLTimeElement, time: Date): void {
   write(element, dateTime(time));
 }
 
-document.documentElement.lang = language;
-translate(document);
+function speak(): void {
+  document.documentElement.lang = language;
+  translate(document);
+  const other = part(document, "language", HTMLButtonElement);
+  const name = say("language.other");
+  other.ariaLabel = name;
+  other.lang = language === "de" ? "en" : "de";
+  write(other, name.slice(0, 2));
+}
+
+function remembered(): string | null {
+  try {
+    return localStorage.getItem(REMEMBERED);
+  } catch {
+    return null; // The reader's browser forbids storage.
+  }
+}
+
+function remember(language: string): void {
+  try {
+    localStorage.setItem(REMEMBERED, language);
+  } catch {
+    // Then it lasts as long as the page.
+  }
+}
+
+part(document, "language", HTMLButtonElement).addEventListener("click", () => {
+  const chosen = language === "de" ? "en" : "de";
+  ({ language, locale } = chooseLanguage(navigator.languages, chosen));
+  remember(chosen);
+  speak();
+  for (const follow of followers) {
+    follow();
+  }
+});
+speak();

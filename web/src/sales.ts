@@ -1,83 +1,309 @@
-import { type Failure, type Figures, type Outcome, type Reading, readSales, type Reset, resetSales } from "./api";
-import { catalogueOrder, offers } from "./catalogue";
-import { age, dateTime, explain, licenseName, money, number, part, say, write, writeTime } from "./page";
-import { poll } from "./poll";
+// First: it takes what must not stay there out of the page's address.
+import { arrival, takeArrival } from "./address";
+import {
+  endSession,
+  type Failure,
+  type Figures,
+  type Outcome,
+  type Purchase,
+  readHistory,
+  readLatest,
+  readSession,
+  type Reset,
+  resetSales,
+  type Session,
+  signInWith,
+} from "./api";
+import { type Days, readDays } from "./days";
+import { updateDays, updateFigures } from "./figures";
+import { listen as listenToSpan, loadChart, type Shown, updateHistory } from "./history";
+import { LATEST, updateLatest } from "./latest";
+import { onLanguage, part, say, write } from "./page";
+import { refresh } from "./refresh";
+import { leadToConfirmation, listen as listenToReset, type Resetting, updateReset } from "./resetting";
+import {
+  answered,
+  arriving,
+  ended,
+  mayReset,
+  notSignedIn,
+  signedOut,
+  signingIn,
+  viewOf,
+  type Visit,
+  waysLearnt,
+  withheld,
+} from "./session";
+import { leadTo, leadToToken, listen, updateSignIn } from "./sign-in";
+import { type Choice, spanOf } from "./span";
+import { follow, type News } from "./stream";
+import type { TextKey } from "./texts";
 
-/** Figures are confirmed every second or two; past this the reader should know that they are old. */
-const STALE_AFTER_SECONDS = 5;
+/** Figures are confirmed every five seconds; when two of those are missing the reader should know that they are old. */
+const STALE_AFTER_SECONDS = 12;
+/** As often as a reader can follow purchases one by one. */
+const LATEST_EVERY_MS = 1_000;
+/** The history is sent as a whole each time; one bar that grows is not worth more. */
+const HISTORY_EVERY_MS = 3_000;
 
-/** One reset that the reader has asked for: it keeps its key until it has happened or is given up. */
-interface Resetting {
-  key: string;
-  underWay: boolean;
-  failure: Failure | undefined;
-}
-
-interface State {
+/** What one sees only as long as one may. */
+interface Sales {
   figures: Figures | undefined;
-  tag: string | undefined;
   /** When it was last certain that nothing is missing from the figures, in milliseconds of this computer's clock. */
-  confirmedAt: number;
+  confirmedAt: number | undefined;
+  /** Why the stream was lost, until it is there again. */
   failure: Failure | undefined;
+  days: Days | undefined;
+  shown: Shown;
+  latest: readonly Purchase[] | undefined;
+  latestFailure: Failure | undefined;
   resetting: Resetting | undefined;
   lastReset: Reset | undefined;
 }
 
-const state: State = {
+interface State extends Sales {
+  visit: Visit;
+}
+
+const nothingKnown: Omit<Sales, "shown"> = {
   figures: undefined,
-  tag: undefined,
-  confirmedAt: 0,
+  confirmedAt: undefined,
   failure: undefined,
+  days: undefined,
+  latest: undefined,
+  latestFailure: undefined,
   resetting: undefined,
   lastReset: undefined,
 };
 
+const nothingShown = (choice: Choice): Shown => ({ choice, history: undefined, failure: undefined });
+
+const state: State = {
+  visit: arriving(arrival.cameBack),
+  ...nothingKnown,
+  shown: nothingShown({ interval: "minute", date: undefined }),
+};
+
 const health = part(document, "health", HTMLElement);
 const message = part(document, "message", HTMLElement);
-const dialog = part(document, "dialog", HTMLDialogElement);
-const cancelReset = part(dialog, "cancel-reset", HTMLButtonElement);
-const confirmReset = part(dialog, "confirm-reset", HTMLButtonElement);
-const resetFailure = part(dialog, "reset-failure", HTMLElement);
+const figures = part(document, "figures", HTMLElement);
+listenToReset({
+  open() {
+    state.resetting = { key: crypto.randomUUID(), reason: undefined, underWay: false, failure: undefined };
+    update(state);
+  },
+  giveUp() {
+    if (state.resetting?.underWay !== true) {
+      state.resetting = undefined;
+    }
+    update(state);
+  },
+  confirm(reason) {
+    if (state.resetting !== undefined) {
+      void reset(state.resetting, reason);
+    }
+  },
+});
+listen({ signIn: (token) => void signIn(token), signOut: () => void signOut() });
+// An address with a token that is pasted into the open page loads nothing.
+addEventListener("hashchange", () => {
+  const { token } = takeArrival();
+  if (token !== undefined) {
+    void signIn(token);
+  }
+});
+// The reader may have signed in elsewhere meanwhile.
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && viewOf(state.visit) !== "figures") {
+    void lookAgain();
+  }
+});
 
-part(document, "open-reset", HTMLButtonElement).addEventListener("click", () => {
-  state.resetting = { key: crypto.randomUUID(), underWay: false, failure: undefined };
+listenToSpan((choice) => {
+  state.shown = nothingShown(choice);
+  history.askNow();
   update(state);
 });
-cancelReset.addEventListener("click", () => {
-  giveUpReset();
+onLanguage(() => {
+  update(state);
 });
-// The Escape key asks first, and is heard only while nothing is under way; some browsers close at the second press.
-dialog.addEventListener("cancel", (event) => {
-  event.preventDefault();
-  giveUpReset();
-});
-dialog.addEventListener("close", () => {
-  giveUpReset();
-});
-confirmReset.addEventListener("click", () => {
-  if (state.resetting !== undefined) {
-    void reset(state.resetting);
-  }
-});
+
+const asking = refresh(0, readSession, takeSession);
+const stream = follow(() => state.figures?.position, takeNews);
+const days = refresh(
+  HISTORY_EVERY_MS,
+  (signal) => readDays(new Date(), signal),
+  (outcome) => {
+    take(outcome, (value) => (state.days = value));
+  },
+);
+const history = refresh(
+  HISTORY_EVERY_MS,
+  (signal) => readHistory(spanOf(state.shown.choice), signal),
+  (outcome) => {
+    state.shown.failure = outcome.ok ? undefined : outcome.failure;
+    take(outcome, (value) => (state.shown.history = value));
+  },
+);
+const latest = refresh(
+  LATEST_EVERY_MS,
+  (signal) => readLatest(LATEST, signal),
+  (outcome) => {
+    state.latestFailure = outcome.ok ? undefined : outcome.failure;
+    take(outcome, (value) => (state.latest = value));
+  },
+);
 
 update(state);
-const askNow = poll((signal) => {
-  const minPosition = awaitedPosition();
-  return readSales(minPosition === undefined ? { tag: state.tag } : { minPosition }, signal);
-}, take);
-// The age grows also while no answer comes.
-setInterval(() => {
-  if (!document.hidden) {
+if (arrival.token === undefined) {
+  asking.askNow();
+} else {
+  void signIn(arrival.token);
+}
+void loadChart();
+let minute = thisMinute();
+let timer = setTimeout(tick, 1000);
+document.addEventListener("visibilitychange", tick);
+
+/** While the page is visible: the age grows also while nothing comes, and each minute begins a new bucket. */
+function tick(): void {
+  clearTimeout(timer);
+  if (document.hidden) {
+    return;
+  }
+  if (minute !== thisMinute()) {
+    minute = thisMinute();
+    days.changed();
+    history.changed();
+  }
+  update(state);
+  timer = setTimeout(tick, 1000);
+}
+
+function thisMinute(): number {
+  return Math.floor(Date.now() / 60_000);
+}
+
+/** Goes on with whoever is looking now: figures are asked for, and kept, only for those who may see them. */
+function goOn(visit: Visit): void {
+  const before = viewOf(state.visit);
+  const view = viewOf(visit);
+  state.visit = visit;
+  if (view === "figures" && visit.session !== undefined) {
+    stream.start();
+    days.askNow();
+    history.askNow();
+    latest.askNow();
+  } else {
+    stopFollowing();
+    Object.assign(state, nothingKnown, { shown: nothingShown(state.shown.choice) });
+  }
+  update(state);
+  if (view !== before) {
+    leadTo(view, visit);
+  }
+}
+
+function stopFollowing(): void {
+  stream.stop();
+  days.stop();
+  history.stop();
+  latest.stop();
+}
+
+function takeSession(outcome: Outcome<Session>): void {
+  if (!outcome.ok) {
+    state.failure = outcome.failure;
+    update(state);
+    return;
+  }
+  asking.stop();
+  state.failure = undefined;
+  goOn(state.visit.ended ? waysLearnt(state.visit, outcome.value) : answered(state.visit, outcome.value));
+}
+
+async function lookAgain(): Promise<void> {
+  const outcome = await readSession();
+  if (outcome.ok && viewOf(answered(state.visit, outcome.value)) === "figures" && !state.visit.signingIn) {
+    goOn(answered(state.visit, outcome.value));
+  }
+}
+
+async function signIn(token: string): Promise<void> {
+  asking.stop();
+  state.visit = signingIn(state.visit);
+  update(state);
+  const outcome = await signInWith(token);
+  if (outcome.ok) {
+    goOn(answered(state.visit, outcome.value));
+    return;
+  }
+  state.visit = notSignedIn(state.visit, outcome.failure);
+  update(state);
+  leadToToken();
+  if (state.visit.session === undefined || state.visit.ended) {
+    asking.askNow();
+  }
+}
+
+async function signOut(): Promise<void> {
+  stopFollowing();
+  const outcome = await endSession();
+  if (!outcome.ok && outcome.failure.kind !== "unauthenticated") {
+    goOn({ ...state.visit, trouble: outcome.failure });
+    return;
+  }
+  goOn(signedOut(state.visit));
+  if (outcome.ok && outcome.value !== undefined) {
+    location.assign(outcome.value);
+  }
+}
+
+/** The session is over, or never was: the figures go, and the reader is asked to sign in. */
+function sessionEnded(): void {
+  goOn(ended(state.visit));
+  asking.askNow();
+}
+
+/** Takes an answer, unless it says that the reader may not see it any more. */
+function take<T>(outcome: Outcome<T>, keep: (value: T) => void): void {
+  if (outcome.ok) {
+    keep(outcome.value);
+    update(state);
+  } else if (!isShutOut(outcome.failure)) {
     update(state);
   }
-}, 1000);
+}
 
-function take(outcome: Outcome<Reading>): void {
-  if (outcome.ok) {
-    state.failure = undefined;
-    takeReading(outcome.value);
-  } else {
-    state.failure = outcome.failure;
+/** What becomes of a reader whose session is over, or who has lost the role. */
+function isShutOut(failure: Failure): boolean {
+  if (failure.kind === "unauthenticated") {
+    sessionEnded();
+    return true;
+  }
+  if (failure.kind === "forbidden" && state.visit.session?.access === "closed") {
+    goOn(withheld(state.visit));
+    return true;
+  }
+  return false;
+}
+
+function takeNews(news: News): void {
+  switch (news.kind) {
+    case "totals":
+      state.failure = undefined;
+      takeFigures(news.figures);
+      break;
+    case "age":
+      state.failure = undefined;
+      state.confirmedAt = Date.now() - news.ageMs;
+      break;
+    case "lost":
+      if (isShutOut(news.failure)) {
+        return;
+      }
+      state.failure = news.failure;
+      break;
   }
   update(state);
 }
@@ -86,147 +312,96 @@ function take(outcome: Outcome<Reading>): void {
  * Replicas may be milliseconds apart: figures from an earlier position than those on the page are passed over, so that
  * the totals don't flicker back. If nobody confirms ours any more, then whatever is answered is the truth.
  */
-function takeReading({ figures, tag, ageSeconds }: Reading): void {
-  if (figures !== undefined) {
-    if (state.figures !== undefined && figures.position < state.figures.position && !isStale(state)) {
-      return;
-    }
-    state.figures = figures;
-    state.tag = tag;
+function takeFigures(figures: Figures): void {
+  if (state.figures !== undefined && figures.position < state.figures.position && !isStale(state)) {
+    return;
   }
-  if (awaitedPosition() === undefined) {
-    state.confirmedAt = Date.now() - ageSeconds * 1000;
+  const isFirst = state.figures === undefined;
+  state.figures = figures;
+  if (!isFirst) {
+    days.changed();
+    history.changed();
+    latest.changed();
   }
 }
 
-async function reset(resetting: Resetting): Promise<void> {
+async function reset(resetting: Resetting, reason: string): Promise<void> {
+  resetting.reason ??= reason;
   resetting.underWay = true;
   update(state);
 
-  const outcome = await resetSales(resetting.key);
+  const outcome = await resetSales(resetting.key, resetting.reason);
   resetting.underWay = false;
+  if (state.resetting !== resetting) {
+    return; // The session ended meanwhile.
+  }
   if (outcome.ok) {
     state.resetting = undefined;
     state.lastReset = outcome.value;
-    askNow();
+    history.changed();
     update(state);
+  } else if (outcome.failure.kind === "unauthenticated") {
+    sessionEnded();
   } else {
     resetting.failure = outcome.failure;
     update(state);
-    confirmReset.focus();
+    leadToConfirmation();
   }
-}
-
-function giveUpReset(): void {
-  if (state.resetting?.underWay !== true) {
-    state.resetting = undefined;
-  }
-  update(state);
-}
-
-/** After a reset only figures that reflect it will do. */
-function awaitedPosition(): number | undefined {
-  const position = state.lastReset?.position;
-  return position !== undefined && (state.figures?.position ?? 0) < position ? position : undefined;
 }
 
 function ageSeconds({ confirmedAt }: State): number {
-  return Math.max(0, (Date.now() - confirmedAt) / 1000);
+  return confirmedAt === undefined ? 0 : Math.max(0, (Date.now() - confirmedAt) / 1000);
 }
 
 function isStale(state: State): boolean {
   return ageSeconds(state) > STALE_AFTER_SECONDS;
 }
 
-type Health = "loading" | "live" | "stale" | "offline";
+type Health = "loading" | "live" | "reconnecting" | "stale" | "offline";
 
 function healthOf(state: State): Health {
   if (state.figures === undefined) {
     return state.failure === undefined ? "loading" : "offline";
   }
-  if (!isStale(state)) {
-    return "live";
+  if (state.failure === undefined) {
+    return isStale(state) ? "stale" : "live";
   }
-  return state.failure === undefined ? "stale" : "offline";
+  return isStale(state) ? "offline" : "reconnecting";
 }
 
 /** Brings the whole page in line with the state, whatever it showed before. */
 function update(state: State): void {
   const now = healthOf(state);
+  const view = viewOf(state.visit);
+  health.hidden = view !== "figures";
   health.dataset["health"] = now;
   write(health, say(`health.${now}`));
-  write(message, messageFor(state, now));
-  updateFigures(state);
-  updateReset(state);
+  write(message, say(messageFor(state, now)));
+  figures.hidden = view !== "figures";
+  updateSignIn(state.visit);
+  updateFigures(state.figures, ageSeconds(state));
+  updateDays(state.days);
+  updateHistory(state.shown);
+  updateLatest(state.latest, state.latestFailure);
+  updateReset(state.resetting, state.lastReset, mayReset(state.visit));
 }
 
-function messageFor({ figures }: State, health: Health): string {
-  if (health === "live" && figures?.salesCount === 0) {
-    return say("message.empty");
+function messageFor({ figures, visit }: State, health: Health): TextKey {
+  switch (viewOf(visit)) {
+    case "figures":
+      if (health === "live" && figures?.salesCount === 0) {
+        return "message.empty";
+      }
+      if (health === "loading" && visit.signingIn) {
+        return "signIn.underWay";
+      }
+      return health === "offline" && figures === undefined ? "message.missing" : `message.${health}`;
+    case "sign-in":
+      if (visit.ended) {
+        return "message.ended";
+      }
+      return visit.session?.signIn.length === 0 ? "message.noWay" : "message.signIn";
+    case "no-access":
+      return "message.noAccess";
   }
-  return say(health === "offline" && figures === undefined ? "message.missing" : `message.${health}`);
-}
-
-const NOTHING_YET = "–";
-
-function updateFigures(state: State): void {
-  const { figures } = state;
-  write(part(document, "count", HTMLElement), figures ? number(figures.salesCount) : NOTHING_YET);
-  write(part(document, "revenue", HTMLElement), figures ? money(figures.revenue) : NOTHING_YET);
-  write(part(document, "position", HTMLElement), figures ? number(figures.position) : NOTHING_YET);
-  write(part(document, "age", HTMLElement), figures ? age(ageSeconds(state)) : NOTHING_YET);
-
-  const asOf = part(document, "as-of", HTMLTimeElement);
-  if (figures === undefined) {
-    write(asOf, NOTHING_YET);
-  } else {
-    writeTime(asOf, figures.asOf);
-  }
-  const licenses = figures ? [...figures.byLicense.keys()] : offers.map((offer) => offer.license);
-  for (const license of licenses.toSorted(catalogueOrder)) {
-    const totals = figures?.byLicense.get(license);
-    const row = rowFor(license);
-    write(part(row, "license-count", HTMLElement), totals ? number(totals.salesCount) : NOTHING_YET);
-    write(part(row, "license-revenue", HTMLElement), totals ? money(totals.revenue) : NOTHING_YET);
-  }
-}
-
-/** The table's row for a licence, made at its first appearance. */
-function rowFor(license: string): HTMLTableRowElement {
-  const rows = part(document, "licenses", HTMLTableSectionElement);
-  const known = [...rows.rows].find((row) => row.dataset["license"] === license);
-  if (known !== undefined) {
-    return known;
-  }
-  const template = part(document, "license", HTMLTemplateElement).content.cloneNode(true) as DocumentFragment;
-  const row = part(template, "license-row", HTMLTableRowElement);
-  row.dataset["license"] = license;
-  write(part(row, "license-name", HTMLElement), licenseName(license));
-  rows.append(row);
-  return row;
-}
-
-function updateReset({ resetting, lastReset }: State): void {
-  if (resetting !== undefined && !dialog.open) {
-    dialog.showModal();
-  } else if (resetting === undefined && dialog.open) {
-    dialog.close();
-  }
-  const underWay = resetting?.underWay === true;
-  cancelReset.disabled = underWay;
-  confirmReset.disabled = underWay;
-  confirmReset.classList.toggle("busy", underWay);
-  write(confirmReset, say(confirmText(resetting)));
-  resetFailure.hidden = resetting?.failure === undefined || underWay;
-  write(resetFailure, resetting?.failure ? explain(resetting.failure) : "");
-
-  const done = lastReset ? say("reset.done", { time: dateTime(lastReset.resetAt) }) : "";
-  write(part(document, "reset-done", HTMLElement), done);
-}
-
-function confirmText(resetting: Resetting | undefined): "reset.underWay" | "reset.again" | "reset.confirm" {
-  if (resetting?.underWay === true) {
-    return "reset.underWay";
-  }
-  return resetting?.failure === undefined ? "reset.confirm" : "reset.again";
 }

@@ -1,8 +1,9 @@
-import { buyLicense, type Failure, type Receipt } from "./api";
+import { buyLicense, type Failure } from "./api";
 import { offers } from "./catalogue";
+import type { License } from "./described";
 import { keyFor, openKey, settle } from "./intentions";
-import { explain, licenseName, money, number, part, say, translate, write, writeTime } from "./page";
-import { isTextKey } from "./texts";
+import { explain, licenseName, money, onLanguage, part, say, translate, write } from "./page";
+import { complete, leadToReceipt, listen, type Opened, opened, purchaseIn, receiptAddress, updateReceipt } from "./receipt";
 
 /** `interrupted`: the page was left or reloaded before an answer came. */
 type Trouble = Failure | { kind: "interrupted" };
@@ -10,8 +11,9 @@ type Trouble = Failure | { kind: "interrupted" };
 type Offer = { step: "offered" } | { step: "buying" } | { step: "failed"; trouble: Trouble };
 
 interface State {
-  offers: Map<string, Offer>;
-  receipt: Receipt | undefined;
+  offers: Map<License, Offer>;
+  /** The receipt that the address leads to. */
+  opened: Opened | undefined;
 }
 
 const state: State = {
@@ -21,24 +23,49 @@ const state: State = {
       openKey(license) === undefined ? { step: "offered" } : { step: "failed", trouble: { kind: "interrupted" } },
     ]),
   ),
-  receipt: undefined,
+  opened: undefined,
 };
 
 const progress = part(document, "progress", HTMLElement);
 const shop = part(document, "shop", HTMLElement);
 const shopHeading = part(document, "shop-heading", HTMLElement);
-const receiptSection = part(document, "receipt", HTMLElement);
-const receiptHeading = part(document, "receipt-heading", HTMLElement);
-const cards = new Map(offers.map(({ license, price }) => [license, addCard(license, money(price))]));
+const cards = new Map(offers.map(({ license }) => [license, addCard(license)]));
 
-onFirstClick(part(receiptSection, "more", HTMLButtonElement), () => {
-  state.receipt = undefined;
-  update(state);
+onFirstClick(part(document, "more", HTMLButtonElement), () => {
+  history.pushState(null, "", "/");
+  arrive();
   shopHeading.focus();
 });
-update(state);
+listen({
+  retry() {
+    if (state.opened !== undefined) {
+      void complete(state.opened, changed);
+    }
+  },
+  copied(how) {
+    if (state.opened !== undefined) {
+      state.opened.copied = how;
+    }
+    changed();
+  },
+});
+onLanguage(changed);
+addEventListener("popstate", arrive);
+arrive();
 
-async function buy(license: string): Promise<void> {
+/** Shows what the address leads to: the shop, or one receipt. */
+function arrive(): void {
+  const purchaseId = purchaseIn(location);
+  if (purchaseId === undefined) {
+    state.opened = undefined;
+  } else if (state.opened?.purchaseId !== purchaseId) {
+    state.opened = opened(purchaseId);
+    void complete(state.opened, changed);
+  }
+  changed();
+}
+
+async function buy(license: License): Promise<void> {
   state.offers.set(license, { step: "buying" });
   update(state);
 
@@ -46,9 +73,10 @@ async function buy(license: string): Promise<void> {
   if (outcome.ok) {
     settle(license);
     state.offers.set(license, { step: "offered" });
-    state.receipt = outcome.value;
-    update(state);
-    receiptHeading.focus();
+    state.opened = opened(outcome.value.purchaseId, outcome.value);
+    history.pushState(null, "", receiptAddress(outcome.value.purchaseId));
+    void complete(state.opened, changed);
+    leadToReceipt();
   } else {
     state.offers.set(license, { step: "failed", trouble: outcome.failure });
     update(state);
@@ -56,35 +84,41 @@ async function buy(license: string): Promise<void> {
   }
 }
 
+function changed(): void {
+  update(state);
+}
+
 /** Brings the whole page in line with the state, whatever it showed before. */
-function update({ offers, receipt }: State): void {
+function update({ offers, opened }: State): void {
   const buying = [...offers.values()].some((offer) => offer.step === "buying");
   write(progress, buying ? say("shop.buying") : "");
-  shop.hidden = receipt !== undefined;
-  receiptSection.hidden = receipt === undefined;
-
+  shop.hidden = opened !== undefined;
+  document.title = say(opened === undefined ? "shop.title" : "receipt.heading");
   for (const [license, offer] of offers) {
     const card = cards.get(license);
     if (card !== undefined) {
       updateCard(card, license, offer, buying);
     }
   }
-  if (receipt !== undefined) {
-    write(part(receiptSection, "receipt-license", HTMLElement), licenseName(receipt.license));
-    write(part(receiptSection, "receipt-price", HTMLElement), money(receipt.price));
-    write(part(receiptSection, "receipt-position", HTMLElement), number(receipt.position));
-    write(part(receiptSection, "receipt-id", HTMLElement), receipt.purchaseId);
-    writeTime(part(receiptSection, "receipt-time", HTMLTimeElement), receipt.purchasedAt);
-  }
+  updateReceipt(opened);
 }
 
 interface Card {
+  name: HTMLElement;
+  audience: HTMLElement;
+  price: HTMLElement;
+  gives: HTMLElement;
   button: HTMLButtonElement;
   alert: HTMLElement;
   failure: HTMLElement;
 }
 
-function updateCard(card: Card, license: string, offer: Offer, disabled: boolean): void {
+function updateCard(card: Card, license: License, offer: Offer, disabled: boolean): void {
+  const price = offers.find((offered) => offered.license === license)?.price;
+  write(card.name, licenseName(license));
+  write(card.audience, say(`license.${license}.for`));
+  write(card.price, price ? money(price) : "");
+  updateGives(card.gives, say(`license.${license}.gives`).split("\n"));
   card.button.disabled = disabled;
   card.button.classList.toggle("busy", offer.step === "buying");
   card.alert.hidden = offer.step !== "failed";
@@ -102,17 +136,29 @@ function updateCard(card: Card, license: string, offer: Offer, disabled: boolean
   }
 }
 
-function addCard(license: string, price: string): Card {
+function updateGives(list: HTMLElement, gives: readonly string[]): void {
+  while (list.childElementCount < gives.length) {
+    list.append(document.createElement("li"));
+  }
+  gives.forEach((what, index) => {
+    write(list.children[index] as HTMLElement, what);
+  });
+}
+
+function addCard(license: License): Card {
   const card = part(document, "offer", HTMLTemplateElement).content.cloneNode(true) as DocumentFragment;
   translate(card);
-  write(part(card, "name", HTMLElement), licenseName(license));
-  write(part(card, "price", HTMLElement), price);
-  const audience = `license.${license}.for`;
-  write(part(card, "for", HTMLElement), isTextKey(audience) ? say(audience) : "");
-
   const button = part(card, "buy", HTMLButtonElement);
   onFirstClick(button, () => void buy(license));
-  const parts = { button, alert: part(card, "alert", HTMLElement), failure: part(card, "failure", HTMLElement) };
+  const parts = {
+    name: part(card, "name", HTMLElement),
+    audience: part(card, "for", HTMLElement),
+    price: part(card, "price", HTMLElement),
+    gives: part(card, "gives", HTMLElement),
+    button,
+    alert: part(card, "alert", HTMLElement),
+    failure: part(card, "failure", HTMLElement),
+  };
   part(document, "offers", HTMLElement).append(card);
   return parts;
 }

@@ -5,7 +5,7 @@ import { chooseLanguage, fill, isTextKey, texts } from "./texts";
 
 const root = new URL("../", import.meta.url);
 const read = (path: string): string => readFileSync(new URL(path, root), "utf8");
-const pages = ["index.html", "sales.html"].map(read);
+const pages = ["index.html", "sales.html", "verify.html"].map(read);
 
 const placeholders = (text: string): string[] => (text.match(/\{\w+\}/g) ?? []).sort();
 
@@ -29,17 +29,18 @@ test("every text in the dictionary is used", () => {
   const scripts = readdirSync(new URL("src", root)).filter((name) => /(?<!\.test|texts)\.ts$/.test(name));
   const everything = [...pages, ...scripts.map((name) => read(`src/${name}`))].join("\n");
   // Texts chosen by what they are about, such as `failure.${failure.kind}`.
-  const families = ["license.", "failure.", "health.", "message."];
+  const families = ["license.", "failure.", "trouble.", "health.", "message."];
   const unused = Object.keys(texts.de).filter(
     (key) => !everything.includes(`"${key}"`) && !families.some((family) => key.startsWith(family)),
   );
   expect(unused).toEqual([]);
 });
 
-test("every licence in the catalogue has a name and a description", () => {
+test("every licence in the catalogue has a name, says for whom it is and what it gives", () => {
   for (const { license } of offers) {
     expect(isTextKey(`license.${license}`), license).toBe(true);
     expect(isTextKey(`license.${license}.for`), license).toBe(true);
+    expect(isTextKey(`license.${license}.gives`), license).toBe(true);
   }
 });
 
@@ -48,6 +49,12 @@ test("the reader's first language that the pages speak is chosen, with the reade
   expect(chooseLanguage(["EN-us"])).toEqual({ language: "en", locale: "EN-us" });
   expect(chooseLanguage(["fr-FR"])).toEqual({ language: "en", locale: "en-GB" });
   expect(chooseLanguage([])).toEqual({ language: "en", locale: "en-GB" });
+});
+
+test("what the reader has chosen here comes first, still with the reader's own way to write numbers", () => {
+  expect(chooseLanguage(["de-AT", "en-US"], "en")).toEqual({ language: "en", locale: "en-US" });
+  expect(chooseLanguage(["en-US"], "de")).toEqual({ language: "de", locale: "de-DE" });
+  expect(chooseLanguage(["de-AT"], "tlh")).toEqual({ language: "de", locale: "de-AT" });
 });
 
 test("a value stands where the text names it, and a missing one shows", () => {

@@ -1,5 +1,5 @@
 import type { APIRequestContext } from "@playwright/test";
-import { buyElsewhere, expect, purchasesSince, readTotals, test, whileStopped } from "./stack";
+import { buyElsewhere, expect, kill, purchasesSince, readTotals, test, whileStopped } from "./stack";
 
 test.use({ failedRequestsExpected: true });
 
@@ -87,4 +87,31 @@ test("the last figures stay and are said to be old while query-api is down, and 
   await expect(page.getByTestId("health")).toHaveText("Live", { timeout: 40_000 });
   await buyElsewhere(request, "basic");
   await expect(page.getByTestId("count")).toHaveText((before.sales_count + 1).toLocaleString("de-DE"));
+});
+
+test("the sales page connects again by itself when query-api is killed, and goes on where it was", async ({
+  page,
+  request,
+}) => {
+  const before = await readTotals(request, await buyElsewhere(request, "basic"));
+  await page.goto("/sales.html");
+  await expect(page.getByTestId("count")).toHaveText(before.sales_count.toLocaleString("de-DE"));
+  await expect(page.getByTestId("health")).toHaveText("Live");
+  // It can be over before anybody looks.
+  const states = await page.evaluateHandle(() => {
+    const seen: (string | null)[] = [];
+    for (const health of document.querySelectorAll('[data-part="health"]')) {
+      new MutationObserver(() => seen.push(health.textContent)).observe(health, { childList: true, subtree: true });
+    }
+    return seen;
+  });
+
+  let loads = 0;
+  page.on("load", () => (loads += 1));
+  kill("query-api");
+  await expect.poll(() => states.jsonValue()).toContain("Verbindet neu");
+  await expect(page.getByTestId("health")).toHaveText("Live", { timeout: 30_000 });
+  await buyElsewhere(request, "pro");
+  await expect(page.getByTestId("count")).toHaveText((before.sales_count + 1).toLocaleString("de-DE"));
+  expect(loads).toBe(0);
 });

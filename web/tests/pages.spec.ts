@@ -1,6 +1,6 @@
 import { apiUrl, expect, test } from "./stack";
 
-for (const path of ["/", "/sales.html"]) {
+for (const path of ["/", "/sales.html", "/verify.html"]) {
   test(`${path} keeps to a strict content security policy and loads nothing from elsewhere`, async ({
     page,
     baseURL,
@@ -23,13 +23,16 @@ for (const path of ["/", "/sales.html"]) {
   });
 }
 
-test("the documentation lists both APIs and loads nothing from elsewhere", async ({ page }) => {
+test("the documentation lists both APIs, leads to the events and loads nothing from elsewhere", async ({ page }) => {
   const addresses: string[] = [];
   page.on("request", (request) => addresses.push(request.url()));
   await page.goto(`${apiUrl}/docs/`);
   const selector = page.getByRole("combobox", { name: "Select a definition" });
   await expect(selector.getByRole("option")).toHaveText(["command-api", "query-api"]);
   await expect(page.locator('[data-path="/api/buy_mpi"]')).toBeVisible();
+  const events = await page.getByRole("link", { name: "the AsyncAPI document" }).getAttribute("href");
+  // By the browser, which knows the name of the API without any resolver.
+  expect(await page.evaluate(async (address) => (await fetch(address ?? "")).ok, events)).toBe(true);
 
   await selector.selectOption("query-api");
   await page.locator('[data-path="/api/get_current_money"]').click();
@@ -46,6 +49,33 @@ test("German readers get German pages", async ({ page }) => {
   await expect(page).toHaveTitle("Lizenzen kaufen");
   await expect(page.getByRole("heading", { level: 1 })).toHaveText("Wählen Sie Ihre Lizenz");
   await expect(page.getByText("199,00 €")).toBeVisible();
+});
+
+for (const path of ["/", "/sales.html", "/verify.html"]) {
+  test(`${path} changes its language when the reader wants, and remembers it`, async ({ page }) => {
+    await page.goto(path);
+    const heading = page.getByRole("heading", { level: 1 });
+    const german = await heading.innerText();
+    await page.getByRole("button", { name: "EN – English" }).click();
+    await expect(page.locator("html")).toHaveAttribute("lang", "en");
+    await expect(heading).not.toHaveText(german);
+    await page.reload();
+    await expect(page.locator("html")).toHaveAttribute("lang", "en");
+    await page.getByRole("button", { name: "DE – Deutsch" }).click();
+    await expect(heading).toHaveText(german);
+  });
+}
+
+test("a receipt and a chart change their language with the page", async ({ page }) => {
+  await page.goto("/");
+  await page.getByRole("button", { name: "Pro kaufen" }).click();
+  await expect(page.getByTestId("receipt-price")).toHaveText("199,00 €");
+  await page.getByRole("button", { name: "EN – English" }).click();
+  await expect(page.getByTestId("receipt-price")).toHaveText("€199.00");
+  await page.goto("/sales.html");
+  await expect(page.getByTestId("history-summary")).toHaveText(/ sales?, €/);
+  await page.getByRole("button", { name: "DE – Deutsch" }).click();
+  await expect(page.getByTestId("history-summary")).toHaveText(/ (Verkauf|Verkäufe), [\d.]+,\d\d\s€/);
 });
 
 test.describe("for others", () => {

@@ -1,28 +1,117 @@
+import { readFile } from "node:fs/promises";
 import { buyElsewhere, expect, purchasesSince, readTotals, test } from "./stack";
 
-for (const [license, name, price] of [
-  ["basic", "Basic", "49,00 €"],
-  ["pro", "Pro", "199,00 €"],
-  ["enterprise", "Enterprise", "999,00 €"],
-] as const) {
-  test(`a customer buys ${license} and sees the receipt`, async ({ page, request }) => {
-    const position = await buyElsewhere(request, "basic");
-    await page.goto("/");
-    await page.getByRole("button", { name: `${name} kaufen` }).click();
+const languages = [
+  {
+    locale: "de-DE",
+    buy: (name: string) => `${name} kaufen`,
+    thanks: "Vielen Dank für Ihren Kauf",
+    receipt: "Ihre Quittung",
+    more: "Weitere Lizenz kaufen",
+    prices: ["49,00 €", "199,00 €", "999,00 €"],
+  },
+  {
+    locale: "en-GB",
+    buy: (name: string) => `Buy ${name}`,
+    thanks: "Thank you for your purchase",
+    receipt: "Your receipt",
+    more: "Buy another licence",
+    prices: ["€49.00", "€199.00", "€999.00"],
+  },
+] as const;
 
-    const receipt = page.getByTestId("receipt");
-    await expect(receipt.getByRole("heading", { name: "Vielen Dank für Ihren Kauf" })).toBeFocused();
-    await expect(receipt.getByTestId("receipt-license")).toHaveText(name);
-    await expect(receipt.getByTestId("receipt-price")).toHaveText(price);
-    await expect(receipt.getByTestId("receipt-id")).toHaveText(/^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/);
-    await expect(receipt.getByTestId("receipt-position")).toHaveText((position + 1).toLocaleString("de-DE"));
-    const time = await receipt.getByTestId("receipt-time").getAttribute("datetime");
-    expect(Math.abs(Date.now() - Date.parse(time ?? ""))).toBeLessThan(60_000);
+const KEY = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 
-    await page.getByRole("button", { name: "Weitere Lizenz kaufen" }).click();
-    await expect(page.getByRole("button", { name: `${name} kaufen` })).toBeEnabled();
+for (const { locale, buy, thanks, receipt: heading, more, prices } of languages) {
+  test.describe(locale, () => {
+    test.use({ locale });
+
+    for (const [index, name] of ["Basic", "Pro", "Enterprise"].entries()) {
+      test(`a customer buys ${name}, sees the receipt with the key, and finds both again at their address`, async ({
+        page,
+        request,
+      }) => {
+        const position = await buyElsewhere(request, "basic");
+        await page.goto("/");
+        await page.getByRole("button", { name: buy(name) }).click();
+
+        const receipt = page.getByTestId("receipt");
+        await expect(receipt.getByRole("heading", { name: thanks })).toBeFocused();
+        await expect(receipt.getByTestId("receipt-license")).toHaveText(name);
+        await expect(receipt.getByTestId("receipt-price")).toHaveText(prices[index] ?? "");
+        await expect(receipt.getByTestId("receipt-id")).toHaveText(/^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/);
+        await expect(receipt.getByTestId("receipt-position")).toHaveText((position + 1).toLocaleString(locale));
+        const time = await receipt.getByTestId("receipt-time").getAttribute("datetime");
+        expect(Math.abs(Date.now() - Date.parse(time ?? ""))).toBeLessThan(60_000);
+        await expect(receipt.getByTestId("key")).toHaveText(KEY);
+        const [id, key, address] = [
+          await receipt.getByTestId("receipt-id").innerText(),
+          await receipt.getByTestId("key").innerText(),
+          page.url(),
+        ];
+
+        await page.getByRole("button", { name: more }).click();
+        await expect(page.getByRole("button", { name: buy(name) })).toBeEnabled();
+        expect(page.url()).not.toContain(id);
+
+        // Somebody who has kept nothing but the address.
+        const later = await page.context().newPage();
+        await later.goto(address);
+        await expect(later.getByRole("heading", { name: heading })).toBeVisible();
+        await expect(later.getByTestId("receipt-id")).toHaveText(id);
+        await expect(later.getByTestId("receipt-time")).toHaveAttribute("datetime", time ?? "");
+        await expect(later.getByTestId("key")).toHaveText(key);
+      });
+    }
   });
 }
+
+test("going back leads to the shop, and forward to the receipt again", async ({ page }) => {
+  await page.goto("/");
+  await page.getByRole("button", { name: "Basic kaufen" }).click();
+  const id = page.getByTestId("receipt-id");
+  await expect(id).toHaveText(/-/);
+  const bought = await id.innerText();
+  await page.goBack();
+  await expect(page.getByRole("button", { name: "Basic kaufen" })).toBeVisible();
+  await page.goForward();
+  await expect(id).toHaveText(bought);
+});
+
+test("an address that leads to no receipt says so, and leads to the shop", async ({ page, complaints }) => {
+  await page.goto(`/#receipt=${crypto.randomUUID()}`);
+  await expect(page.getByRole("heading", { level: 1, name: "Diese Quittung gibt es nicht" })).toBeVisible();
+  await expect(page.getByTestId("receipt-body")).toBeHidden();
+  await page.getByRole("button", { name: "Zu den Lizenzen" }).click();
+  await expect(page.getByRole("button", { name: "Basic kaufen" })).toBeVisible();
+  // The browser has reported the answer 404, and nothing else.
+  expect(complaints.splice(0)).toHaveLength(1);
+});
+
+test("the key is copied whole", async ({ page, context }) => {
+  await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+  await page.goto("/");
+  await page.getByRole("button", { name: "Pro kaufen" }).click();
+  await page.getByRole("button", { name: "Schlüssel kopieren" }).click();
+  await expect(page.getByTestId("key-copied")).toHaveText("Kopiert.");
+  expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(await page.getByTestId("key").textContent());
+});
+
+test("on paper there is the receipt with all of its key, and nothing to press", async ({ page }) => {
+  await page.goto("/");
+  await page.getByRole("button", { name: "Pro kaufen" }).click();
+  await expect(page.getByTestId("key")).toHaveText(KEY);
+  await page.emulateMedia({ media: "print", colorScheme: "dark" });
+  await expect(page.getByTestId("receipt-id")).toBeVisible();
+  // The way back to it, which on the screen is the page's own address.
+  await expect(page.getByTestId("receipt-address")).toBeVisible();
+  await expect(page.getByTestId("receipt-address")).toHaveText(page.url());
+  for (const gone of [page.getByRole("navigation"), page.getByRole("button"), page.getByRole("link")]) {
+    await expect(gone.filter({ visible: true })).toHaveCount(0);
+  }
+  expect(await page.getByTestId("key").evaluate((key) => key.scrollHeight - key.clientHeight)).toBe(0);
+  expect(await page.evaluate(() => getComputedStyle(document.body).backgroundColor)).toBe("rgb(255, 255, 255)");
+});
 
 test("a double click buys once", async ({ page, request }) => {
   const before = await readTotals(request);
@@ -62,4 +151,17 @@ test("a purchase needs no mouse", async ({ page }) => {
   await page.getByRole("button", { name: "Enterprise kaufen" }).focus();
   await page.keyboard.press("Enter");
   await expect(page.getByTestId("receipt-license")).toHaveText("Enterprise");
+});
+
+test("the receipt offers the proof of its own purchase", async ({ page }) => {
+  await page.goto("/");
+  await page.getByRole("button", { name: "Pro kaufen" }).click();
+  const receiptId = page.getByTestId("receipt-id");
+  await expect(receiptId).not.toBeEmpty();
+  const id = await receiptId.textContent();
+  const download = page.waitForEvent("download");
+  await page.getByRole("link", { name: "Nachweis herunterladen" }).click();
+  const proof = JSON.parse(await readFile(await (await download).path(), "utf8")) as Record<string, unknown>;
+  expect((JSON.parse(String(proof["event"])) as Record<string, unknown>)["id"]).toBe(id);
+  expect(String(proof["checkpoint"])).toContain(`\n${String(proof["tree_size"])}\n`);
 });

@@ -1,6 +1,9 @@
 /** The running system that the tests drive, and a page that reports everything that goes wrong on it. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
-import { type APIRequestContext, test as base, expect } from "@playwright/test";
+import { AxeBuilder } from "@axe-core/playwright";
+import { type APIRequestContext, test as base, expect, type Page } from "@playwright/test";
 
 /** Where the APIs and their documentation live; the pages are at Playwright's `baseURL`. */
 export const apiUrl = process.env["SALES_API_URL"] ?? "http://sales.localhost:8000";
@@ -74,13 +77,51 @@ export async function whileStopped(service: string, during: () => Promise<void>)
   }
 }
 
-function pidsOf(service: string): number[] {
-  const path = process.env["SALES_STATUS"];
-  if (path === undefined) {
-    throw new Error("SALES_STATUS must name the file that `cargo stack status --json` was written to");
+/** Kills every process of a service; the stack starts it again. */
+export function kill(service: string): void {
+  pidsOf(service).forEach((pid) => process.kill(pid, "SIGKILL"));
+}
+
+/** Buys so many licences from another process, one after the other. */
+export async function buyFromAnotherProcess(baseURL: string, license: string, count: number): Promise<void> {
+  const program = `
+    for (let bought = 0; bought < ${count}; bought += 1) {
+      const response = await fetch("${baseURL}/api/buy_mpi", {
+        method: "POST",
+        headers: { "Content-Type": "application/json", "Idempotency-Key": crypto.randomUUID() },
+        body: JSON.stringify({ license: "${license}" }),
+      });
+      if (response.status !== 201) process.exit(1);
+    }`;
+  const buyer = spawn(process.execPath, ["--input-type=module", "--eval", program], { stdio: "inherit" });
+  expect(await once(buyer, "exit")).toEqual([0, null]);
+}
+
+/** The page as it is now, in light and dark and as narrow as a page has to work: nobody is kept from any of it. */
+export async function expectAccessible(page: Page): Promise<void> {
+  const before = page.viewportSize();
+  for (const [colorScheme, width] of [
+    ["light", 1280],
+    ["dark", 1280],
+    ["light", 320],
+  ] as const) {
+    await page.emulateMedia({ colorScheme });
+    await page.setViewportSize({ width, height: 800 });
+    const { violations } = await new AxeBuilder({ page }).setLegacyMode().analyze();
+    const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
+    expect(found, `${colorScheme}, ${width} px wide`).toEqual([]);
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(width);
   }
-  const { processes } = JSON.parse(readFileSync(path, "utf8")) as { processes: { name: string; pid: number }[] };
-  const pids = processes.filter(({ name }) => new RegExp(`^${service}(-\\d+)?$`).test(name)).map(({ pid }) => pid);
+  await page.setViewportSize(before ?? { width: 1280, height: 720 });
+}
+
+function pidsOf(service: string): number[] {
+  const path = process.env["SALES_STATE"];
+  if (path === undefined) {
+    throw new Error("SALES_STATE must name the file `state.json` in the running stack's data folder");
+  }
+  const { processes } = JSON.parse(readFileSync(path, "utf8")) as { processes: { name: string; id: { pid: number } }[] };
+  const pids = processes.filter(({ name }) => new RegExp(`^${service}(-\\d+)?$`).test(name)).map(({ id }) => id.pid);
   expect(pids, `processes of ${service}`).not.toEqual([]);
   return pids;
 }

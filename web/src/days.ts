@@ -1,0 +1,66 @@
+/** Today beside yesterday. */
+import { type Bucket, type History, type Outcome, readHistory, type Totals } from "./api";
+import type { Money } from "./money";
+import { dayAfter, startOf, wall } from "./zone";
+
+export interface Days {
+  today: Totals;
+  /** The whole day. */
+  yesterday: Totals;
+  /** As much of yesterday as there has been of today. */
+  yesterdayByNow: Totals;
+  now: Date;
+}
+
+/** The hour of yesterday that is now running today, by minutes. It doesn't change any more, so it is read once. */
+let sameHour: { from: number; minutes: readonly Bucket[] } | undefined;
+
+export async function readDays(now: Date, signal?: AbortSignal): Promise<Outcome<Days>> {
+  const yesterday = startOf(dayAfter(wall(now).date, -1));
+  // Up to now: the address is then the same all day, and the browser knows its own copy of the answer.
+  const hours = await readHistory({ interval: "hour", from: yesterday }, signal);
+  if (!hours.ok) {
+    return hours;
+  }
+  const running = sameHourYesterday(hours.value.buckets, now);
+  if (running !== undefined && sameHour?.from !== running.from.getTime()) {
+    const minutes = await readHistory({ interval: "minute", from: running.from, to: running.to }, signal);
+    if (!minutes.ok) {
+      return minutes;
+    }
+    sameHour = { from: running.from.getTime(), minutes: minutes.value.buckets };
+  }
+  return { ok: true, value: daysOf(hours.value, running === undefined ? [] : (sameHour?.minutes ?? []), now) };
+}
+
+/** The hour that happens twice when the clocks change counts by its second time, as today has but one. */
+function sameHourYesterday(hours: readonly Bucket[], now: Date): Bucket | undefined {
+  const { date, hour } = wall(now);
+  const before = dayAfter(date, -1);
+  return hours.findLast(({ from }) => wall(from).date === before && wall(from).hour === hour);
+}
+
+export function daysOf({ buckets: hours }: History, minutes: readonly Bucket[], now: Date): Days {
+  const { date: today, hour, minute } = wall(now);
+  const yesterday = hours.filter(({ from }) => wall(from).date === dayAfter(today, -1));
+  const running = sameHourYesterday(hours, now);
+  const before = yesterday.filter((bucket) => bucket !== running && wall(bucket.from).hour <= hour);
+  return {
+    today: sum(hours.filter(({ from }) => wall(from).date === today)),
+    yesterday: sum(yesterday),
+    yesterdayByNow: sum([...before, ...minutes.filter(({ from }) => wall(from).minute < minute)]),
+    now,
+  };
+}
+
+/** All of one currency, as the company sells in one. */
+export function sum(buckets: readonly Totals[]): Totals {
+  const currency = buckets[0]?.revenue.currency ?? "EUR";
+  const revenue: Money = { amount_minor: 0, currency };
+  let salesCount = 0;
+  for (const bucket of buckets) {
+    salesCount += bucket.salesCount;
+    revenue.amount_minor += bucket.revenue.amount_minor;
+  }
+  return { salesCount, revenue };
+}

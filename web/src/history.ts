@@ -1,0 +1,205 @@
+/** The panel with the chart of revenue and number over time, and the same as a table. */
+import { type Failure, type History, historyAddress, type Interval } from "./api";
+import { catalogueOrder, offers } from "./catalogue";
+import type { Chart } from "./chart";
+import { bucketName, resetTexts, summaryOf, tickName } from "./history-words";
+import { explain, licenseName, money, number, part, sales, say, shortMoney, write } from "./page";
+import { type Choice, spanOf, ticksOf, twins } from "./span";
+import { TIME_ZONE, wall } from "./zone";
+
+/** What is known of the part that the reader has chosen. */
+export interface Shown {
+  choice: Choice;
+  history: History | undefined;
+  failure: Failure | undefined;
+}
+
+const form = part(document, "span", HTMLFormElement);
+const date = part(form, "date", HTMLInputElement);
+const now = part(form, "now", HTMLButtonElement);
+const csv = part(form, "csv", HTMLAnchorElement);
+const summary = part(document, "history-summary", HTMLElement);
+const failureNotice = part(document, "history-failure", HTMLElement);
+const plot = part(document, "plot", HTMLElement);
+const empty = part(plot, "plot-empty", HTMLElement);
+const tip = part(plot, "tip", HTMLElement);
+const legend = part(document, "legend", HTMLElement);
+const details = part(document, "history-details", HTMLDetailsElement);
+const series = part(document, "series", HTMLTableSectionElement);
+const seriesHead = part(document, "series-head", HTMLTableRowElement);
+
+let chart: Chart | undefined;
+let shown: (Shown & { language: string }) | undefined;
+/** The bucket that the pointer is at. */
+let pointed: { index: number; x: number } | undefined;
+
+export function listen(choose: (choice: Choice) => void): void {
+  const chosen = (): void => {
+    const interval = new FormData(form).get("interval") as Interval;
+    choose({ interval, date: date.value === "" ? undefined : date.value });
+  };
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+  });
+  form.addEventListener("change", chosen);
+  now.addEventListener("click", () => {
+    date.value = "";
+    date.focus();
+    chosen();
+  });
+  details.addEventListener("toggle", () => {
+    if (shown !== undefined) {
+      updateTable(shown);
+    }
+  });
+}
+
+/** The chart's own code comes after the page: the figures don't wait for it. */
+export async function loadChart(): Promise<void> {
+  const { createChart } = await import("./chart");
+  chart ??= createChart(plot, (index, x) => {
+    pointed = index === undefined ? undefined : { index, x };
+    updateTip();
+  });
+  updateChart();
+}
+
+/** The page is brought in line every second; a chart and 1,500 rows only when there is something new in them. */
+export function updateHistory({ choice, history, failure }: Shown): void {
+  const language = document.documentElement.lang;
+  const isSame = shown?.choice === choice && shown.history === history && shown.failure === failure;
+  if (isSame && shown?.language === language) {
+    return;
+  }
+  shown = { choice, history, failure, language };
+  now.disabled = choice.date === undefined;
+  date.max = wall(new Date()).date;
+  csv.href = historyAddress(spanOf(choice), "csv");
+  // Figures that are old are better than none; the page says above how old they are.
+  failureNotice.hidden = failure === undefined || history !== undefined;
+  write(failureNotice, failure ? say("history.failed", { reason: explain(failure) }) : "");
+  const waiting = failure === undefined ? say("history.loading") : "";
+  write(summary, history ? summaryOf(history, choice.interval) : waiting);
+  empty.hidden = history === undefined || history.buckets.some(({ salesCount }) => salesCount > 0);
+  write(empty, say("history.empty"));
+  updateLegend(licensesOf(history));
+  updateTable(shown);
+  updateChart();
+}
+
+function licensesOf(history: History | undefined): string[] {
+  const known = history?.buckets.flatMap(({ byLicense }) => [...byLicense.keys()]) ?? [];
+  return [...new Set([...offers.map(({ license }) => license), ...known])].sort(catalogueOrder);
+}
+
+/** Numbers of the buckets in which a reset happened. */
+function resetsOf({ buckets, resets }: History): number[] {
+  return resets
+    .map(({ resetAt }) => buckets.findIndex(({ from, to }) => from <= resetAt && resetAt < to))
+    .filter((index) => index >= 0);
+}
+
+function updateLegend(licenses: readonly string[]): void {
+  const names = [...licenses.map(licenseName), say("history.resetMark")];
+  fillList(legend, "li", names.length);
+  names.forEach((name, index) => {
+    const item = legend.children[index] as HTMLElement;
+    item.classList.toggle("reset-mark", index === licenses.length);
+    write(item, name);
+  });
+}
+
+function updateChart(): void {
+  if (chart === undefined || shown?.history === undefined) {
+    return;
+  }
+  const { history, choice } = shown;
+  const { buckets } = history;
+  const currency = buckets[0]?.revenue.currency ?? "EUR";
+  chart.draw(
+    { buckets, licenses: licensesOf(history), resets: resetsOf(history) },
+    {
+      tick: (index) => (buckets[index] ? tickName(buckets[index], choice.interval) : ""),
+      ticks: ticksOf(buckets, choice.interval),
+      revenue: (amount) => shortMoney({ amount_minor: Math.round(amount), currency }),
+      axes: { revenue: say("sales.revenue"), count: say("sales.count") },
+      count: (count) => (Number.isInteger(count) ? number(count) : ""),
+    },
+  );
+  updateTip();
+}
+
+function updateTip(): void {
+  const history = shown?.history;
+  const bucket = pointed === undefined ? undefined : history?.buckets[pointed.index];
+  tip.hidden = bucket === undefined;
+  if (bucket === undefined || pointed === undefined || history === undefined || shown === undefined) {
+    return;
+  }
+  const isTwin = twins(history.buckets).has(bucket);
+  const lines = [
+    bucketName(bucket, shown.choice.interval, isTwin),
+    `${money(bucket.revenue)} · ${sales(bucket.salesCount)}`,
+    ...licensesOf(history)
+      .map((license) => [license, bucket.byLicense.get(license)] as const)
+      .filter(([, totals]) => (totals?.salesCount ?? 0) > 0)
+      .map(([license, totals]) => `${licenseName(license)}: ${number(totals?.salesCount ?? 0)}`),
+    ...resetTexts(history, bucket),
+  ];
+  fillList(tip, "p", lines.length);
+  lines.forEach((line, index) => {
+    write(tip.children[index] as HTMLElement, line);
+  });
+  const isLeft = pointed.x > plot.clientWidth / 2;
+  const x = isLeft ? pointed.x - tip.offsetWidth - 12 : pointed.x + 12;
+  tip.style.translate = `${Math.max(0, Math.min(x, plot.clientWidth - tip.offsetWidth))}px 0`;
+}
+
+/** Filled only while it is open. */
+function updateTable({ history, choice }: Shown): void {
+  if (!details.open || history === undefined) {
+    return;
+  }
+  const licenses = licensesOf(history);
+  write(part(document, "history-caption", HTMLElement), say("history.caption", { zone: TIME_ZONE }));
+  fillList(seriesHead, "th", 3 + licenses.length + 1);
+  [...licenses.map(licenseName), say("history.resetMark")].forEach((name, index) => {
+    const cell = seriesHead.children[3 + index] as HTMLTableCellElement;
+    cell.scope = "col";
+    write(cell, name);
+  });
+  const twin = twins(history.buckets);
+  fillList(series, "tr", history.buckets.length);
+  // The newest first, as a reader would look for it.
+  history.buckets.toReversed().forEach((bucket, index) => {
+    const row = series.rows[index];
+    if (row === undefined) {
+      return;
+    }
+    const cells = [
+      bucketName(bucket, choice.interval, twin.has(bucket)),
+      number(bucket.salesCount),
+      money(bucket.revenue),
+      ...licenses.map((license) => number(bucket.byLicense.get(license)?.salesCount ?? 0)),
+      resetTexts(history, bucket).join("; "),
+    ];
+    if (row.children.length === 0) {
+      const head = row.appendChild(document.createElement("th"));
+      head.scope = "row";
+    }
+    fillList(row, "td", cells.length);
+    cells.forEach((text, place) => {
+      write(row.children[place] as HTMLElement, text);
+    });
+  });
+}
+
+/** Brings the number of children to what it has to be. */
+function fillList(parent: HTMLElement, tag: "li" | "p" | "td" | "th" | "tr", length: number): void {
+  while (parent.childElementCount < length) {
+    parent.append(document.createElement(tag));
+  }
+  while (parent.childElementCount > length) {
+    parent.lastElementChild?.remove();
+  }
+}

@@ -1,0 +1,53 @@
+/** Days and hours of the company's clocks, whatever the reader's are. */
+
+/** The company's days begin and end here; the services are asked for them by the same name. */
+export const TIME_ZONE = "Europe/Berlin";
+
+const DAY_MS = 86_400_000;
+
+const parts = new Intl.DateTimeFormat("en-CA", {
+  timeZone: TIME_ZONE,
+  year: "numeric",
+  month: "2-digit",
+  day: "2-digit",
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hourCycle: "h23",
+});
+
+export interface Wall {
+  /** `2026-10-25` */
+  date: string;
+  hour: number;
+  minute: number;
+}
+
+/** What the company's clocks show. */
+export function wall(time: Date): Wall {
+  const shown = Object.fromEntries(parts.formatToParts(time).map(({ type, value }) => [type, value]));
+  return {
+    date: `${shown["year"] ?? ""}-${shown["month"] ?? ""}-${shown["day"] ?? ""}`,
+    hour: Number(shown["hour"]),
+    minute: Number(shown["minute"]),
+  };
+}
+
+/** How far the company's clocks are ahead of UTC. */
+function offsetMs(time: Date): number {
+  const shown = Object.fromEntries(parts.formatToParts(time).map(({ type, value }) => [type, value]));
+  const { year = "", month = "", day = "", hour = "", minute = "", second = "" } = shown;
+  return Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`) - Math.floor(time.getTime() / 1000) * 1000;
+}
+
+/** When a day begins; the clocks never change at midnight. */
+export function startOf(date: string): Date {
+  const asIfUtc = Date.parse(`${date}T00:00:00Z`);
+  const first = new Date(asIfUtc - offsetMs(new Date(asIfUtc)));
+  return new Date(asIfUtc - offsetMs(first));
+}
+
+/** The day that is some days later, or earlier. */
+export function dayAfter(date: string, days = 1): string {
+  return new Date(Date.parse(`${date}T00:00:00Z`) + days * DAY_MS).toISOString().slice(0, 10);
+}
