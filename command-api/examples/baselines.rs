@@ -28,13 +28,16 @@ use command_api::{
 };
 use prometheus_client::registry::Registry;
 use serde::Deserialize;
+use serde_json::json;
 use shared::{
+    access::Access,
+    body::JsonBody,
     catalogue::License,
     config, database,
     event::Event,
     event_log::Position,
     http,
-    problem::{Body, Problem},
+    problem::Problem,
     receipt::Receipt,
     service::{self, Service, ServiceConfig, Tasks},
 };
@@ -83,9 +86,22 @@ async fn main() -> ExitCode {
 /// In the same frame as the services: bounds, request metrics, health, an orderly end.
 async fn serve(config: ServiceConfig, router: Router) -> anyhow::Result<()> {
     let mut registry = Registry::with_prefix("sales");
-    let api = http::api("baseline", router, &OpenApi::default(), &mut registry);
-    let service = Service { api, readiness: Arc::new(|| Ok(())), registry, tasks: Tasks::default() };
+    let mut tasks = Tasks::default();
+    let access = Access::new(&config.access, config.listen_address, &mut tasks)?;
+    let api = http::api("baseline", router, Router::new(), &description(), access.clone(), &mut registry);
+    let service = Service { api, access, readiness: Arc::new(|| Ok(())), registry, tasks };
     service::run(config, service).await
+}
+
+/// Who may: everybody.
+fn description() -> OpenApi {
+    let operation = json!({ "security": [{}], "responses": {} });
+    let description = json!({
+        "openapi": "3.1.0",
+        "info": { "title": "Baselines", "version": "1" },
+        "paths": { "/api/buy_mpi": { "post": operation }, "/api/get_current_money": { "get": operation } },
+    });
+    serde_json::from_value(description).expect("a description of two endpoints")
 }
 
 /// As command-api takes it.
@@ -113,7 +129,7 @@ fn nothing() -> Router {
 async fn buy_nothing(
     State(next): State<Arc<AtomicU64>>,
     identity: CommandIdentity,
-    Body(Purchase { license }): Body<Purchase>,
+    JsonBody(Purchase { license }): JsonBody<Purchase>,
 ) -> Result<Response, Problem> {
     let event = decide(Command::Buy(license));
     let position = next.fetch_add(1, Ordering::Relaxed);
@@ -163,7 +179,7 @@ async fn one_row(url: &str, connections: u32) -> anyhow::Result<Router> {
 async fn buy_one_row(
     State(pool): State<PgPool>,
     identity: CommandIdentity,
-    Body(Purchase { license }): Body<Purchase>,
+    JsonBody(Purchase { license }): JsonBody<Purchase>,
 ) -> Result<Response, Problem> {
     let event = decide(Command::Buy(license));
     let encoded = event.encode();

@@ -12,7 +12,7 @@ use shared::event_log::{Position, RecordedEvent};
 use tokio::sync::Notify;
 
 /// Events that may wait for the relay. When NATS is away for longer than they last, they are let go.
-const CAPACITY: usize = 8192;
+pub const CAPACITY: usize = 8192;
 
 #[derive(Default)]
 pub struct Committed {
@@ -22,7 +22,7 @@ pub struct Committed {
 
 impl Committed {
     /// Something was committed: these events, unless there were so many of them that they had to be let go.
-    pub fn add(&self, events: impl ExactSizeIterator<Item = RecordedEvent>) {
+    pub fn add(&self, events: Vec<RecordedEvent>) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.len() + events.len() > CAPACITY {
             *recent = VecDeque::new();
@@ -64,7 +64,7 @@ mod tests {
     use chrono::DateTime;
     use shared::event::{EventId, Metadata};
 
-    fn events(positions: impl IntoIterator<Item = i64>) -> std::vec::IntoIter<RecordedEvent> {
+    fn events(positions: impl IntoIterator<Item = i64>) -> Vec<RecordedEvent> {
         let event = |position: i64| RecordedEvent {
             position: position.try_into().unwrap(),
             event_id: EventId::generate(),
@@ -74,7 +74,7 @@ mod tests {
             data: serde_json::value::to_raw_value(&serde_json::Map::new()).unwrap(),
             metadata: Metadata::default(),
         };
-        positions.into_iter().map(event).collect::<Vec<_>>().into_iter()
+        positions.into_iter().map(event).collect()
     }
 
     fn taken(committed: &Committed, after: i64, limit: usize) -> Vec<i64> {

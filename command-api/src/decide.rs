@@ -6,10 +6,10 @@ use shared::{
 };
 
 /// What a client asks for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Command {
     Buy(License),
-    ResetSales,
+    ResetSales { reason: Option<String> },
 }
 
 /// The event that a command causes. The state of the log is no argument: both commands are always allowed, and the
@@ -19,7 +19,7 @@ pub fn decide(command: Command) -> Event {
         Command::Buy(license) => {
             Event::LicensePurchased(LicensePurchased { license, price: catalogue::price(license) })
         }
-        Command::ResetSales => Event::SalesReset(SalesReset {}),
+        Command::ResetSales { reason } => Event::SalesReset(SalesReset { reason }),
     }
 }
 
@@ -38,7 +38,10 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_says_only_that_it_happened() {
-        assert_eq!(decide(Command::ResetSales), Event::SalesReset(SalesReset {}));
+    fn a_reset_says_why_when_that_is_known() {
+        for reason in [None, Some("new year".to_owned())] {
+            let command = Command::ResetSales { reason: reason.clone() };
+            assert_eq!(decide(command), Event::SalesReset(SalesReset { reason }));
+        }
     }
 }

@@ -5,6 +5,7 @@ use axum::{
     http::{HeaderMap, request::Parts},
 };
 use shared::{
+    access::caller::Actor,
     event::{EventId, Metadata},
     problem::Problem,
 };
@@ -20,7 +21,16 @@ const KEY_NAMESPACE: Uuid = uuid!("6d9f3c0e-2f0b-4a57-9d3a-3f1f7f0c8a52");
 #[derive(Debug)]
 pub struct CommandIdentity {
     pub event_id: EventId,
+    /// Without who did it, which depends on the command.
     pub metadata: Metadata,
+}
+
+impl CommandIdentity {
+    /// What an event says about its circumstances when `actor` caused it.
+    pub fn caused_by(self, actor: Option<Actor>) -> Metadata {
+        let (actor, actor_role) = actor.map(|Actor { subject, role }| (subject, role)).unzip();
+        Metadata { actor, actor_role, ..self.metadata }
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for CommandIdentity {
@@ -29,12 +39,9 @@ impl<S: Send + Sync> FromRequestParts<S> for CommandIdentity {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let (event_id, idempotency_key) = match idempotency_key(&parts.headers)? {
             None => (EventId::generate(), None),
-            Some(key) => match as_uuid(key) {
-                Some(id) => (id.into(), None),
-                None => (Uuid::new_v5(&KEY_NAMESPACE, key.as_bytes()).into(), Some(key.to_owned())),
-            },
+            Some(key) => (event_id(key), as_uuid(key).is_none().then(|| key.to_owned())),
         };
-        let metadata = Metadata { actor: None, traceparent: traceparent(&parts.headers), idempotency_key };
+        let metadata = Metadata { traceparent: traceparent(&parts.headers), idempotency_key, ..Metadata::default() };
         Ok(Self { event_id, metadata })
     }
 }
@@ -57,6 +64,11 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
         1..=MAX_KEY_CHARACTERS => Ok(Some(key)),
         _ => invalid("It must not be longer than 255 characters."),
     }
+}
+
+/// The key itself when it is a UUID, otherwise the one that it always becomes.
+fn event_id(key: &str) -> EventId {
+    as_uuid(key).unwrap_or_else(|| Uuid::new_v5(&KEY_NAMESPACE, key.as_bytes())).into()
 }
 
 /// Only the usual notation counts as a UUID: the others (braces, `urn:uuid:`, no hyphens) are ordinary keys.
@@ -128,6 +140,31 @@ mod tests {
         }
         assert!(identity(&[(HEADER, b"one"), (HEADER, b"two")]).await.is_err());
         assert!(identity(&[(HEADER, &long[1..])]).await.is_ok());
+    }
+
+    #[test]
+    fn whatever_bytes_are_sent_as_a_key_lead_to_one_event_id_or_are_refused() {
+        use proptest::prelude::*;
+        let of = |key: &[u8]| {
+            let value = HeaderValue::from_bytes(key).ok()?;
+            let mut headers = HeaderMap::new();
+            headers.append(HEADER, value);
+            let key = idempotency_key(&headers).ok()??;
+            Some((key.to_owned(), event_id(key)))
+        };
+        let uuid = any::<u128>().prop_map(|bits| Uuid::from_u128(bits).to_string().into_bytes());
+        let key = || {
+            let any_bytes = prop::collection::vec(any::<u8>(), 0..300);
+            let visible = prop::collection::vec(b' '..=b'~', 0..300);
+            prop_oneof![any_bytes, visible, uuid.clone()]
+        };
+        proptest!(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() }, |(a in key(), b in key())| {
+            let (Some((key_a, id_a)), Some((key_b, id_b))) = (of(&a), of(&b)) else { return Ok(()) };
+            prop_assert_eq!(of(&a).unwrap().1, id_a);
+            prop_assert!((1..=MAX_KEY_CHARACTERS).contains(&key_a.len()));
+            let same = key_a.eq_ignore_ascii_case(&key_b) && as_uuid(&key_a).is_some() || key_a == key_b;
+            prop_assert_eq!(id_a == id_b, same, "{} and {}", key_a, key_b);
+        });
     }
 
     #[tokio::test]

@@ -7,15 +7,17 @@
 //! - [`committed`]: what was committed a moment ago, handed to the relay
 //! - [`relay`]: what is committed goes to JetStream, in position order
 //!
-//! and [`store`] holds the SQL of the log's only way in.
+//! and [`store`] holds the SQL of the log's only way in. Beside it, [`token`] makes access tokens.
 
 use std::sync::Arc;
 
 use clap::Args;
 use prometheus_client::registry::Registry;
 use shared::{
+    access::Access,
     database,
     service::{Service, ServiceConfig, Tasks},
+    stream,
 };
 
 pub mod api;
@@ -24,6 +26,7 @@ pub mod decide;
 pub mod idempotency;
 pub mod relay;
 pub mod store;
+pub mod token;
 pub mod writer;
 
 use committed::Committed;
@@ -42,6 +45,8 @@ pub struct Config {
     /// Address of NATS.
     #[arg(long, env, hide_env_values = true)]
     pub nats_url: String,
+    #[command(flatten)]
+    pub streams: stream::Settings,
 }
 
 /// Settings of the migration.
@@ -59,12 +64,22 @@ pub struct MigrateConfig {
     /// Password to give to the role `query_api`.
     #[arg(long, env, hide_env_values = true)]
     pub query_api_db_password: String,
+    /// Password to give to the role `auditor`.
+    #[arg(long, env, hide_env_values = true)]
+    pub auditor_db_password: String,
+    /// Password to give to the role `monitor`, with which an exporter of metrics looks at Postgres; without one it cannot log in.
+    #[arg(long, env, hide_env_values = true)]
+    pub monitor_db_password: Option<String>,
+    /// Password to give to the role `barman`, with which backups are made; without one it cannot log in.
+    #[arg(long, env, hide_env_values = true)]
+    pub barman_db_password: Option<String>,
 }
 
 /// Puts the service together. It connects by itself as soon as there is something to connect to.
 pub fn service(config: &Config) -> anyhow::Result<Service> {
     let mut registry = Registry::with_prefix("sales");
     let mut tasks = Tasks::default();
+    let access = Access::new(&config.service.access, config.service.listen_address, &mut tasks)?;
     let committed = Arc::new(Committed::default());
 
     let writer_metrics = writer::Metrics::register(&mut registry);
@@ -74,12 +89,13 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
 
     let relay_metrics = relay::Metrics::register(&mut registry);
     let pool = database::pool("EVENT_STORE_URL", &config.event_store_url, "command-api relay", POOL_CONNECTIONS)?;
-    let relay = relay::Relay::new(pool, config.nats_url.clone(), committed, relay_metrics);
+    let relay = relay::Relay::new(pool, config.nats_url.clone(), config.streams, committed, relay_metrics);
     tasks.spawn("relay", relay.run(tasks.stop_token()));
 
     let readiness_log = log.clone();
     Ok(Service {
-        api: api::router(log, &mut registry),
+        api: api::router(log, access.clone(), &mut registry),
+        access,
         readiness: Arc::new(move || {
             if readiness_log.is_available() { Ok(()) } else { Err("the event store cannot be reached".to_owned()) }
         }),
@@ -91,11 +107,15 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
 /// Brings the event store up to date.
 pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
     let files = shared::migration_files!("../../migrations/event_store":
-        "0001_roles", "0002_event", "0003_head", "0004_append_only", "0005_append_events");
-    let passwords = [
+        "0001_roles", "0002_event", "0003_head", "0004_append_only", "0005_append_events", "0006_rare_events", "0007_operators");
+    let mut passwords = vec![
         ("command_api", config.command_api_db_password.as_str()),
         ("projector", config.projector_db_password.as_str()),
         ("query_api", config.query_api_db_password.as_str()),
+        ("auditor", config.auditor_db_password.as_str()),
     ];
+    for (role, password) in [("monitor", &config.monitor_db_password), ("barman", &config.barman_db_password)] {
+        passwords.extend(password.as_deref().map(|password| (role, password)));
+    }
     database::migrate(&config.event_store_admin_url, &files, &passwords).await
 }

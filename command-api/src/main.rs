@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use command_api::{Config, MigrateConfig};
-use shared::{config, service};
+use command_api::{Config, MigrateConfig, token::TokenConfig};
+use shared::{config, healthcheck, service, traces};
 
 #[derive(Parser)]
 #[command(about = "Takes purchases and resets, appends their events to the log and publishes them on NATS JetStream")]
@@ -20,8 +20,12 @@ struct Cli {
 enum Command {
     /// Answer requests until SIGTERM.
     Serve(Config),
+    /// Ask the one that serves in the same container whether it is ready, and end.
+    Healthcheck(healthcheck::HealthcheckConfig),
     /// Create or update the event store, set the passwords of its roles, and end.
     Migrate(MigrateConfig),
+    /// Make an access token: its hash goes into a file, the token itself only to the terminal.
+    Token(TokenConfig),
 }
 
 #[tokio::main]
@@ -30,11 +34,14 @@ async fn main() -> ExitCode {
     service::log_to_stdout(cli.log_format);
     service::exit_code(match cli.command {
         Command::Serve(config) => serve(config).await,
+        Command::Healthcheck(config) => healthcheck::run(&config),
         Command::Migrate(config) => command_api::migrate(&config).await,
+        Command::Token(config) => command_api::token::make(&config),
     })
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
+    traces::start("command-api", &config.service.traces)?;
     let service = command_api::service(&config)?;
     service::run(config.service, service).await
 }

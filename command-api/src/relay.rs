@@ -17,7 +17,7 @@ use async_nats::{
         self, ErrorCode,
         context::{GetStreamErrorKind, PublishError, PublishErrorKind},
         message::PublishMessage,
-        stream,
+        stream::{Config, StorageType, Stream},
     },
 };
 
@@ -30,7 +30,8 @@ use shared::{
     backoff::Backoff,
     cloud_event::CloudEvent,
     event_log::{self, Position, ReadError, RecordedEvent},
-    stream::{STREAM, SUBJECTS, holds_log, subject},
+    stream::{self, STREAM, SUBJECTS, holds_log, subject},
+    traces::{SpanKind, Step},
 };
 use sqlx::PgPool;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -110,19 +111,26 @@ impl Metrics {
 pub struct Relay {
     pool: PgPool,
     nats_url: String,
+    streams: stream::Settings,
     committed: Arc<Committed>,
     metrics: Metrics,
 }
 
 impl Relay {
-    pub fn new(pool: PgPool, nats_url: String, committed: Arc<Committed>, metrics: Metrics) -> Self {
-        Self { pool, nats_url, committed, metrics }
+    pub fn new(
+        pool: PgPool,
+        nats_url: String,
+        streams: stream::Settings,
+        committed: Arc<Committed>,
+        metrics: Metrics,
+    ) -> Self {
+        Self { pool, nats_url, streams, committed, metrics }
     }
 
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let client = shared::stream::connect(&self.nats_url, "command-api").await?;
-        let mut publisher =
-            Publisher::new(self.pool, client, Arc::clone(&self.committed), STREAM_MAX_MESSAGES, self.metrics);
+        let new_stream = NewStream { max_messages: STREAM_MAX_MESSAGES, settings: self.streams };
+        let mut publisher = Publisher::new(self.pool, client, Arc::clone(&self.committed), new_stream, self.metrics);
         let mut backoff = Backoff::default();
         let mut failing = false;
         let mut pace = interval(PACE);
@@ -172,21 +180,27 @@ pub struct Publisher {
     committed: Arc<Committed>,
     /// The last position on the stream, as far as known; `None` when somebody else may have changed it.
     published: Option<Position>,
-    stream_max_messages: i64,
+    new_stream: NewStream,
     metrics: Metrics,
 }
 
+/// The stream that is made when there is none.
+#[derive(Clone, Copy, Debug)]
+pub struct NewStream {
+    pub max_messages: i64,
+    pub settings: stream::Settings,
+}
+
 impl Publisher {
-    /// A stream that it has to create keeps that many messages.
     pub fn new(
         pool: PgPool,
         client: async_nats::Client,
         committed: Arc<Committed>,
-        stream_max_messages: i64,
+        new_stream: NewStream,
         metrics: Metrics,
     ) -> Self {
         let jetstream = jetstream::new(client.clone());
-        Self { pool, client, jetstream, committed, published: None, stream_max_messages, metrics }
+        Self { pool, client, jetstream, committed, published: None, new_stream, metrics }
     }
 
     /// The last position known to have been on the stream.
@@ -218,7 +232,9 @@ impl Publisher {
             None => last,
             Some(newest) => {
                 self.forget(); // until the outcome is known
+                let publishing = Step::begin();
                 self.publish(&events).await?;
+                publishing.done("publish", &SpanKind::Producer, &events);
                 newest.position
             }
         };
@@ -267,19 +283,21 @@ impl Publisher {
         }
     }
 
-    async fn create_stream(&self) -> Result<stream::Stream, RelayError> {
+    async fn create_stream(&self) -> Result<Stream, RelayError> {
         let head = event_log::head(&self.pool).await?;
-        let skipped = (head.get() - self.stream_max_messages).max(0);
-        info!(stream.first = skipped + 1, log.position = head.get(), "Creating the stream and filling it from the log");
-        let config = stream::Config {
+        let skipped = (head.get() - self.new_stream.max_messages).max(0);
+        info!(stream.first = skipped + 1, head = head.get(), "Creating the stream and filling it from the log");
+        let (num_replicas, persist_mode) = self.new_stream.settings.replicas_and_persistence();
+        let config = Config {
             name: STREAM.to_owned(),
             subjects: vec![SUBJECTS.to_owned()],
             description: Some("Events of the sales log; the sequence equals the position in the log".to_owned()),
-            max_messages: self.stream_max_messages,
-            storage: stream::StorageType::File,
-            persist_mode: Some(stream::PersistenceMode::Async),
+            max_messages: self.new_stream.max_messages,
+            num_replicas,
+            storage: StorageType::File,
+            persist_mode,
             first_sequence: Some((skipped + 1).cast_unsigned()),
-            ..stream::Config::default()
+            ..Config::default()
         };
         self.jetstream.create_stream(config).await.map_err(|error| RelayError::Stream(error.into()))
     }

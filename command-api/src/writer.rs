@@ -15,7 +15,10 @@ use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use shared::backoff::Backoff;
+use shared::{
+    backoff::Backoff,
+    traces::{SpanKind, Step},
+};
 use sqlx::{ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -198,33 +201,37 @@ impl Writer {
             }
         }
         let started = Instant::now();
+        let appending = Step::begin();
         let append = store::append(connected, batch.iter().map(|pending| &pending.new));
         let appended = timeout(DATABASE_TIMEOUT, append).await.map_err(|_| timed_out())??;
         self.metrics.append_duration.observe(started.elapsed().as_secs_f64());
         self.metrics.batch_size.observe(f64::from(u32::try_from(batch.len()).unwrap_or(u32::MAX)));
         self.metrics.appended.inc_by(batch.len() as u64);
-        self.answer(batch, appended);
+        self.answer(batch, appended, appending);
         Ok(true)
     }
 
     /// Tells everybody who waits, and the relay. A client that hung up does not want its answer; its purchase stands and
     /// its key finds it again.
-    fn answer(&self, batch: &mut Vec<Pending>, appended: Appended) {
+    fn answer(&self, batch: &mut Vec<Pending>, appended: Appended, appending: Step) {
         match appended {
             Appended::AllNew { first, recorded_at } => {
+                let mut events = Vec::with_capacity(batch.len());
                 let mut position = first;
-                self.committed.add(batch.drain(..).map(|Pending { new, reply }| {
+                for Pending { new, reply } in batch.drain(..) {
                     let (recorded, event) = new.recorded(position, recorded_at);
-                    position = position.next();
                     let _ = reply.send(Ok(recorded));
-                    event
-                }));
+                    events.push(event);
+                    position = position.next();
+                }
+                appending.done("append", &SpanKind::Internal, &events);
+                self.committed.add(events);
             }
             Appended::SomeKnown(recorded) => {
                 for (pending, recorded) in batch.drain(..).zip(recorded) {
                     let _ = pending.reply.send(Ok(recorded));
                 }
-                self.committed.add(std::iter::empty());
+                self.committed.add(Vec::new());
             }
         }
     }

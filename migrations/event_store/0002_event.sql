@@ -23,4 +23,4 @@ comment on column event.data is 'The event itself, as the exact JSON text that w
 comment on column event.metadata is 'Who and why: actor, traceparent and idempotency_key where known; null when none is.';
 
 alter table event owner to event_store_owner;
-grant select on event to command_api, projector, query_api;
+grant select on event to command_api, projector, query_api, auditor;

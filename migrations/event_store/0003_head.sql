@@ -15,4 +15,4 @@ comment on column head.only_row is 'Always true: keeps the table at one row.';
 insert into head (position, recorded_at) values (0, to_timestamp(0));
 
 alter table head owner to event_store_owner;
-grant select on head to command_api, projector, query_api;
+grant select on head to command_api, projector, query_api, auditor;

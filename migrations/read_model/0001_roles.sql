@@ -4,7 +4,7 @@ do $$
 declare
     service text;
 begin
-    foreach service in array array['projector', 'query_api'] loop
+    foreach service in array array['projector', 'query_api', 'auditor'] loop
         begin
             execute format('create role %I nologin', service);
         exception when duplicate_object or unique_violation then
@@ -15,4 +15,4 @@ end
 $$;
 
 revoke create on schema public from public;
-grant usage on schema public to projector, query_api;
+grant usage on schema public to projector, query_api, auditor;

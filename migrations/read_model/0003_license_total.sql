@@ -19,6 +19,6 @@ comment on column license_total.revenue_minor is 'For how much, in minor units o
 comment on column license_total.currency is 'ISO 4217 code of the currency.';
 
 grant select, insert, update, delete on license_total to projector;
-grant select on license_total to query_api;
+grant select on license_total to query_api, auditor;
 
 insert into projection (live) values (true);

@@ -15,7 +15,7 @@ use async_nats::{
 };
 use futures::{Stream, StreamExt, stream::ReadyChunks};
 use shared::{
-    cloud_event,
+    cloud_event::{self, CloudEvent},
     event_log::{self, Position, ReadError, RecordedEvent},
     stream::{STREAM, holds_log},
 };
@@ -183,7 +183,7 @@ fn contiguous(
     let mut last = after;
     for message in chunk {
         let message = message.map_err(Unfollowable::Lost)?;
-        let event = cloud_event::parse(&message.payload)?;
+        let event = RecordedEvent::from(CloudEvent::parse(&message.payload)?);
         if event.position <= last {
             continue; // delivered before
         }

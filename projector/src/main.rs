@@ -3,8 +3,11 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use projector::{Config, MigrateConfig, RebuildConfig};
-use shared::{config, service};
+use projector::{
+    Config, MigrateConfig, RebuildConfig,
+    transparency::{self, key::KeyConfig},
+};
+use shared::{config, healthcheck, service, traces};
 
 #[derive(Parser)]
 #[command(about = "Derives the read model (number of sales and revenue) from the event log")]
@@ -19,9 +22,13 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Keep the read model up to date until SIGTERM.
-    Serve(Config),
+    Serve(Box<Config>),
+    /// Ask the one that serves in the same container whether it is ready, and end.
+    Healthcheck(healthcheck::HealthcheckConfig),
     /// Create or update the read model's database, set the passwords of its roles, and end.
     Migrate(MigrateConfig),
+    /// Make a pair of keys for the checkpoints of the transparency log, print the public one, and end.
+    Key(KeyConfig),
     /// Build the read model anew from the log, beside the live one, and then switch to it.
     Rebuild(RebuildConfig),
 }
@@ -31,13 +38,16 @@ async fn main() -> ExitCode {
     let cli: Cli = config::parse();
     service::log_to_stdout(cli.log_format);
     service::exit_code(match cli.command {
-        Command::Serve(config) => serve(config).await,
+        Command::Serve(config) => serve(*config).await,
+        Command::Healthcheck(config) => healthcheck::run(&config),
         Command::Migrate(config) => projector::migrate(&config).await,
+        Command::Key(config) => transparency::key::make(&config),
         Command::Rebuild(config) => projector::rebuild(&config).await,
     })
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
+    traces::start("projector", &config.service.traces)?;
     let service = projector::service(&config)?;
     service::run(config.service, service).await
 }

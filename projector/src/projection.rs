@@ -4,14 +4,16 @@ use chrono::Utc;
 use std::time::Duration;
 
 use prometheus_client::{
-    metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 use shared::{
     backoff::Backoff,
-    event::{DecodeError, Event},
+    catalogue::License,
     event_log::{Position, ReadError, RecordedEvent},
-    money::OutOfRange,
+    totals::Totals,
+    traces::{SpanKind, Step},
 };
 use sqlx::PgPool;
 use std::sync::atomic::AtomicU64;
@@ -25,11 +27,13 @@ use tracing::{error, info, warn};
 use crate::{
     feed::Feed,
     read_model::{self, Generation},
-    totals::Totals,
+    tally::{Tally, Uncountable},
 };
 
 /// Longer than every bound inside of a step: past it, somebody has vanished without a word.
 const STEP_LIMIT: Duration = Duration::from_secs(15);
+/// `numeric_value_out_of_range`, in the words of Postgres.
+const OUT_OF_RANGE: &str = "22003";
 
 /// What the projection is doing, for readiness.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -56,15 +60,6 @@ impl State {
     }
 }
 
-/// An event that cannot be counted.
-#[derive(Debug, thiserror::Error)]
-pub enum Uncountable {
-    #[error("the event at position {position} is not understood: {source}")]
-    Decode { position: Position, source: DecodeError },
-    #[error("the event at position {position} cannot be added: {source}")]
-    Add { position: Position, source: OutOfRange },
-}
-
 /// Why the projection does not advance.
 #[derive(Debug, thiserror::Error)]
 pub enum ProjectionError {
@@ -78,9 +73,32 @@ pub enum ProjectionError {
     TimedOut,
 }
 
+impl ProjectionError {
+    /// Whether it is the log itself that is wrong or not understood, rather than the way to it.
+    pub fn is_alarm(&self) -> bool {
+        match self {
+            Self::Uncountable(_) => true,
+            Self::Log(error) => error.is_alarm(),
+            // A sum of the history that does not fit any more: no later try will make it.
+            Self::ReadModel(error) => {
+                error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(OUT_OF_RANGE))
+            }
+            Self::TimedOut => false,
+        }
+    }
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Sold {
+    license: &'static str,
+    currency: &'static str,
+}
+
 /// What operators see of the projection.
 #[derive(Clone)]
 pub struct Metrics {
+    sold: Family<Sold, Gauge>,
+    revenue: Family<Sold, Gauge>,
     position: Gauge,
     lag_positions: Gauge,
     lag_seconds: Gauge<f64, AtomicU64>,
@@ -92,6 +110,8 @@ pub struct Metrics {
 impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
+            sold: Family::default(),
+            revenue: Family::default(),
             position: Gauge::default(),
             lag_positions: Gauge::default(),
             lag_seconds: Gauge::default(),
@@ -99,6 +119,8 @@ impl Metrics {
             batch_size: Histogram::new([1.0, 4.0, 16.0, 64.0, 256.0, 1000.0]),
             halted: Gauge::default(),
         };
+        registry.register("sold", "Licences sold since the last reset", metrics.sold.clone());
+        registry.register("revenue_minor", "Revenue since the last reset, in minor units", metrics.revenue.clone());
         registry.register("projection_position", "Checkpoint of the live read model", metrics.position.clone());
         registry.register(
             "projection_lag_positions",
@@ -112,6 +134,16 @@ impl Metrics {
         registry.register("projection_batch_size", "Events per transaction", metrics.batch_size.clone());
         registry.register("projection_halted", "1 while an event cannot be counted", metrics.halted.clone());
         metrics
+    }
+
+    fn show(&self, checkpoint: Position, totals: &Totals) {
+        self.position.set(checkpoint.get());
+        for license in License::ALL {
+            let total = totals.of(license);
+            let label = Sold { license: license.name(), currency: total.revenue.currency().code() };
+            self.sold.get_or_create(&label).set(total.sales_count);
+            self.revenue.get_or_create(&label).set(total.revenue.amount_minor());
+        }
     }
 }
 
@@ -149,11 +181,8 @@ impl Projection {
                 Err(error) => {
                     self.live = None;
                     self.metrics.lag_seconds.set(self.complete_at.elapsed().as_secs_f64());
-                    self.enter(match error {
-                        ProjectionError::Uncountable(reason) => State::Halted(reason.to_string()),
-                        ProjectionError::Log(wrong) if wrong.is_alarm() => State::Halted(wrong.to_string()),
-                        transient => State::Waiting(transient.to_string()),
-                    });
+                    let state = if error.is_alarm() { State::Halted } else { State::Waiting };
+                    self.enter(state(error.to_string()));
                     tokio::select! {
                         () = backoff.wait() => (),
                         () = stop.cancelled() => return,
@@ -165,19 +194,17 @@ impl Projection {
 
     /// Takes the next events, if there are any within the time that the feed waits, and counts them.
     pub async fn advance(&mut self) -> Result<(), ProjectionError> {
-        let live = match self.live.take() {
-            Some(live) => live,
-            None => read_model::load_live(&self.read_model).await?,
+        let live = if let Some(live) = self.live.take() {
+            live
+        } else {
+            let live = read_model::load_live(&self.read_model).await?;
+            self.metrics.show(live.checkpoint, &live.totals);
+            live
         };
-        self.metrics.position.set(live.checkpoint.get());
         let next = self.feed.next(live.checkpoint).await?;
-        let (counted, uncountable) = count(&live.totals, &next.events);
-        let events = &next.events[..counted.events];
+        let (tally, uncountable) = count(&live.totals, &next.events);
         self.record_lag(&next.events);
-        self.live = match events.last() {
-            None => Some(live),
-            Some(newest) => self.store(live, newest, events.len(), counted.totals).await?,
-        };
+        self.live = self.store(live, &next.events, tally).await?;
         if let Some(uncountable) = uncountable {
             return Err(uncountable.into());
         }
@@ -198,19 +225,20 @@ impl Projection {
     async fn store(
         &mut self,
         live: Generation,
-        newest: &RecordedEvent,
-        events: usize,
-        totals: Totals,
+        events: &[RecordedEvent],
+        tally: Tally,
     ) -> sqlx::Result<Option<Generation>> {
-        let advanced =
-            read_model::advance(&self.read_model, &live, newest.position, newest.recorded_at, &totals).await?;
-        if !advanced {
+        let Some((newest, _)) = tally.last else { return Ok(Some(live)) };
+        let counting = Step::begin();
+        if !read_model::advance(&self.read_model, &live, &tally).await? {
             return Ok(None);
         }
-        self.metrics.position.set(newest.position.get());
-        self.metrics.events.inc_by(events as u64);
-        self.metrics.batch_size.observe(f64::from(u32::try_from(events).unwrap_or(u32::MAX)));
-        Ok(Some(Generation { checkpoint: newest.position, totals, ..live }))
+        let counted = u32::try_from(newest.get() - live.checkpoint.get()).unwrap_or(u32::MAX);
+        counting.done("count", &SpanKind::Consumer, &events[..events.len().min(counted as usize)]);
+        self.metrics.show(newest, &tally.totals);
+        self.metrics.events.inc_by(counted.into());
+        self.metrics.batch_size.observe(counted.into());
+        Ok(Some(Generation { checkpoint: newest, totals: tally.totals, ..live }))
     }
 
     fn record_lag(&self, waiting: &[RecordedEvent]) {
@@ -237,26 +265,10 @@ impl Projection {
     }
 }
 
-/// The events that could be added, and what they make of the totals.
-pub struct Counted {
-    pub events: usize,
-    pub totals: Totals,
-}
-
 /// Adds events up to the first that cannot be added.
-pub fn count(totals: &Totals, events: &[RecordedEvent]) -> (Counted, Option<Uncountable>) {
-    let mut counted = Counted { events: 0, totals: totals.clone() };
-    for event in events {
-        if let Err(uncountable) = add(&mut counted.totals, event.position, event.decode()) {
-            return (counted, Some(uncountable));
-        }
-        counted.events += 1;
-    }
-    (counted, None)
-}
-
-/// Adds one event, unless it is not understood.
-pub fn add(totals: &mut Totals, position: Position, event: Result<Event, DecodeError>) -> Result<(), Uncountable> {
-    let event = event.map_err(|source| Uncountable::Decode { position, source })?;
-    totals.apply(&event).map_err(|source| Uncountable::Add { position, source })
+pub fn count(totals: &Totals, events: &[RecordedEvent]) -> (Tally, Option<Uncountable>) {
+    let mut tally = Tally::on(totals);
+    let uncountable =
+        events.iter().find_map(|event| tally.add(event.position, event.recorded_at, event.decode()).err());
+    (tally, uncountable)
 }

@@ -1,12 +1,19 @@
-//! The read model: totals and checkpoint, which change together or not at all.
+//! The read model: totals, history and checkpoint, which change together or not at all.
 //!
 //! The database keeps one row per generation. Queries see the live one; a rebuild fills another beside it.
 
 use chrono::{DateTime, Utc};
-use shared::{catalogue::License, event_log::Position, money::Money};
-use sqlx::{PgConnection, PgExecutor, PgPool, Row};
+use shared::{catalogue::License, event_log::Position, totals::Totals};
+use sqlx::{PgConnection, PgExecutor, Row};
 
-use crate::totals::{LicenseTotal, Totals};
+use crate::tally::Tally;
+
+/// By which rules this program counts. Raise it with every change after which the same events make another read model: a
+/// rebuild goes on from what an interrupted one has counted only if that was by the same rules.
+pub const PROJECTION_VERSION: i32 = 2;
+
+/// Rows of a history that are removed at once: some hundred milliseconds' worth.
+const SWEPT_AT_ONCE: i64 = 50_000;
 
 /// A generation of the read model, as far as it has come.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -22,7 +29,7 @@ pub async fn load_live(database: impl PgExecutor<'_>) -> sqlx::Result<Generation
     load(database, true).await?.ok_or(sqlx::Error::RowNotFound)
 }
 
-/// The generation that a rebuild is filling or has left behind.
+/// The generation beside the live one, which a rebuild is filling or has left behind.
 pub async fn load_building(database: impl PgExecutor<'_>) -> sqlx::Result<Option<Generation>> {
     load(database, false).await
 }
@@ -40,38 +47,30 @@ async fn load(database: impl PgExecutor<'_>, live: bool) -> sqlx::Result<Option<
     let mut generation = Generation {
         number: first.try_get("generation")?,
         live,
-        checkpoint: checkpoint.try_into().map_err(decode_error)?,
+        checkpoint: checkpoint.try_into().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
         totals: Totals::default(),
     };
     for row in &rows {
-        let Some(license) = row.try_get::<Option<&str>, _>("license")? else { continue };
-        let unknown = || decode_error(UnknownTotal { license: license.to_owned() });
-        let license = License::by_name(license).ok_or_else(unknown)?;
-        let revenue = Money::from_parts(row.try_get("revenue_minor")?, row.try_get("currency")?).ok_or_else(unknown)?;
-        generation.totals.set(license, LicenseTotal { sales_count: row.try_get("sales_count")?, revenue });
+        generation.totals.set_from_row(row)?;
     }
     Ok(Some(generation))
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("the read model holds a total that this program does not know: {license}")]
-struct UnknownTotal {
-    license: String,
-}
-
-fn decode_error(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
-    sqlx::Error::Decode(Box::new(error))
-}
-
-/// Moves a generation from the checkpoint at which it was loaded to `to`. False, and nothing is changed, when it no
-/// longer stands there.
-pub async fn advance(
-    database: impl PgExecutor<'_>,
-    from: &Generation,
-    to: Position,
-    as_of: DateTime<Utc>,
-    totals: &Totals,
-) -> sqlx::Result<bool> {
+/// Moves a generation from the checkpoint at which it was loaded to the last event of the tally. False, and nothing is changed,
+/// when it no longer stands there.
+pub async fn advance(database: impl PgExecutor<'_>, from: &Generation, tally: &Tally) -> sqlx::Result<bool> {
+    let Tally { totals, snapshots, history, last } = tally;
+    let (to, as_of) = last.ok_or_else(|| sqlx::Error::Protocol("no event to advance to".to_owned()))?;
+    let sold: Vec<_> = history
+        .minutes
+        .iter()
+        .flat_map(|minute| License::ALL.map(|license| (minute.begins_at, license, minute.sold.of(license))))
+        .filter(|(_, _, sold)| sold.sales_count > 0)
+        .collect();
+    let kept: Vec<_> = snapshots
+        .iter()
+        .flat_map(|snapshot| License::ALL.map(|license| (snapshot, license, snapshot.totals.of(license))))
+        .collect();
     let row = sqlx::query(include_str!("sql/advance.sql"))
         .bind(from.number)
         .bind(from.live)
@@ -82,9 +81,28 @@ pub async fn advance(
         .bind(License::ALL.map(|license| totals.of(license).sales_count))
         .bind(License::ALL.map(|license| totals.of(license).revenue.amount_minor()))
         .bind(License::ALL.map(|license| totals.of(license).revenue.currency().code()))
+        .bind(sold.iter().map(|(begins_at, ..)| *begins_at).collect::<Vec<_>>())
+        .bind(sold.iter().map(|(_, license, _)| license.name()).collect::<Vec<_>>())
+        .bind(sold.iter().map(|(.., sold)| sold.sales_count).collect::<Vec<_>>())
+        .bind(sold.iter().map(|(.., sold)| sold.revenue.amount_minor()).collect::<Vec<_>>())
+        .bind(sold.iter().map(|(.., sold)| sold.revenue.currency().code()).collect::<Vec<_>>())
+        .bind(history.resets.iter().map(|reset| reset.position.get()).collect::<Vec<_>>())
+        .bind(history.resets.iter().map(|reset| reset.reset_at).collect::<Vec<_>>())
+        .bind(history.resets.iter().map(|reset| reset.reason.as_deref()).collect::<Vec<_>>())
+        .bind(kept.iter().map(|(snapshot, ..)| snapshot.position.get()).collect::<Vec<_>>())
+        .bind(kept.iter().map(|(snapshot, ..)| snapshot.as_of).collect::<Vec<_>>())
+        .bind(kept.iter().map(|(_, license, _)| license.name()).collect::<Vec<_>>())
+        .bind(kept.iter().map(|(.., total)| total.sales_count).collect::<Vec<_>>())
+        .bind(kept.iter().map(|(.., total)| total.revenue.amount_minor()).collect::<Vec<_>>())
+        .bind(kept.iter().map(|(.., total)| total.revenue.currency().code()).collect::<Vec<_>>())
         .fetch_one(database)
         .await?;
     row.try_get("advanced")
+}
+
+/// Whether the live generation has a history. One that was begun by a version that knew of none has none.
+pub async fn has_history(database: impl PgExecutor<'_>) -> sqlx::Result<bool> {
+    sqlx::query_scalar("select history_position is not null from projection where live").fetch_one(database).await
 }
 
 /// Notes that the log held nothing beyond the checkpoint just now, so that queries can tell how old their totals are.
@@ -100,15 +118,43 @@ pub async fn confirm(database: impl PgExecutor<'_>, live: &Generation) -> sqlx::
     Ok(confirmed.rows_affected() == 1)
 }
 
-/// Starts the next generation beside the live one, in place of one that was left behind.
-pub async fn start_building(database: &PgPool) -> sqlx::Result<Generation> {
-    let mut transaction = database.begin().await?;
-    sqlx::query("delete from projection where not live").execute(&mut *transaction).await?;
-    let number = sqlx::query_scalar("insert into projection (live) values (false) returning generation")
-        .fetch_one(&mut *transaction)
+/// What says whether a generation that was left behind can be gone on from.
+#[derive(Clone, Copy, Debug)]
+pub struct LeftBehind {
+    pub projection_version: i32,
+    /// Time of the event at its checkpoint.
+    pub as_of: DateTime<Utc>,
+}
+
+/// Finds the generation that a rebuild has left behind, and keeps it as it is until the transaction ends. Waits for what a killed
+/// rebuild still has under way: the next statement of the transaction sees it.
+pub async fn lock_left_behind(transaction: &mut PgConnection) -> sqlx::Result<Option<LeftBehind>> {
+    let row = sqlx::query("select projection_version, as_of from projection where not live for update")
+        .fetch_optional(transaction)
         .await?;
-    transaction.commit().await?;
+    row.map(|row| {
+        Ok(LeftBehind { projection_version: row.try_get("projection_version")?, as_of: row.try_get("as_of")? })
+    })
+    .transpose()
+}
+
+/// Starts the next generation beside the live one, in place of one that was left behind. Within the caller's transaction.
+pub async fn start_building(transaction: &mut PgConnection) -> sqlx::Result<Generation> {
+    sqlx::query("delete from projection where not live").execute(&mut *transaction).await?;
+    let start = "insert into projection (live, projection_version, history_position) values (false, $1, 0)
+                 returning generation";
+    let number = sqlx::query_scalar(start).bind(PROJECTION_VERSION).fetch_one(transaction).await?;
     Ok(Generation { number, live: false, checkpoint: Position::START, totals: Totals::default() })
+}
+
+/// Removes a generation that was built. False when another rebuild has gone on with it.
+pub async fn remove_built(database: impl PgExecutor<'_>, built: &Generation) -> sqlx::Result<bool> {
+    let removed = sqlx::query("delete from projection where generation = $1 and not live and position = $2")
+        .bind(built.number)
+        .bind(built.checkpoint.get())
+        .execute(database)
+        .await?;
+    Ok(removed.rows_affected() == 1)
 }
 
 /// Makes queries see the built generation instead of the live one, which is removed. Within the caller's transaction.
@@ -135,4 +181,17 @@ pub async fn switch(transaction: &mut PgConnection, live: &Generation, built: &G
         .execute(transaction)
         .await?;
     Ok(removed.is_some() && switched.rows_affected() == 1)
+}
+
+/// Removes what is left of the histories of generations that are no more, some rows at a time.
+pub async fn sweep(database: &mut PgConnection) -> sqlx::Result<()> {
+    for sweep in [
+        "delete from history_bucket where ctid = any(array(
+             select ctid from history_bucket where generation not in (select generation from projection) limit $1))",
+        "delete from history_reset where ctid = any(array(
+             select ctid from history_reset where generation not in (select generation from projection) limit $1))",
+    ] {
+        while sqlx::query(sweep).bind(SWEPT_AT_ONCE).execute(&mut *database).await?.rows_affected() > 0 {}
+    }
+    Ok(())
 }

@@ -1,60 +1,90 @@
 //! Builds the read model anew from the log, beside the live one, which goes on being updated and queried meanwhile.
+//!
+//! What is built is kept with its checkpoint, so that a rebuild that is killed at any moment is gone on with by the next one.
 
-use std::{cmp::Ordering, time::Duration};
+use std::time::Duration;
 
-use anyhow::{Context, bail};
-use chrono::DateTime;
-use shared::{
-    event_log::{self, Position},
-    scan::scan,
-};
+use anyhow::bail;
+use clap::Args;
+use shared::event_log::{self, Position};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::{
-    projection::add,
+    comparison::{Comparison, compare, compare_rest, compare_settled},
     read_model::{self, Generation},
+    resume::begin,
+    stretch::add_up,
 };
 
-/// Events from one checkpoint to the next: some hundred milliseconds' worth.
+/// Events from one checkpoint to the next: some hundred milliseconds' worth, which is what an interruption costs, and for how long
+/// the live generation may be held still at the end.
 const STRETCH: i64 = 200_000;
 /// How often progress is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Fills the next generation up to the live one's checkpoint, compares both and switches in one transaction.
-pub async fn rebuild(event_store: &PgPool, read_model: &PgPool) -> anyhow::Result<()> {
-    let started = Instant::now();
-    let mut building = read_model::start_building(read_model).await.context("a new generation cannot be started")?;
-    let target = event_log::head(event_store).await?;
-    info!(generation = building.number, log.position = target.get(), "Building the read model anew");
-
-    let mut told_at = started;
-    while building.checkpoint < target {
-        building = fill(event_store, &mut *read_model.acquire().await?, building, target).await?;
-        if told_at.elapsed() >= PROGRESS_INTERVAL {
-            told_at = Instant::now();
-            let per_second = rate(building.checkpoint, started);
-            let remaining_s = (target.get() - building.checkpoint.get()) / per_second.max(1);
-            info!(position = building.checkpoint.get(), target = target.get(), per_second, remaining_s, "Rebuilding");
-        }
-    }
-    let (position, comparison) = go_live(event_store, read_model, building).await?;
-    if comparison == Comparison::Different {
-        warn!("The new read model differs from the old one, which did not follow from the log");
-    }
-    info!(
-        position = position.get(),
-        per_second = rate(position, started),
-        duration_ms = u64::try_from(started.elapsed().as_millis())?,
-        compared_with_old = ?comparison,
-        "The new read model is live"
-    );
-    Ok(())
+/// What a rebuild may be asked for.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Build and compare only, and remove what was built: nothing that queries see changes. Fails when the live read model
+    /// is another one.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Discard what an interrupted rebuild left behind, instead of going on from there.
+    #[arg(long)]
+    pub from_start: bool,
 }
 
-fn rate(position: Position, started: Instant) -> i64 {
-    position.get() * 1000 / i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX).max(1)
+/// The generation that was being built is another one's by now.
+#[derive(Debug, thiserror::Error)]
+#[error("another rebuild has taken over")]
+pub struct TakenOver;
+
+/// Fills the next generation up to the live one's checkpoint, compares both, and switches in one transaction unless it is a
+/// dry run.
+pub async fn rebuild(event_store: &PgPool, read_model: &PgPool, options: Options) -> anyhow::Result<()> {
+    let mut target = aim(event_store, read_model, options).await?;
+    let mut building = begin(event_store, read_model, target, options.from_start).await?;
+    let mut progress = Progress::from(building.checkpoint);
+    while building.checkpoint < target {
+        building = fill(event_store, &mut *read_model.acquire().await?, building, target).await?;
+        progress.tell(building.checkpoint, target);
+        if building.checkpoint == target {
+            // What has been appended meanwhile may be more than the live generation should be held still for.
+            let grown = aim(event_store, read_model, options).await?;
+            target = if grown > target.plus(STRETCH) { grown } else { target };
+        }
+    }
+    let (built, comparison) = if options.dry_run {
+        rehearse(event_store, read_model, building).await?
+    } else {
+        go_live(event_store, read_model, building).await?
+    };
+    info!(
+        position = built.checkpoint.get(),
+        per_second = progress.per_second(built.checkpoint),
+        duration_ms = u64::try_from(progress.started.elapsed().as_millis())?,
+        compared_with_old = ?comparison,
+        "{}",
+        if options.dry_run { "The dry run is over" } else { "The new read model is live" }
+    );
+    read_model::sweep(&mut *read_model.acquire().await?).await?;
+    match comparison {
+        Comparison::Different if options.dry_run => {
+            bail!("the live read model differs from what the log adds up to at position {}", built.checkpoint)
+        }
+        Comparison::LiveWasBehind if options.dry_run => {
+            bail!("the live read model has gone back; nothing was compared")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Up to where to build. A dry run is there to compare, so it does not go ahead of the live generation.
+async fn aim(event_store: &PgPool, read_model: &PgPool, options: Options) -> anyhow::Result<Position> {
+    let end = event_log::head(event_store).await?;
+    Ok(if options.dry_run { end.min(read_model::load_live(read_model).await?.checkpoint) } else { end })
 }
 
 /// Counts the next events, none of them beyond `target`.
@@ -65,50 +95,90 @@ async fn fill(
     target: Position,
 ) -> anyhow::Result<Generation> {
     let until = target.min(building.checkpoint.plus(STRETCH));
-    let mut events = scan(event_store, building.checkpoint, until).await?;
-    let (mut totals, mut as_of) = (building.totals.clone(), DateTime::UNIX_EPOCH);
-    while let Some(event) = events.next().await? {
-        add(&mut totals, event.position, event.decode())?;
-        as_of = event.recorded_at;
+    let tally = add_up(event_store, &building.totals, building.checkpoint, until).await?;
+    if !read_model::advance(read_model, &building, &tally).await? {
+        bail!(TakenOver);
     }
-    if !read_model::advance(read_model, &building, until, as_of, &totals).await? {
-        bail!("another rebuild has taken over");
-    }
-    Ok(Generation { checkpoint: until, totals, ..building })
+    Ok(Generation { checkpoint: until, totals: tally.totals, ..building })
 }
 
-/// How the old read model compares with the new one.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Comparison {
-    Same,
-    Different,
-    /// There was no position at which both could be compared.
-    LiveWasBehind,
-}
-
-/// Holds the live generation where it is, catches up with it, compares and switches. Answers where, and how they compare.
+/// Holds the live generation where it is, catches up with it, compares and switches.
 async fn go_live(
     event_store: &PgPool,
     read_model: &PgPool,
     mut building: Generation,
-) -> anyhow::Result<(Position, Comparison)> {
+) -> anyhow::Result<(Generation, Comparison)> {
+    let before = read_model::load_live(read_model).await?;
+    let (settled, settled_until) = compare_settled(read_model, &before, &building).await?;
     let mut connection = read_model.acquire().await?;
     let mut transaction = connection.begin().await?;
-    sqlx::query("select from projection where live for update").execute(&mut *transaction).await?;
+    let held = sqlx::query("select from projection where live for update").fetch_optional(&mut *transaction).await?;
     let live = read_model::load_live(&mut *transaction).await?;
+    if held.is_none() || live.number != before.number {
+        bail!(TakenOver); // what was live went meanwhile
+    }
     // A live generation beyond the end of the log did not come from it: the log was restored, or is another one.
     let target = live.checkpoint.min(event_log::head(event_store).await?);
     while building.checkpoint < target {
         building = fill(event_store, &mut transaction, building, target).await?;
     }
-    let comparison = match live.checkpoint.cmp(&building.checkpoint) {
-        Ordering::Equal if live.totals == building.totals => Comparison::Same,
-        Ordering::Less => Comparison::LiveWasBehind,
-        Ordering::Equal | Ordering::Greater => Comparison::Different,
-    };
+    // Told before the switch, so that no moment to be killed at loses it.
+    let rest = compare_rest(&mut transaction, &live, &building, settled_until).await?;
+    let comparison = compare(&live, &building, settled + rest);
     if !read_model::switch(&mut transaction, &live, &building).await? {
-        bail!("another rebuild has taken over");
+        bail!(TakenOver);
     }
     transaction.commit().await?;
-    Ok((building.checkpoint, comparison))
+    Ok((building, comparison))
+}
+
+/// Catches up with the live generation as it was at one moment, compares, and removes what was built. Holds nothing still: totals
+/// and checkpoint of that moment stay comparable for ever, and so does the history but for the minute and the quarter of an hour
+/// that were not over.
+async fn rehearse(
+    event_store: &PgPool,
+    read_model: &PgPool,
+    mut building: Generation,
+) -> anyhow::Result<(Generation, Comparison)> {
+    let live = read_model::load_live(read_model).await?;
+    let target = live.checkpoint.min(event_log::head(event_store).await?);
+    while building.checkpoint < target {
+        building = fill(event_store, &mut *read_model.acquire().await?, building, target).await?;
+    }
+    let (history, _) = compare_settled(read_model, &live, &building).await?;
+    let comparison = compare(&live, &building, history);
+    if !read_model::remove_built(read_model, &building).await? {
+        info!("Another rebuild goes on with what was built");
+    }
+    Ok((building, comparison))
+}
+
+/// How fast it goes, told now and then.
+struct Progress {
+    from: Position,
+    started: Instant,
+    told_at: Instant,
+}
+
+impl Progress {
+    fn from(from: Position) -> Self {
+        let now = Instant::now();
+        Self { from, started: now, told_at: now }
+    }
+
+    /// By this process: what an interrupted rebuild has done before does not count.
+    fn per_second(&self, position: Position) -> i64 {
+        let elapsed_ms = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);
+        (position.get() - self.from.get()) * 1000 / elapsed_ms.max(1)
+    }
+
+    fn tell(&mut self, position: Position, target: Position) {
+        if self.told_at.elapsed() < PROGRESS_INTERVAL {
+            return;
+        }
+        self.told_at = Instant::now();
+        let per_second = self.per_second(position);
+        let remaining_s = (target.get() - position.get()) / per_second.max(1);
+        info!(position = position.get(), until = target.get(), per_second, remaining_s, "Rebuilding");
+    }
 }

@@ -1,22 +1,42 @@
 //! The read side: totals out of memory, and the event log for auditors.
 //!
 //! - [`totals`]: the newest totals of the read model, kept in memory and ready to be sent
+//! - [`past`]: the totals as they were
+//! - [`history`]: what was sold when, in minutes, hours and days of a [`calendar`]
+//! - [`license_key`]: what a buyer shows where the licence is used
+//! - [`sign_in`]: how a browser gets a session
 //! - [`api`]: the HTTP endpoints, one file each
 
 use std::sync::Arc;
 
+use anyhow::Context;
 use clap::Args;
 use prometheus_client::registry::Registry;
 use shared::{
+    access::Access,
     database,
     service::{Service, ServiceConfig, Tasks},
 };
+use tracing::warn;
 
 pub mod api;
+pub mod calendar;
+pub mod history;
+pub mod license_key;
+pub mod past;
+pub mod sign_in;
 pub mod totals;
 
-/// Pages of the event log that are read at the same time; further readers wait or are told that the service is busy.
+use api::sales_stream::Streams;
+use license_key::LicenseSigner;
+use sign_in::SignIn;
+
+/// Pages, and stretches of exports, that are read from the event log at the same time; further readers wait in line, or are
+/// told that the service is busy.
 const EVENT_STORE_CONNECTIONS: u32 = 4;
+
+/// Proofs and histories that are read at the same time.
+const READ_MODEL_CONNECTIONS: u32 = 4;
 
 /// Settings of the query API.
 #[derive(Args, Clone, Debug)]
@@ -29,19 +49,35 @@ pub struct Config {
     /// Address of the read model, with the role `query_api`.
     #[arg(long, env, hide_env_values = true)]
     pub read_model_url: String,
+    /// Private key that signs licence keys, as `query-api key` makes it. Without it, none are handed out.
+    #[arg(long, env, hide_env_values = true)]
+    pub license_key: Option<String>,
+    #[command(flatten)]
+    pub sign_in: sign_in::Settings,
 }
 
 /// Puts the service together. It connects by itself as soon as there is something to connect to.
 pub fn service(config: &Config) -> anyhow::Result<Service> {
     let mut registry = Registry::with_prefix("sales");
     let mut tasks = Tasks::default();
+    let access = Access::new(&config.service.access, config.service.listen_address, &mut tasks)?;
+    let sign_in = SignIn::new(access.clone(), config.service.access.oidc_client_id.as_deref(), &config.sign_in)?;
     let event_store = database::pool("EVENT_STORE_URL", &config.event_store_url, "query-api", EVENT_STORE_CONNECTIONS)?;
+    let read_model =
+        database::pool("READ_MODEL_URL", &config.read_model_url, "query-api reads", READ_MODEL_CONNECTIONS)?;
     let (watch, follower) =
         totals::follow(database::options("READ_MODEL_URL", &config.read_model_url, "query-api")?, &mut registry);
     tasks.spawn("totals", follower.run(tasks.stop_token()));
     let known = watch.clone();
+    let streams = Streams::new(tasks.drain_token(), &mut registry);
+    let signer = config.license_key.as_deref().map(LicenseSigner::parse).transpose().context("LICENSE_KEY")?;
+    if signer.is_none() {
+        warn!("LICENSE_KEY is not set: no licence keys are handed out");
+    }
+    let sources = api::Sources::new(event_store, read_model, watch, streams, signer);
     Ok(Service {
-        api: api::router(api::Sources::new(event_store, watch), &mut registry),
+        api: api::router(sources, sign_in, &mut registry),
+        access,
         // Nothing else is needed to answer: totals that were read once are served, with their age, whatever breaks.
         readiness: Arc::new(move || {
             known.borrow().as_ref().map(|_| ()).ok_or_else(|| "the totals have not been read yet".to_owned())

@@ -3,8 +3,11 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use query_api::Config;
-use shared::{config, service};
+use query_api::{
+    Config,
+    license_key::{self, KeyConfig},
+};
+use shared::{config, healthcheck, service, traces};
 
 #[derive(Parser)]
 #[command(about = "Answers how many licences were sold and for how much, and shows the event log")]
@@ -19,18 +22,26 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Answer requests until SIGTERM.
-    Serve(Config),
+    Serve(Box<Config>),
+    /// Make the key that licence keys are signed with, print its public part, and end.
+    Key(KeyConfig),
+    /// Ask the one that serves in the same container whether it is ready, and end.
+    Healthcheck(healthcheck::HealthcheckConfig),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli: Cli = config::parse();
     service::log_to_stdout(cli.log_format);
-    let Command::Serve(config) = cli.command;
-    service::exit_code(serve(config).await)
+    service::exit_code(match cli.command {
+        Command::Serve(config) => serve(*config).await,
+        Command::Key(config) => license_key::make(&config),
+        Command::Healthcheck(config) => healthcheck::run(&config),
+    })
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
+    traces::start("query-api", &config.service.traces)?;
     let service = query_api::service(&config)?;
     service::run(config.service, service).await
 }

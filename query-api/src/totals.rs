@@ -15,9 +15,10 @@ use prometheus_client::{
 use serde::{Deserialize, Serialize};
 use shared::{
     backoff::Backoff,
-    catalogue::{self, License},
+    catalogue::License,
     event_log::Position,
-    money::Money,
+    money::{Money, OutOfRange},
+    totals::{LicenseTotal, Totals},
 };
 use sqlx::{
     PgPool, Row,
@@ -50,11 +51,11 @@ pub struct CurrentMoney {
     pub as_of: DateTime<Utc>,
 }
 
-/// Number of sales and revenue of one licence since the last reset.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
-pub struct LicenseTotal {
-    pub sales_count: i64,
-    pub revenue: Money,
+impl CurrentMoney {
+    pub fn new(totals: &Totals, position: Position, as_of: DateTime<Utc>) -> Result<Self, OutOfRange> {
+        let LicenseTotal { sales_count, revenue } = totals.sum()?;
+        Ok(Self { sales_count, revenue, by_license: totals.by_license(), position, as_of })
+    }
 }
 
 /// Totals ready to be sent.
@@ -63,10 +64,23 @@ pub struct Snapshot {
     pub position: Position,
     pub body: Bytes,
     pub etag: HeaderValue,
+    /// The same as a server-sent event.
+    pub event: Bytes,
     complete_at: Instant,
 }
 
 impl Snapshot {
+    pub fn new(position: Position, body: Bytes, etag: HeaderValue, age: Duration) -> Self {
+        let event = [format!("event: totals\nid: {position}\ndata: ").as_bytes(), &body, b"\n\n"].concat().into();
+        let complete_at = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
+        Self { position, body, etag, event, complete_at }
+    }
+
+    /// Generation and position, between the quotes of the tag: changes with whatever the read model says.
+    pub fn version(&self) -> &str {
+        self.etag.to_str().unwrap_or_default().trim_matches('"')
+    }
+
     /// How long ago these totals were last known to be complete.
     pub fn age(&self) -> Duration {
         self.complete_at.elapsed()
@@ -148,44 +162,20 @@ async fn read(pool: &PgPool) -> sqlx::Result<Snapshot> {
     let current = current_money(&rows)?;
     let generation: i64 = first.try_get("generation")?;
     let etag = format!("\"{generation}-{}\"", current.position);
-    Ok(Snapshot {
-        position: current.position,
-        body: serde_json::to_vec(&current).map_err(decode_error)?.into(),
-        etag: HeaderValue::try_from(etag).map_err(decode_error)?,
-        complete_at: Instant::now().checked_sub(age).unwrap_or_else(Instant::now),
-    })
+    let body = serde_json::to_vec(&current).map_err(decode_error)?;
+    Ok(Snapshot::new(current.position, body.into(), HeaderValue::try_from(etag).map_err(decode_error)?, age))
 }
 
 fn current_money(rows: &[PgRow]) -> sqlx::Result<CurrentMoney> {
-    let mut by_license: BTreeMap<_, _> = License::ALL
-        .map(|license| {
-            let revenue = Money::zero(catalogue::price(license).currency());
-            (license, LicenseTotal { sales_count: 0, revenue })
-        })
-        .into();
+    let mut totals = Totals::default();
     for row in rows {
-        let Some(license) = row.try_get::<Option<&str>, _>("license")? else { continue };
-        let revenue = Money::from_parts(row.try_get("revenue_minor")?, row.try_get("currency")?);
-        let (Some(license), Some(revenue)) = (License::by_name(license), revenue) else {
-            return Err(sqlx::Error::Protocol(format!("the read model holds an unknown total: {license}")));
-        };
-        by_license.insert(license, LicenseTotal { sales_count: row.try_get("sales_count")?, revenue });
-    }
-    let mut sum = LicenseTotal { sales_count: 0, revenue: Money::eur(0) };
-    for total in by_license.values() {
-        sum.sales_count += total.sales_count;
-        sum.revenue = sum.revenue.checked_add(total.revenue).map_err(decode_error)?;
+        totals.set_from_row(row)?;
     }
     let position: i64 = rows[0].try_get("position")?;
-    Ok(CurrentMoney {
-        sales_count: sum.sales_count,
-        revenue: sum.revenue,
-        by_license,
-        position: position.try_into().map_err(decode_error)?,
-        as_of: rows[0].try_get("as_of")?,
-    })
+    let position = position.try_into().map_err(decode_error)?;
+    CurrentMoney::new(&totals, position, rows[0].try_get("as_of")?).map_err(decode_error)
 }
 
-fn decode_error(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+pub fn decode_error(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
     sqlx::Error::Decode(Box::new(error))
 }

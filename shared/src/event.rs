@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
-use crate::{catalogue::License, money::Money};
+use crate::{access::role::Role, catalogue::License, money::Money};
 
 /// The identity of an event. For a purchase it is the purchase id and, at the same time, the idempotency key.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, utoipa::ToSchema)]
@@ -55,7 +55,16 @@ pub struct LicensePurchased {
 /// The totals start again from zero.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct SalesReset {}
+pub struct SalesReset {
+    /// Why, in the words of the one who did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Version 1 of [`SalesReset`], which had no reason.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SalesResetV1 {}
 
 /// An event as it is stored: its type, the version of its shape, and its JSON.
 #[derive(Clone, Debug)]
@@ -77,21 +86,40 @@ pub enum DecodeError {
 pub const LICENSE_PURCHASED: &str = "LicensePurchased";
 pub const SALES_RESET: &str = "SalesReset";
 
+/// The types of events that are known here, under their names.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, utoipa::ToSchema)]
+pub enum EventType {
+    LicensePurchased,
+    SalesReset,
+}
+
+impl EventType {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LicensePurchased => LICENSE_PURCHASED,
+            Self::SalesReset => SALES_RESET,
+        }
+    }
+}
+
 impl Event {
     pub fn encode(&self) -> EncodedEvent {
-        let (event_type, data) = match self {
-            Self::LicensePurchased(event) => (LICENSE_PURCHASED, to_raw_value(event)),
-            Self::SalesReset(event) => (SALES_RESET, to_raw_value(event)),
+        let (event_type, schema_version, data) = match self {
+            Self::LicensePurchased(event) => (LICENSE_PURCHASED, 1, to_raw_value(event)),
+            Self::SalesReset(event) => (SALES_RESET, 2, to_raw_value(event)),
         };
         let data = data.expect("an event has only string keys and serializes into memory");
-        EncodedEvent { event_type, schema_version: 1, data }
+        EncodedEvent { event_type, schema_version, data }
     }
 
     /// Reads any version that was ever published and brings it up to date.
     pub fn decode(event_type: &str, schema_version: i16, data: &str) -> Result<Self, DecodeError> {
         let decoded = match (event_type, schema_version) {
             (LICENSE_PURCHASED, 1) => serde_json::from_str(data).map(Self::LicensePurchased),
-            (SALES_RESET, 1) => serde_json::from_str(data).map(Self::SalesReset),
+            (SALES_RESET, 1) => {
+                serde_json::from_str(data).map(|SalesResetV1 {}| Self::SalesReset(SalesReset { reason: None }))
+            }
+            (SALES_RESET, 2) => serde_json::from_str(data).map(Self::SalesReset),
             _ => return Err(DecodeError::Unknown { event_type: event_type.to_owned(), schema_version }),
         };
         decoded.map_err(|source| DecodeError::Broken { event_type: event_type.to_owned(), schema_version, source })
@@ -101,9 +129,12 @@ impl Event {
 /// What is known about the circumstances of an event. Nothing of it changes what the event means.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Metadata {
-    /// Who caused the event; absent while the shop has no sign-in.
+    /// Who caused the event; absent for customers without a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
+    /// As what the actor was allowed to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor_role: Option<Role>,
     /// W3C trace context of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
@@ -141,7 +172,14 @@ mod tests {
                 r#"{"license":"enterprise","price":{"amount_minor":99900,"currency":"EUR"}}"#,
                 purchase(License::Enterprise, 99900),
             ),
-            ("SalesReset", 1, "{}", Event::SalesReset(SalesReset {})),
+            ("SalesReset", 1, "{}", Event::SalesReset(SalesReset { reason: None })),
+            ("SalesReset", 2, "{}", Event::SalesReset(SalesReset { reason: None })),
+            (
+                "SalesReset",
+                2,
+                r#"{"reason":"new year"}"#,
+                Event::SalesReset(SalesReset { reason: Some("new year".to_owned()) }),
+            ),
         ]
     }
 
@@ -172,6 +210,8 @@ mod tests {
         assert!(matches!(Event::decode("LicensePurchased", 0, data), Err(DecodeError::Unknown { .. })));
         assert!(matches!(Event::decode("LicensePurchased", 1, "{}"), Err(DecodeError::Broken { .. })));
         assert!(matches!(Event::decode("SalesReset", 1, data), Err(DecodeError::Broken { .. })));
+        assert!(matches!(Event::decode("SalesReset", 1, r#"{"reason":"r"}"#), Err(DecodeError::Broken { .. })));
+        assert!(matches!(Event::decode("SalesReset", 3, "{}"), Err(DecodeError::Unknown { .. })));
     }
 
     #[test]

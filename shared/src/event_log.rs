@@ -2,13 +2,13 @@
 
 use std::{borrow::Cow, fmt};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use sqlx::{PgExecutor, Row, postgres::PgRow};
+use sqlx::{AssertSqlSafe, PgExecutor, Row, postgres::PgRow};
 use uuid::Uuid;
 
-use crate::event::{DecodeError, Event, EventId, Metadata};
+use crate::event::{DecodeError, Event, EventId, EventType, Metadata};
 
 /// A place in the log: 1 for the first event; 0 is the place before it.
 #[derive(
@@ -154,6 +154,78 @@ pub async fn read_after(
         events.push(event);
     }
     Ok(events)
+}
+
+/// The events of one type after a position, up to and with another one, at most `limit` of them. Whether the log has a
+/// hole cannot be told from them.
+pub async fn read_type(
+    store: impl PgExecutor<'_>,
+    event_type: EventType,
+    after: Position,
+    until: Position,
+    limit: usize,
+) -> Result<Vec<RecordedEvent>, sqlx::Error> {
+    sqlx::query(AssertSqlSafe(select_type(event_type)))
+        .bind(after.get())
+        .bind(until.get())
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(store)
+        .await?
+        .iter()
+        .map(RecordedEvent::from_row)
+        .collect()
+}
+
+/// The statement of [`read_type`]; public for the test that looks at its plan. The type is no parameter but part of the
+/// text, so that the planner sees that the index over the rare types holds all that is asked for.
+pub fn select_type(event_type: EventType) -> String {
+    format!(
+        "select position, event_id, recorded_at, event_type, schema_version, data::text, metadata::text
+         from event where event_type = '{}' and position > $1 and position <= $2 order by position limit $3",
+        event_type.name()
+    )
+}
+
+/// The last events of one type up to and with a position, the newest first.
+pub async fn read_last(
+    store: impl PgExecutor<'_>,
+    event_type: EventType,
+    until: Position,
+    limit: usize,
+) -> Result<Vec<RecordedEvent>, sqlx::Error> {
+    sqlx::query(
+        "select position, event_id, recorded_at, event_type, schema_version, data::text, metadata::text
+         from event where event_type = $1 and position <= $2 order by position desc limit $3",
+    )
+    .bind(event_type.name())
+    .bind(until.get())
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(store)
+    .await?
+    .iter()
+    .map(RecordedEvent::from_row)
+    .collect()
+}
+
+/// The last position that was recorded before a time, to the microsecond; 0 when none was.
+pub async fn last_before(store: impl PgExecutor<'_>, time: DateTime<Utc>) -> Result<Position, sqlx::Error> {
+    // The log has microseconds, and the driver cuts off the rest: what lies between two of them counts as the later one.
+    let time = time.checked_add_signed(TimeDelta::nanoseconds(999)).unwrap_or(time);
+    let position = sqlx::query_scalar(include_str!("sql/last_before.sql")).bind(time).fetch_one(store).await?;
+    Ok(Position(position))
+}
+
+/// One event by its position.
+pub async fn read_at(store: impl PgExecutor<'_>, position: Position) -> Result<Option<RecordedEvent>, sqlx::Error> {
+    sqlx::query(
+        "select position, event_id, recorded_at, event_type, schema_version, data::text, metadata::text
+         from event where position = $1",
+    )
+    .bind(position.get())
+    .fetch_optional(store)
+    .await?
+    .map(|row| RecordedEvent::from_row(&row))
+    .transpose()
 }
 
 /// One event by its id.

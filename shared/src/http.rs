@@ -1,10 +1,16 @@
 //! What every HTTP interface has in common: bounds, problems for whatever goes wrong, health and metrics.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, MatchedPath, Request, State},
+    extract::{MatchedPath, Request, State},
     http::{Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -12,7 +18,10 @@ use axum::{
 };
 use bytes::Bytes;
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::{
+        EncodeLabelSet,
+        text::{encode_eof, encode_registry},
+    },
     metrics::{family::Family, histogram::Histogram},
     registry::{Registry, Unit},
 };
@@ -20,35 +29,60 @@ use tokio::time::{Instant, timeout};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::OpenApi;
 
-use crate::problem::Problem;
+use crate::{
+    access::{Access, guard, role::Role},
+    body,
+    problem::Problem,
+    process,
+    traces::RequestSpan,
+};
 
-/// The largest body that any request has a use for is some hundred bytes long.
-pub const BODY_LIMIT_BYTES: usize = 16 * 1024;
 /// A request that takes longer has lost its reader: the proxy and the pages give up at about the same time.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Says whether the process can do its job, or else why not.
 pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
-/// Puts an API into its frame. `service` names the OpenAPI document, which is served with it.
-pub fn api(service: &str, router: Router, openapi: &OpenApi, registry: &mut Registry) -> Router {
+/// Puts an API into its frame. `service` names the OpenAPI document, which is served with it, as the other `documents` are.
+pub fn api(
+    service: &str,
+    router: Router,
+    documents: Router,
+    openapi: &OpenApi,
+    access: Access,
+    registry: &mut Registry,
+) -> Router {
     let latency = Latency::register(registry);
-    let document = Bytes::from(openapi.to_json().expect("an OpenAPI document has only string keys"));
+    let mut openapi = serde_json::to_value(openapi).expect("an OpenAPI document has only string keys");
+    guard::describe(&mut openapi);
+    let document = Bytes::from(openapi.to_string());
     let document = async move || ([(header::CONTENT_TYPE, "application/json")], document);
-    router
+    guard::guarded(router, &openapi, access)
+        .merge(documents)
         .route(&format!("/docs/{service}.json"), get(document))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
-        .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
+        .layer(middleware::from_fn(body::take_in))
         .layer(middleware::from_fn_with_state(latency, bound_and_measure))
 }
 
-/// What operators ask of every process: does it live, can it do its job, what does it count.
-pub fn operations(registry: Registry, readiness: Readiness) -> Router {
-    let registry = Arc::new(registry);
+/// What operators and the proxy ask of every process: does it live, can it do its job, and, for operators alone, what does it count.
+pub fn operations(registry: Registry, readiness: Readiness, started: Arc<AtomicBool>, access: Access) -> Router {
+    let (registry, process) = (Arc::new(registry), Arc::new(process::standard_metrics()));
+    let why = Arc::clone(&readiness);
     Router::new()
         .route("/livez", get(async || "alive\n"))
+        // For engines, which replace what is not healthy: once it has started, no other process could do more than this one.
+        .route(
+            "/startupz",
+            get(async move || match why() {
+                Err(reason) if !started.load(Ordering::Relaxed) => {
+                    (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response()
+                }
+                _ => "started\n".into_response(),
+            }),
+        )
         .route(
             "/readyz",
             get(async move || match readiness() {
@@ -56,12 +90,20 @@ pub fn operations(registry: Registry, readiness: Readiness) -> Router {
                 Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
             }),
         )
+        // The proxy asks for them when it refuses something itself (`too-large`, `too-many` in its configuration).
+        .route("/problems/413", get(async || Problem::body_too_large()))
+        .route("/problems/429", get(async || Problem::too_many_requests()))
         .route(
             "/metrics",
-            get(async move || {
+            get(async move |request: Request| {
+                access.caller(request.method(), request.headers()).await?.require(Role::Operator)?;
                 let mut text = String::new();
-                encode(&mut text, &registry).expect("a string takes whatever is written");
-                ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+                for registry in [&*registry, &*process] {
+                    encode_registry(&mut text, registry).expect("a string takes whatever is written");
+                }
+                encode_eof(&mut text).expect("a string takes whatever is written");
+                let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+                Ok::<_, Problem>(([(header::CONTENT_TYPE, content_type)], text))
             }),
         )
 }
@@ -100,11 +142,12 @@ impl Latency {
     }
 }
 
-async fn bound_and_measure(State(Latency(latency)): State<Latency>, request: Request, next: Next) -> Response {
+async fn bound_and_measure(State(Latency(latency)): State<Latency>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     // Only names that we gave ourselves become labels: their number is bounded.
     let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
     let method = method_label(request.method());
+    let span = RequestSpan::begin(&mut request, method, &route);
     let response = timeout(REQUEST_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| {
         Problem::unavailable(
             "The request took too long. It may still take effect: repeat it with the same Idempotency-Key.",
@@ -113,6 +156,9 @@ async fn bound_and_measure(State(Latency(latency)): State<Latency>, request: Req
     });
     let labels = Labels { method, route, status: response.status().as_u16() };
     latency.get_or_create(&labels).observe(started.elapsed().as_secs_f64());
+    if let Some(span) = span {
+        span.answered(response.status());
+    }
     response
 }
 

@@ -45,6 +45,13 @@ impl Money {
         self.amount_minor
     }
 
+    /// In the currency's major unit, such as 199.00.
+    pub fn decimal(self) -> String {
+        let sign = if self.amount_minor < 0 { "-" } else { "" };
+        let minor = self.amount_minor.unsigned_abs();
+        format!("{sign}{}.{:02}", minor / 100, minor % 100)
+    }
+
     pub const fn currency(self) -> Currency {
         self.currency
     }
@@ -68,9 +75,7 @@ impl Currency {
 
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.amount_minor < 0 { "-" } else { "" };
-        let minor = self.amount_minor.unsigned_abs();
-        write!(f, "{} {sign}{}.{:02}", self.currency.code(), minor / 100, minor % 100)
+        write!(f, "{} {}", self.currency.code(), self.decimal())
     }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use axum::{
     Json,
-    extract::{FromRequest, FromRequestParts, Request, rejection::JsonRejection},
+    extract::FromRequestParts,
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -51,6 +51,22 @@ impl Problem {
         Self { retry_after_s: Some(RETRY_AFTER_S), ..problem }
     }
 
+    /// 429: one address asks for more than its share. Said by the proxy, in our words.
+    pub fn too_many_requests() -> Self {
+        /// The proxy's bucket fills all the time.
+        const RETRY_AFTER_S: u32 = 1;
+        let detail = "This address sends more requests than one may. Wait before you try again.";
+        let title = "Too many requests from one address";
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", title, detail);
+        Self { retry_after_s: Some(RETRY_AFTER_S), ..problem }
+    }
+
+    /// 413. Said by the proxy too, in our words.
+    pub fn body_too_large() -> Self {
+        let detail = "Nothing was stored. A command takes some hundred bytes.";
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large", detail)
+    }
+
     /// 500: our own mistake. The cause goes to the log, never to the client.
     pub fn internal() -> Self {
         Self::new(
@@ -59,6 +75,10 @@ impl Problem {
             "Something went wrong on our side",
             "The error has been logged; nothing that was acknowledged is affected.",
         )
+    }
+
+    pub const fn status(&self) -> StatusCode {
+        self.status
     }
 
     pub fn bad_request(kind: &str, title: &'static str, detail: impl Into<String>) -> Self {
@@ -72,36 +92,14 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"sales\""));
+        }
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }
-}
-
-/// A JSON body whose faults are answered as problems.
-pub struct Body<T>(pub T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        match Json::from_request(request, state).await {
-            Ok(Json(body)) => Ok(Self(body)),
-            Err(rejection) => Err(body_problem(&rejection)),
-        }
-    }
-}
-
-fn body_problem(rejection: &JsonRejection) -> Problem {
-    let (kind, title) = match rejection {
-        JsonRejection::JsonSyntaxError(_) => ("malformed-json", "The body is not JSON"),
-        JsonRejection::JsonDataError(_) => ("invalid-body", "The body does not have the expected shape"),
-        JsonRejection::MissingJsonContentType(_) => ("unsupported-media-type", "The body must be JSON"),
-        _ if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => ("body-too-large", "The body is too large"),
-        _ => ("unreadable-body", "The body cannot be read"),
-    };
-    Problem::new(rejection.status(), kind, title, rejection.body_text())
 }
 
 /// Query parameters whose faults are answered as problems.

@@ -3,14 +3,15 @@
 //! Source of the format: the documentation of Postgres, COPY, binary format. Numbers are big-endian; `json` is sent as its text;
 //! a timestamp is in microseconds from 2000-01-01.
 
+use async_stream::try_stream;
 use bytes::{Buf, Bytes};
 use chrono::{DateTime, Utc};
-use futures::{StreamExt, stream::BoxStream};
-use sqlx::{PgPool, postgres::PgPoolCopyExt};
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
+use sqlx::{PgPool, Postgres, pool::PoolConnection};
 use uuid::Uuid;
 
 use crate::{
-    event::{DecodeError, Event, EventId},
+    event::{DecodeError, Event, EventId, EventType},
     event_log::{Position, ReadError},
 };
 
@@ -45,7 +46,8 @@ pub struct Scan {
     rows: BoxStream<'static, sqlx::Result<Bytes>>,
     row: Bytes,
     last: Position,
-    until: Position,
+    /// Where it must end when every position is read; without it, positions may be left out.
+    end: Option<Position>,
 }
 
 /// The events after a position, up to and with another one.
@@ -55,40 +57,110 @@ pub async fn scan(event_store: &PgPool, after: Position, until: Position) -> Res
                from event where position > {after} and position <= {until} order by position)
          to stdout (format binary)"
     );
-    Ok(Scan { rows: event_store.copy_out_raw(&statement).await?, row: Bytes::new(), last: after, until })
+    Ok(Scan { rows: rows(event_store.acquire().await?, statement), row: Bytes::new(), last: after, end: Some(until) })
+}
+
+/// The events of one type after a position, up to and with another one, at most `limit` of them. Whether the log has a
+/// hole cannot be told from them.
+pub async fn scan_type(
+    event_store: &PgPool,
+    event_type: EventType,
+    after: Position,
+    until: Position,
+    limit: i64,
+) -> Result<Scan, ReadError> {
+    let event_type = event_type.name();
+    let statement = format!(
+        "copy (select position, event_id, recorded_at, schema_version, event_type, data, metadata
+               from event where event_type = '{event_type}' and position > {after} and position <= {until}
+               order by position limit {limit})
+         to stdout (format binary)"
+    );
+    Ok(Scan { rows: rows(event_store.acquire().await?, statement), row: Bytes::new(), last: after, end: None })
+}
+
+/// What a statement sends, row by row.
+fn rows(connection: PoolConnection<Postgres>, statement: String) -> BoxStream<'static, sqlx::Result<Bytes>> {
+    Box::pin(try_stream! {
+        let mut reader = Reader { connection, done: false };
+        let mut rows = reader.connection.copy_out_raw(&statement).await?;
+        while let Some(row) = rows.try_next().await? {
+            yield row;
+        }
+        drop(rows);
+        reader.done = true;
+    })
+}
+
+/// A connection with rows on their way. Whoever stops in the middle leaves some behind, which the next user of the connection
+/// would take for an answer: so it is closed then.
+struct Reader {
+    connection: PoolConnection<Postgres>,
+    done: bool,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if !self.done {
+            self.connection.close_on_drop();
+        }
+    }
 }
 
 impl Scan {
-    /// The next event; `None` after the last one that was asked for. A hole is an error, and so is a log that ends before.
+    /// The next event; `None` after the last one that was asked for. Unless one type is read, a hole is an error, and so is
+    /// a log that ends before.
     pub async fn next(&mut self) -> Result<Option<ScannedEvent<'_>>, ReadError> {
-        // Postgres sends a message per row. The header comes with the first one, and the last one is only a mark.
-        loop {
-            let Some(mut message) = self.rows.next().await.transpose()? else {
-                let (end, after) = (self.last, self.until);
-                return if end == after { Ok(None) } else { Err(ReadError::CutOff { end, after }) };
+        let Some(row) = self.next_row().await? else {
+            return match self.end {
+                Some(after) if after != self.last => Err(ReadError::CutOff { end: self.last, after }),
+                _ => Ok(None),
             };
+        };
+        self.row = row;
+        let event = parse_row(&self.row).map_err(sqlx::Error::Decode)?;
+        let expected = self.last.next();
+        if self.end.is_some() && event.position != expected {
+            return Err(ReadError::Hole { expected, found: event.position });
+        }
+        self.last = event.position;
+        Ok(Some(event))
+    }
+
+    /// The next rows as they are, for [`parse_row`]; fewer than asked for only at the end. Whether any are missing is not looked at.
+    pub async fn next_rows(&mut self, limit: usize) -> sqlx::Result<Vec<Bytes>> {
+        let mut rows = Vec::with_capacity(limit);
+        while rows.len() < limit
+            && let Some(row) = self.next_row().await?
+        {
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    async fn next_row(&mut self) -> sqlx::Result<Option<Bytes>> {
+        // Postgres sends a message per row. The header comes with the first one, and the last one is only a mark.
+        while let Some(mut message) = self.rows.next().await.transpose()? {
             if message.starts_with(HEADER) {
                 message.advance(HEADER.len());
             }
             if message != END {
-                self.row = message;
-                break;
+                return Ok(Some(message));
             }
         }
-        let event = Row(&self.row).event().map_err(sqlx::Error::Decode)?;
-        let expected = self.last.next();
-        if event.position != expected {
-            return Err(ReadError::Hole { expected, found: event.position });
-        }
-        self.last = expected;
-        Ok(Some(event))
+        Ok(None)
     }
+}
+
+/// Reads a row.
+pub fn parse_row(row: &[u8]) -> Result<ScannedEvent<'_>, RowError> {
+    Row(row).event()
 }
 
 /// The rest of a row.
 struct Row<'a>(&'a [u8]);
 
-type RowError = Box<dyn std::error::Error + Send + Sync>;
+pub type RowError = Box<dyn std::error::Error + Send + Sync>;
 
 impl<'a> Row<'a> {
     fn event(mut self) -> Result<ScannedEvent<'a>, RowError> {

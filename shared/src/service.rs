@@ -1,6 +1,6 @@
 //! The life of a process: listen, work, and stop without losing a request.
 
-use std::{future::Future, io::IsTerminal, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{future::Future, io::IsTerminal, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use axum::Router;
@@ -16,9 +16,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
-use crate::http::{self, Readiness};
+use crate::{
+    access::{self, Access},
+    http::{self, Readiness},
+    process, server, traces,
+};
 
-/// Requests that are under way when the process is told to stop have this long to end; they are bounded by less.
+/// Requests that are under way when the process is told to stop have this long to end; they are bounded by less,
+/// but for exports of the log, which are cut off and resumed elsewhere.
 const DRAIN_LIMIT: Duration = Duration::from_secs(12);
 /// Tasks stop at their next wait, after at most one statement.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -33,6 +38,10 @@ pub struct ServiceConfig {
     /// look elsewhere first.
     #[arg(long, env, default_value_t = 0)]
     pub shutdown_delay_ms: u64,
+    #[command(flatten)]
+    pub access: access::Settings,
+    #[command(flatten)]
+    pub traces: traces::Settings,
 }
 
 /// How log lines are written.
@@ -45,6 +54,7 @@ pub enum LogFormat {
 /// A service that has been put together and waits to be run.
 pub struct Service {
     pub api: Router,
+    pub access: Access,
     pub readiness: Readiness,
     pub registry: Registry,
     pub tasks: Tasks,
@@ -55,6 +65,7 @@ pub struct Service {
 #[derive(Default)]
 pub struct Tasks {
     running: JoinSet<anyhow::Result<()>>,
+    drain: CancellationToken,
     stop: CancellationToken,
 }
 
@@ -62,6 +73,11 @@ impl Tasks {
     /// Tells a task when to stop.
     pub fn stop_token(&self) -> CancellationToken {
         self.stop.clone()
+    }
+
+    /// Tells answers that go on for as long as their reader likes when to end: no other requests are taken then either.
+    pub fn drain_token(&self) -> CancellationToken {
+        self.drain.clone()
     }
 
     pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
@@ -125,7 +141,9 @@ pub async fn run(config: ServiceConfig, service: Service) -> anyhow::Result<()> 
             _ = interrupt.recv() => (),
         }
     };
-    run_until(told_to_stop, Duration::from_millis(config.shutdown_delay_ms), listener, service).await
+    let outcome = run_until(told_to_stop, Duration::from_millis(config.shutdown_delay_ms), listener, service).await;
+    traces::flush().await;
+    outcome
 }
 
 /// Runs a service until the future completes.
@@ -135,18 +153,14 @@ pub async fn run_until(
     listener: TcpListener,
     service: Service,
 ) -> anyhow::Result<()> {
-    let Service { api, readiness, registry, mut tasks } = service;
+    let Service { api, access, readiness, mut registry, mut tasks } = service;
     info!(listen.address = %listener.local_addr()?, "Answering requests");
     let leaving = CancellationToken::new();
     let readiness = unless_leaving(leaving.clone(), readiness);
-    let drained = CancellationToken::new();
-    let router = api.merge(http::operations(registry, readiness));
-    let mut server = tokio::spawn(
-        // Made once: a plain router would be put together anew for every connection.
-        axum::serve(listener, router.into_make_service())
-            .with_graceful_shutdown(drained.clone().cancelled_owned())
-            .into_future(),
-    );
+    let started = process::observe(Arc::clone(&readiness), &mut registry, &mut tasks);
+    let drained = tasks.drain_token();
+    let router = api.merge(http::operations(registry, readiness, started, access));
+    let mut server = tokio::spawn(server::serve(listener, router, drained.clone()));
 
     let outcome = tokio::select! {
         () = told_to_stop => Ok(()),
@@ -172,5 +186,5 @@ pub async fn run_until(
 }
 
 fn unless_leaving(leaving: CancellationToken, readiness: Readiness) -> Readiness {
-    std::sync::Arc::new(move || if leaving.is_cancelled() { Err("stopping".to_owned()) } else { readiness() })
+    Arc::new(move || if leaving.is_cancelled() { Err("stopping".to_owned()) } else { readiness() })
 }

@@ -3,19 +3,44 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use async_nats::{Client, ConnectOptions, ServerAddr, jetstream::stream::Stream};
+use async_nats::{
+    Client, ConnectOptions, ServerAddr,
+    jetstream::stream::{PersistenceMode, Stream},
+};
+use clap::Args;
 use sqlx::PgPool;
 
 use crate::{
-    cloud_event,
+    cloud_event::CloudEvent,
     event_log::{self, Position},
 };
 
 pub const STREAM: &str = "SALES_EVENTS";
 pub const SUBJECTS: &str = "sales.events.>";
+/// What other systems are told about the stream, as an AsyncAPI 3.0 document.
+pub const ASYNCAPI: &str = include_str!("../asyncapi.json");
+
+/// Where signed checkpoints of the transparency log are published.
+pub const CHECKPOINT_STREAM: &str = "SALES_CHECKPOINTS";
+pub const CHECKPOINT_SUBJECT: &str = "sales.checkpoints";
 
 /// An unanswered request to NATS counts as failed after this time; the event log is there for as long as it takes.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Settings of what NATS keeps.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Settings {
+    /// How many nodes of NATS keep each message, where a stream has to be made: 1, or in a cluster 3.
+    #[arg(long, env, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub stream_replicas: u8,
+}
+
+impl Settings {
+    /// What is on several nodes is on disk late on each of them, which JetStream allows for one alone.
+    pub fn replicas_and_persistence(self) -> (usize, Option<PersistenceMode>) {
+        (self.stream_replicas.into(), (self.stream_replicas == 1).then_some(PersistenceMode::Async))
+    }
+}
 
 /// The subject on which events of a type are published.
 pub fn subject(event_type: &str) -> String {
@@ -58,8 +83,8 @@ pub async fn holds_log(stream: &Stream, event_store: &PgPool) -> Result<bool, as
     let message = stream.get_raw_message(state.last_sequence).await?;
     let before = Position::from_sequence(state.last_sequence - 1);
     let stored = event_log::read_after(event_store, before, 1).await?;
-    let published = cloud_event::parse(&message.payload).ok();
-    Ok(published.zip(stored.first()).is_some_and(|(published, stored)| {
-        published.event_id == stored.event_id && published.position == stored.position
-    }))
+    let published = CloudEvent::parse(&message.payload).ok();
+    Ok(published
+        .zip(stored.first())
+        .is_some_and(|(published, stored)| published.id == stored.event_id && published.position == stored.position))
 }

@@ -8,10 +8,7 @@ use axum::{
 };
 use serde::Deserialize;
 use shared::{
-    catalogue::License,
-    event::Event,
-    problem::{Body, Problem},
-    receipt::Receipt,
+    access::caller::Caller, body::JsonBody, catalogue::License, event::Event, problem::Problem, receipt::Receipt,
 };
 use utoipa::ToSchema;
 
@@ -36,6 +33,7 @@ pub struct Purchase {
 #[utoipa::path(
     post,
     path = "/api/buy_mpi",
+    security(()),
     request_body = Purchase,
     params(("Idempotency-Key" = Option<String>, Header, description =
         "1 to 255 visible ASCII characters that name this purchase, best a UUID, which then becomes the purchase id")),
@@ -43,6 +41,7 @@ pub struct Purchase {
         (status = 201, description = "Bought", body = Receipt,
             headers(("Location" = String, description = "Where the receipt can be read again"))),
         (status = 400, description = "Malformed JSON or header", body = Problem, content_type = "application/problem+json"),
+        (status = 408, description = "The body did not arrive within five seconds", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "Body over 16 KiB", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "Body is not application/json", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Unknown licence or field, or the key belongs to another command", body = Problem,
@@ -53,15 +52,17 @@ pub struct Purchase {
 )]
 pub async fn buy_mpi(
     State(log): State<EventLog>,
+    caller: Caller,
     identity: CommandIdentity,
-    Body(Purchase { license }): Body<Purchase>,
+    JsonBody(Purchase { license }): JsonBody<Purchase>,
 ) -> Result<Response, Problem> {
     let event = decide(Command::Buy(license));
-    let recorded = log.append(NewEvent::new(identity.event_id, event, identity.metadata)).await?;
+    let event_id = identity.event_id;
+    let recorded = log.append(NewEvent::new(event_id, event, identity.caused_by(caller.as_customer()))).await?;
     match recorded.event {
         // The price is the one in the log: a repeated request gets the first receipt even when prices have changed.
         Ok(Event::LicensePurchased(purchase)) if purchase.license == license => {
-            let receipt = Receipt::new(identity.event_id, recorded.position, recorded.recorded_at, &purchase);
+            let receipt = Receipt::new(event_id, recorded.position, recorded.recorded_at, &purchase);
             let location = HeaderValue::try_from(receipt.location()).expect("a path of visible ASCII characters");
             Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(receipt)).into_response())
         }

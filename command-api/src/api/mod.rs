@@ -1,8 +1,8 @@
 //! The HTTP interface of the write side.
 
-use axum::Router;
+use axum::{Router, http::header, routing::get};
 use prometheus_client::registry::Registry;
-use shared::{http, problem::Problem};
+use shared::{access::Access, http, problem::Problem, stream::ASYNCAPI};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -19,13 +19,16 @@ pub mod reset_sales;
 ))]
 struct Document;
 
-pub fn router(log: EventLog, registry: &mut Registry) -> Router {
+pub fn router(log: EventLog, access: Access, registry: &mut Registry) -> Router {
     let (router, openapi) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(buy_mpi::buy_mpi))
         .routes(routes!(reset_sales::reset_sales))
         .with_state(log)
         .split_for_parts();
-    http::api("command-api", router, &openapi, registry)
+    // Whoever publishes the events describes them.
+    let events = get(async || ([(header::CONTENT_TYPE, "application/json")], ASYNCAPI));
+    let documents = Router::new().route("/docs/events.json", events);
+    http::api("command-api", router, documents, &openapi, access, registry)
 }
 
 impl From<AppendError> for Problem {

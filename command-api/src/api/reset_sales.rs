@@ -2,9 +2,14 @@
 
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
-use serde::Serialize;
-use shared::{event::Event, event_log::Position, problem::Problem};
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use shared::{
+    access::caller::Caller,
+    event::Event,
+    event_log::Position,
+    problem::{Problem, Query},
+};
+use utoipa::{IntoParams, ToSchema};
 
 use super::key_reused;
 use crate::{
@@ -13,6 +18,40 @@ use crate::{
     store::NewEvent,
     writer::EventLog,
 };
+
+/// Some sentences.
+const MAX_REASON_CHARACTERS: usize = 500;
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Parameters {
+    /// Why, in your own words; it stays in the log for ever.
+    #[param(value_type = Option<String>, min_length = 1, max_length = 500)]
+    reason: Option<Reason>,
+}
+
+/// A text for people to read, of a bounded length.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Reason(String);
+
+impl Reason {
+    fn into_text(self) -> String {
+        self.0
+    }
+}
+
+impl TryFrom<String> for Reason {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.chars().count() {
+            1..=MAX_REASON_CHARACTERS if !text.contains(char::is_control) => Ok(Self(text)),
+            _ => Err(format!("a reason has 1 to {MAX_REASON_CHARACTERS} characters, on one line")),
+        }
+    }
+}
 
 /// Where in the log the totals start again.
 #[derive(Serialize, ToSchema)]
@@ -30,19 +69,26 @@ pub struct Reset {
 #[utoipa::path(
     delete,
     path = "/api/sales",
-    params(("Idempotency-Key" = Option<String>, Header, description =
+    security(("token" = ["operator"])),
+    params(Parameters, ("Idempotency-Key" = Option<String>, Header, description =
         "1 to 255 visible ASCII characters that name this reset, best a UUID")),
     responses(
         (status = 200, description = "Reset", body = Reset),
-        (status = 400, description = "Malformed header", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "Malformed header or query", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The key belongs to another command", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Busy; try again with the same key", body = Problem,
             content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
-pub async fn reset_sales(State(log): State<EventLog>, identity: CommandIdentity) -> Result<Json<Reset>, Problem> {
-    let event = decide(Command::ResetSales);
-    let recorded = log.append(NewEvent::new(identity.event_id, event, identity.metadata)).await?;
+pub async fn reset_sales(
+    State(log): State<EventLog>,
+    caller: Caller,
+    identity: CommandIdentity,
+    Query(Parameters { reason }): Query<Parameters>,
+) -> Result<Json<Reset>, Problem> {
+    let event = decide(Command::ResetSales { reason: reason.map(Reason::into_text) });
+    let event_id = identity.event_id;
+    let recorded = log.append(NewEvent::new(event_id, event, identity.caused_by(Some(caller.as_operator())))).await?;
     match recorded.event {
         Ok(Event::SalesReset(_)) => Ok(Json(Reset { position: recorded.position, reset_at: recorded.recorded_at })),
         Ok(Event::LicensePurchased(_)) | Err(_) => Err(key_reused()),

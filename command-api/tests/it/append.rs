@@ -6,9 +6,10 @@ use std::{
 };
 
 use command_api::{
+    committed,
     decide::{Command, decide},
     store::NewEvent,
-    writer::{self, AppendError, EventLog, QUEUE_CAPACITY},
+    writer::{self, AppendError, EventLog, MAX_BATCH, QUEUE_CAPACITY},
 };
 use futures::{StreamExt, stream};
 use nix::sys::signal::Signal;
@@ -20,7 +21,7 @@ use shared::{
     database,
     event::{EventId, Metadata},
 };
-use stack::testing::{Databases, Proxy, Until, eventually, own_postgres};
+use stack::testing::{Databases, Proxy, Service, Until, eventually, own_postgres};
 use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,
@@ -262,6 +263,10 @@ async fn without_its_database_it_says_so_at_once_and_goes_on_when_it_is_back() {
     assert_eq!(cut_off.headers()["content-type"], "application/problem+json");
     assert!(!service.is(Until::Ready).await, "it cannot do its job");
     assert!(service.is(Until::Live).await, "a restart would not help");
+    assert_eq!(service.get("/startupz").await.status(), 200, "it had started");
+    let settings = [("EVENT_STORE_URL", &*databases.event_store_url("command_api")), ("NATS_URL", NO_NATS)];
+    let another = Service::start("command-api", Until::Live, &settings).await;
+    assert_eq!(another.get("/startupz").await.status(), 503, "it has not");
 
     spawn_blocking(move || {
         postgres.start();
@@ -302,6 +307,25 @@ async fn a_full_queue_is_answered_at_once_and_loses_nothing_that_it_took() {
     let stored = answers.iter().filter(|answer| answer.is_ok()).count();
     assert!(stored >= QUEUE_CAPACITY, "only {stored} were taken");
     assert_eq!(databases.head().await, i64::try_from(stored).unwrap());
+    stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_purchase_is_acknowledged_however_many_wait_for_a_relay_that_never_comes() {
+    let databases = Databases::create().await;
+    // Nobody takes what is committed, as when NATS is away.
+    let (log, stop) = in_process_log(&databases);
+    let purchases = 3 * committed::CAPACITY;
+    let answers: Vec<_> = stream::iter(0..purchases)
+        .map(|_| {
+            let event = decide(Command::Buy(License::Pro));
+            log.append(NewEvent::new(EventId::generate(), event, Metadata::default()))
+        })
+        .buffer_unordered(MAX_BATCH)
+        .collect()
+        .await;
+    let refused = answers.iter().filter(|answer| answer.is_err()).count();
+    assert_eq!((refused, databases.head().await), (0, i64::try_from(purchases).unwrap()));
     stop.cancel();
 }
 

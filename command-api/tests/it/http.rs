@@ -1,8 +1,15 @@
 //! Every documented status of the command API, and what happens to requests that are wrong.
 
+use std::time::Duration;
+
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
-use stack::testing::{Databases, Service};
+use stack::testing::{Databases, Service, assert_committed};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::sleep,
+};
 use uuid::Uuid;
 
 use crate::support::{NO_NATS, buy, command_api};
@@ -171,6 +178,32 @@ async fn what_is_wrong_with_a_request_is_said_and_nothing_is_stored() {
     assert_eq!(databases.head().await, 0);
 }
 
+/// A proxy sends the head on its own, and the body after it. Who answers in between closes the connection that the body is sent on.
+#[tokio::test]
+async fn whoever_is_refused_may_send_the_body_to_its_end_and_go_on() {
+    let (_databases, service, _client) = start().await;
+    let mut peer = TcpStream::connect(service.url().strip_prefix("http://").unwrap()).await.unwrap();
+    let requests = [
+        ("POST /api/buy_mpi", "text/plain", 20, "415"),
+        ("POST /api/nothing", "application/json", 20, "404"),
+        ("PUT /api/buy_mpi", "application/json", 20, "405"),
+        ("POST /api/buy_mpi", "application/json", 500_000, "413"),
+    ];
+    for (request, content_type, length, status) in requests {
+        let head = format!(
+            "{request} HTTP/1.1\r\nhost: sales\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\r\n"
+        );
+        peer.write_all(head.as_bytes()).await.unwrap();
+        sleep(Duration::from_millis(50)).await;
+        peer.write_all(&vec![b'x'; length]).await.unwrap();
+        let mut answer = vec![0; 4096];
+        let read = peer.read(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
+        assert!(answer.contains("application/problem+json"), "{request}: {answer}");
+    }
+}
+
 #[tokio::test]
 async fn operators_see_health_metrics_and_the_interface() {
     let (_databases, service, client) = start().await;
@@ -196,5 +229,11 @@ async fn operators_see_health_metrics_and_the_interface() {
     }
     let openapi: Value = serde_json::from_str(&text("/docs/command-api.json").await).unwrap();
     let documented = openapi["paths"]["/api/buy_mpi"]["post"]["responses"].as_object().unwrap();
-    assert_eq!(documented.keys().collect::<Vec<_>>(), ["201", "400", "413", "415", "422", "503"]);
+    assert_eq!(documented.keys().collect::<Vec<_>>(), ["201", "400", "401", "403", "408", "413", "415", "422", "503"]);
+}
+
+#[tokio::test]
+async fn the_pages_are_compiled_against_what_is_served() {
+    let (_databases, service, _client) = start().await;
+    assert_committed("command-api", &service.get("/docs/command-api.json").await.json().await.unwrap());
 }

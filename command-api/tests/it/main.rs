@@ -1,7 +1,9 @@
 //! The write side against real Postgres and real NATS.
 
 mod append;
+mod asyncapi;
 mod event_store;
 mod http;
 mod relay;
+mod subscriber;
 mod support;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use async_nats::jetstream::{self, stream::Stream};
-use command_api::relay::{Metrics, Publisher, RelayError};
+use command_api::relay::{Metrics, NewStream, Publisher, RelayError};
 use futures::future::join_all;
 use reqwest::Client;
 use serde_json::Value;
-use shared::stream::{STREAM, SUBJECTS};
+use shared::stream::{STREAM, SUBJECTS, Settings};
 use sqlx::PgPool;
 use stack::testing::{Databases, Nats, eventually, purchased, reset};
 use tokio::task::spawn_blocking;
@@ -56,7 +56,8 @@ async fn publisher(databases: &Databases, nats: &Nats) -> Publisher {
 async fn publisher_keeping(messages: i64, databases: &Databases, nats: &Nats) -> Publisher {
     let pool = PgPool::connect(&databases.event_store_url("command_api")).await.unwrap();
     let client = connected(&nats.url("command-api")).await;
-    Publisher::new(pool, client, Arc::default(), messages, Metrics::default())
+    let new_stream = NewStream { max_messages: messages, settings: Settings { stream_replicas: 1 } };
+    Publisher::new(pool, client, Arc::default(), new_stream, Metrics::default())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,10 @@
--- Moves the checkpoint from $3 to $4 together with the totals, or changes nothing: another projector may have been
--- here first, or another generation may have gone live. The listeners are told in the same transaction.
+-- Moves the checkpoint from $3 to $4 together with the totals, their snapshots and the history, or changes nothing: another projector may have
+-- been here first, or another generation may have gone live. The listeners are told in the same transaction.
 with advanced as (
     update projection
-    set position = $4, as_of = $5
+    set position = $4, as_of = $5, history_position = case when history_position is not null then $4 end
     where generation = $1 and live = $2 and position = $3
-    returning generation, live, position
+    returning generation, live, position, history_position is not null as has_history
 ),
 counted as (
     insert into license_total (generation, license, sales_count, revenue_minor, currency)
@@ -14,6 +14,37 @@ counted as (
         as total (license, sales_count, revenue_minor, currency)
     on conflict (generation, license) do update
     set sales_count = excluded.sales_count, revenue_minor = excluded.revenue_minor, currency = excluded.currency
+),
+kept as (
+    insert into totals_snapshot (generation, position, as_of, license, sales_count, revenue_minor, currency)
+    select generation, snapshot.position, snapshot.as_of, snapshot.license, snapshot.sales_count,
+        snapshot.revenue_minor, snapshot.currency
+    from advanced
+    cross join unnest($18::bigint[], $19::timestamptz[], $20::text[], $21::bigint[], $22::bigint[], $23::text[])
+        as snapshot (position, as_of, license, sales_count, revenue_minor, currency)
+),
+-- What is sold within a minute is sold within its quarter of an hour, too.
+sold as (
+    insert into history_bucket (generation, minutes, begins_at, license, sales_count, revenue_minor, currency)
+    select
+        generation, width.minutes, date_bin(width.span, sold.begins_at, 'epoch'), sold.license,
+        sum(sold.sales_count)::bigint, sum(sold.revenue_minor)::bigint, sold.currency
+    from advanced
+    cross join unnest($10::timestamptz[], $11::text[], $12::bigint[], $13::bigint[], $14::text[])
+        as sold (begins_at, license, sales_count, revenue_minor, currency)
+    cross join (values (1::smallint, interval '1 minute'), (15::smallint, interval '15 minutes')) as width (minutes, span)
+    where has_history
+    group by 1, 2, 3, 4, 7
+    on conflict (generation, minutes, begins_at, license) do update
+    set sales_count = history_bucket.sales_count + excluded.sales_count,
+        revenue_minor = history_bucket.revenue_minor + excluded.revenue_minor
+),
+marked as (
+    insert into history_reset (generation, position, reset_at, reason)
+    select generation, reset.position, reset.reset_at, reset.reason
+    from advanced
+    cross join unnest($15::bigint[], $16::timestamptz[], $17::text[]) as reset (position, reset_at, reason)
+    where has_history
 )
 select (select pg_notify('totals_changed', position::text) is null from advanced where live) as told,
     exists (select from advanced) as advanced

@@ -23,16 +23,19 @@ async fn deliver(jetstream: &jetstream::Context, message: impl Into<Vec<u8>>) {
 
 /// The stored event at a position, as the relay publishes it.
 async fn message(databases: &Databases, position: i64) -> String {
-    let (id, event_type, data): (String, String, String) =
-        sqlx::query_as("select event_id::text, event_type, data::text from event where position = $1")
-            .bind(position)
-            .fetch_one(databases.event_store())
-            .await
-            .unwrap();
+    let (id, event_type, time, data): (String, String, String, String) = sqlx::query_as(
+        "select event_id::text, event_type, to_char(recorded_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),
+             data::text
+         from event where position = $1",
+    )
+    .bind(position)
+    .fetch_one(databases.event_store())
+    .await
+    .unwrap();
     let data: Value = serde_json::from_str(&data).unwrap();
     json!({
         "specversion": "1.0", "id": id, "source": "/sales/event-store", "type": event_type,
-        "time": "2026-11-23T18:30:00Z", "datacontenttype": "application/json",
+        "time": time, "datacontenttype": "application/json",
         "position": position, "schemaversion": 1, "data": data,
     })
     .to_string()

@@ -1,26 +1,36 @@
-//! `GET /api/get_current_money`: number of sales and revenue since the last reset.
+//! `GET /api/get_current_money`: number of sales and revenue since the last reset, now or as they were.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
+    Json,
     extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use shared::{
-    event_log::Position,
+    event_log::{self, Position},
     problem::{Problem, Query},
 };
 use tokio::time::timeout;
+use tracing::error;
 use utoipa::IntoParams;
 
-use super::Sources;
-use crate::totals::{CurrentMoney, Snapshot};
+use super::{Sources, etag, log_problem, time};
+use crate::{
+    past::{self, PastError},
+    totals::{CurrentMoney, Snapshot},
+};
 
 /// How long a request waits for its position. The projection is some milliseconds behind; whoever is not served by
 /// then is better told so.
 const MIN_POSITION_WAIT: Duration = Duration::from_secs(5);
+/// Longer than it usually takes: who still waits then may ask for a position that does not exist.
+const USUAL_WAIT: Duration = Duration::from_millis(200);
+/// Totals of the past that are made at the same time: each takes a connection to each database for some milliseconds.
+pub const MAX_PAST: usize = 8;
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -29,14 +39,22 @@ pub struct Parameters {
     /// Wait, for at most five seconds, until the totals reflect this log position: read your own writes.
     #[param(value_type = Option<i64>, minimum = 0)]
     min_position: Option<Position>,
+    /// The totals as they were at this time (RFC 3339); the newest, if it is later than all events. The epoch stands for `as_of` before
+    /// the first event. Not together with another parameter.
+    #[serde(default, deserialize_with = "time::rfc3339")]
+    at: Option<DateTime<Utc>>,
+    /// The totals as they were at this log position. Not together with another parameter.
+    #[param(value_type = Option<i64>, minimum = 0)]
+    at_position: Option<Position>,
 }
 
 /// Number of sales and revenue since the last reset
 ///
-/// The `Age` header says how many seconds ago the totals were last known to be complete.
+/// The `Age` header says how many seconds ago the totals were last known to be complete; those of the past have none.
 #[utoipa::path(
     get,
     path = "/api/get_current_money",
+    security(("token" = ["sales"])),
     params(Parameters),
     responses(
         (status = 200, description = "The totals", body = CurrentMoney, headers(
@@ -44,23 +62,32 @@ pub struct Parameters {
             ("Age" = u64, description = "Seconds since the totals were last known to be complete"))),
         (status = 304, description = "The totals are still those of If-None-Match"),
         (status = 400, description = "Invalid query parameter", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "No totals yet, or min_position is not reached", body = Problem,
+        (status = 404, description = "min_position or at_position is beyond the end of the log", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "The log is damaged: an alarm for operators", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "No totals yet, min_position is not reached, a database does not answer, or too many ask for the past", body = Problem,
             content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
 pub async fn get_current_money(
-    State(sources): State<Sources>,
-    Query(Parameters { min_position }): Query<Parameters>,
+    State(sources): State<Arc<Sources>>,
+    Query(Parameters { min_position, at, at_position }): Query<Parameters>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let snapshot = newest(sources, min_position.unwrap_or_default()).await?;
+    if [min_position.is_some(), at.is_some(), at_position.is_some()].into_iter().filter(|given| *given).count() > 1 {
+        let detail = "min_position, at and at_position exclude each other.";
+        return Err(Problem::bad_request("invalid-query", "The query parameters do not fit together", detail));
+    }
+    if at.is_some() || at_position.is_some() {
+        return then(&sources, at, at_position, &headers).await;
+    }
+    let snapshot = newest(&sources, min_position.unwrap_or_default()).await?;
     let age = HeaderValue::from(snapshot.age().as_secs());
     let common = [
         (header::AGE, age),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (header::ETAG, snapshot.etag.clone()),
     ];
-    if matches(&headers, &snapshot.etag) {
+    if etag::matches(&headers, &snapshot.etag) {
         return Ok((StatusCode::NOT_MODIFIED, common).into_response());
     }
     let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
@@ -68,8 +95,8 @@ pub async fn get_current_money(
 }
 
 /// The newest totals, once they reflect the position.
-async fn newest(sources: Sources, min_position: Position) -> Result<Snapshot, Problem> {
-    let Sources { mut totals, waiting, .. } = sources;
+async fn newest(sources: &Sources, min_position: Position) -> Result<Snapshot, Problem> {
+    let Sources { totals, waiting, event_store, .. } = sources;
     let reflects = |snapshot: &Option<Snapshot>| snapshot.as_ref().is_some_and(|known| known.position >= min_position);
     if let Some(known) = totals.borrow().as_ref().filter(|known| known.position >= min_position) {
         return Ok(known.clone());
@@ -77,8 +104,21 @@ async fn newest(sources: Sources, min_position: Position) -> Result<Snapshot, Pr
     let Ok(_place) = waiting.try_acquire() else {
         return Err(Problem::unavailable("Too many requests wait for their min_position. Try again."));
     };
-    let reached = timeout(MIN_POSITION_WAIT, totals.wait_for(reflects)).await.ok().and_then(Result::ok);
-    if let Some(snapshot) = reached.and_then(|snapshot| snapshot.clone()) {
+    let mut totals = totals.clone();
+    let mut wait = async |limit| {
+        let reached = timeout(limit, totals.wait_for(reflects)).await.ok().and_then(Result::ok);
+        reached.and_then(|snapshot| snapshot.clone())
+    };
+    if let Some(snapshot) = wait(USUAL_WAIT).await {
+        return Ok(snapshot);
+    }
+    // With the event store away it cannot be told; then it may be there.
+    if let Ok(Ok(end)) = timeout(USUAL_WAIT, event_log::head(event_store)).await
+        && end < min_position
+    {
+        return Err(unknown_position(end));
+    }
+    if let Some(snapshot) = wait(MIN_POSITION_WAIT).await {
         return Ok(snapshot);
     }
     Err(Problem::unavailable(match &*totals.borrow() {
@@ -87,9 +127,54 @@ async fn newest(sources: Sources, min_position: Position) -> Result<Snapshot, Pr
     }))
 }
 
-/// `If-None-Match` after RFC 9110: a list of entity tags, of which the weak ones count too, or a star.
-fn matches(headers: &HeaderMap, etag: &HeaderValue) -> bool {
-    let tags =
-        headers.get_all(header::IF_NONE_MATCH).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
-    tags.map(<[u8]>::trim_ascii).any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes())
+/// The totals as they were at a time or at a position.
+async fn then(
+    sources: &Sources,
+    at: Option<DateTime<Utc>>,
+    at_position: Option<Position>,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let Ok(_place) = sources.past.try_acquire() else {
+        return Err(Problem::unavailable("Too many ask for totals of the past. Try again."));
+    };
+    let store = &sources.event_store;
+    let position = match (at, at_position) {
+        (Some(at), _) => past::position_at(store, at).await.map_err(|error| log_problem(&error))?,
+        (None, position) => {
+            let position = position.unwrap_or_default();
+            let end = event_log::head(store).await.map_err(|error| log_problem(&error.into()))?;
+            if position > end {
+                return Err(unknown_position(end));
+            }
+            position
+        }
+    };
+    let tag = HeaderValue::try_from(format!("\"at-{position}\"")).expect("a number is plain ASCII");
+    // Not for ever: what is recorded at a time that has just passed may still be on its way.
+    let common = [(header::CACHE_CONTROL, HeaderValue::from_static("no-cache")), (header::ETAG, tag.clone())];
+    if etag::matches(headers, &tag) {
+        return Ok((StatusCode::NOT_MODIFIED, common).into_response());
+    }
+    let totals = past::totals_at(store, &sources.read_model, position).await.map_err(past_problem)?;
+    Ok((common, Json(totals)).into_response())
+}
+
+fn unknown_position(end: Position) -> Problem {
+    let detail = format!("The log ends at position {end}.");
+    Problem::new(StatusCode::NOT_FOUND, "unknown-position", "There is no such position", detail)
+}
+
+fn past_problem(reason: PastError) -> Problem {
+    match reason {
+        PastError::Log(error) => log_problem(&error),
+        PastError::TooFarBehind(_) => Problem::unavailable(format!("{reason}. Try again later.")),
+        PastError::ReadModel(sqlx::Error::Decode(_)) | PastError::Decode { .. } | PastError::Add(_) => {
+            error!(error = %reason, "The totals of the past cannot be told");
+            Problem::internal()
+        }
+        PastError::ReadModel(_) => {
+            error!(error = %reason, "The totals of the past cannot be told");
+            Problem::unavailable("The read model does not answer. Try again.")
+        }
+    }
 }

@@ -11,11 +11,25 @@ use tracing::error;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::totals::Watch;
+use self::sales_stream::Streams;
+use crate::{license_key::LicenseSigner, sign_in::SignIn, totals::Watch};
 
+pub mod checkpoint;
+pub mod consistency_proof;
+mod etag;
+pub mod event;
 pub mod events;
+mod export;
 pub mod get_current_money;
+pub mod inclusion_proof;
+pub mod latest_sales;
+pub mod license_key;
 pub mod purchases;
+pub mod sales_history;
+pub mod sales_stream;
+pub mod session;
+pub mod sign_in;
+mod time;
 
 /// Requests that may wait for a position at the same time; each holds a connection and little memory.
 const MAX_WAITING: usize = 1000;
@@ -23,32 +37,68 @@ const MAX_WAITING: usize = 1000;
 #[derive(OpenApi)]
 #[openapi(info(
     title = "Sales: queries",
-    description = "Number of sales and revenue, receipts, and the event log. Every error is a problem+json (RFC 9457)."
+    description = "Number of sales and revenue, now, then and over time; receipts and licence keys; and the event log. Every error is a problem+json (RFC 9457)."
 ))]
 struct Document;
 
-/// Where the answers come from.
-#[derive(Clone)]
+/// Where the answers come from. One for all requests, which would otherwise contend for the counts of its parts.
 pub struct Sources {
     event_store: PgPool,
+    read_model: PgPool,
     totals: Watch,
-    waiting: Arc<Semaphore>,
+    waiting: Semaphore,
+    exports: Arc<Semaphore>,
+    past: Semaphore,
+    streams: Streams,
+    license_signer: Option<LicenseSigner>,
 }
 
 impl Sources {
-    pub fn new(event_store: PgPool, totals: Watch) -> Self {
-        Self { event_store, totals, waiting: Arc::new(Semaphore::new(MAX_WAITING)) }
+    pub fn new(
+        event_store: PgPool,
+        read_model: PgPool,
+        totals: Watch,
+        streams: Streams,
+        license_signer: Option<LicenseSigner>,
+    ) -> Self {
+        Self {
+            event_store,
+            read_model,
+            totals,
+            waiting: Semaphore::new(MAX_WAITING),
+            exports: Arc::new(Semaphore::new(export::MAX_EXPORTS)),
+            past: Semaphore::new(get_current_money::MAX_PAST),
+            streams,
+            license_signer,
+        }
     }
 }
 
-pub fn router(sources: Sources, registry: &mut Registry) -> Router {
+pub fn router(sources: Sources, sign_in: SignIn, registry: &mut Registry) -> Router {
+    let access = sign_in.access.clone();
     let (router, openapi) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(get_current_money::get_current_money))
+        .routes(routes!(sales_stream::get_sales_stream))
+        .routes(routes!(sales_history::get_sales_history))
+        .routes(routes!(latest_sales::get_latest_sales))
         .routes(routes!(purchases::get_purchase))
+        .routes(routes!(license_key::get_license_key))
+        .routes(routes!(license_key::get_public_keys))
         .routes(routes!(events::get_events))
-        .with_state(sources)
+        .routes(routes!(event::get_event))
+        .routes(routes!(checkpoint::get_checkpoint))
+        .routes(routes!(inclusion_proof::get_inclusion_proof))
+        .routes(routes!(consistency_proof::get_consistency_proof))
+        .with_state(Arc::new(sources))
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(session::get_session, session::create_session, session::end_session))
+                .routes(routes!(sign_in::start_sign_in))
+                .routes(routes!(sign_in::finish_sign_in))
+                .with_state(Arc::new(sign_in)),
+        )
         .split_for_parts();
-    http::api("query-api", router, &openapi, registry)
+    http::api("query-api", router, Router::new(), &openapi, access, registry)
 }
 
 fn log_problem(error: &ReadError) -> Problem {

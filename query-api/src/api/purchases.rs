@@ -1,5 +1,7 @@
 //! `GET /api/purchases/{purchase_id}`: a receipt, once more.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::{Path, State, rejection::PathRejection},
@@ -14,6 +16,7 @@ use super::{Sources, log_problem};
 #[utoipa::path(
     get,
     path = "/api/purchases/{purchase_id}",
+    security(()),
     params(("purchase_id" = Uuid, Path, description = "As on the receipt")),
     responses(
         (status = 200, description = "The receipt, as it was given", body = Receipt),
@@ -24,9 +27,14 @@ use super::{Sources, log_problem};
     ),
 )]
 pub async fn get_purchase(
-    State(sources): State<Sources>,
+    State(sources): State<Arc<Sources>>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Receipt>, Problem> {
+    find(&sources, path).await.map(Json)
+}
+
+/// The receipt of the purchase that an address names.
+pub async fn find(sources: &Sources, path: Result<Path<String>, PathRejection>) -> Result<Receipt, Problem> {
     // What is not even text cannot be the id of a purchase either.
     let purchase_id = path.map(|Path(purchase_id)| purchase_id).unwrap_or_default();
     let unknown = || {
@@ -40,7 +48,7 @@ pub async fn get_purchase(
         .ok_or_else(unknown)?;
     match recorded.decode() {
         Ok(Event::LicensePurchased(purchase)) => {
-            Ok(Json(Receipt::new(id, recorded.position, recorded.recorded_at, &purchase)))
+            Ok(Receipt::new(id, recorded.position, recorded.recorded_at, &purchase))
         }
         Ok(Event::SalesReset(_)) => Err(unknown()),
         Err(error) => {

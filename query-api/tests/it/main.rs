@@ -1,8 +1,16 @@
 //! The read side against real Postgres and a real projector.
 
+mod events;
+mod export;
+mod history;
+mod latest;
+mod license_key;
+mod past;
+mod stream;
+
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
-use stack::testing::{Databases, Proxy, Service, Until, eventually, own_postgres, purchased, reset};
+use stack::testing::{Databases, Proxy, Service, Until, assert_committed, eventually, own_postgres, purchased, reset};
 use tokio::task::spawn_blocking;
 
 /// Nothing listens there: the projector follows the event store then, and query-api never needs NATS.
@@ -30,6 +38,13 @@ impl ReadSide {
 
     async fn get(&self, path: &str) -> Response {
         self.client.get(format!("{}{path}", self.query_api.url())).send().await.unwrap()
+    }
+
+    /// Waits until the totals reflect the whole log. Returns its end.
+    async fn settled(&self) -> i64 {
+        let position = self.databases.head().await;
+        self.json(&format!("/api/get_current_money?min_position={position}")).await;
+        position
     }
 
     async fn json(&self, path: &str) -> Value {
@@ -107,9 +122,21 @@ async fn a_reader_that_names_a_position_sees_its_own_writes() {
 #[tokio::test]
 async fn a_position_that_is_not_reached_in_time_is_answered_503() {
     let read_side = ReadSide::start().await;
+    // The projector stops in front of what it does not understand.
+    read_side.databases.append(&[("LicenseRented", "{}".to_owned())]).await;
     let response = read_side.get("/api/get_current_money?min_position=1").await;
     assert_eq!(response.headers()["retry-after"], "1");
     assert_problem(response, 503, "unavailable").await;
+}
+
+#[tokio::test]
+async fn a_position_beyond_the_end_of_the_log_is_not_waited_for() {
+    let read_side = ReadSide::start().await;
+    let position = read_side.databases.append(&[purchased("pro", 19_900)]).await;
+    for beyond in [position + 1, i64::MAX] {
+        let response = read_side.get(&format!("/api/get_current_money?min_position={beyond}")).await;
+        assert_problem(response, 404, "unknown-position").await;
+    }
 }
 
 #[tokio::test]
@@ -210,6 +237,11 @@ async fn what_is_wrong_with_a_query_is_said() {
         "/api/get_current_money?min_position=9223372036854775808",
         "/api/get_current_money?min_position=1&min_position=2",
         "/api/get_current_money?since=yesterday",
+        "/api/get_current_money?at=yesterday",
+        "/api/get_current_money?at_position=-1",
+        "/api/get_current_money?at_position=1&at=2026-11-01T12:00:00Z",
+        "/api/get_current_money?at_position=0&min_position=0",
+        "/api/get_current_money?at=2026-11-01T12:00:00Z&min_position=0",
         "/api/events?after=-1",
         "/api/events?after=%00",
         "/api/events?limit=0",
@@ -302,9 +334,16 @@ async fn operators_see_health_metrics_and_the_interface() {
         assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
     }
     let openapi = read_side.json("/docs/query-api.json").await;
-    for path in ["/api/get_current_money", "/api/events", "/api/purchases/{purchase_id}"] {
+    for path in ["/api/get_current_money", "/api/events", "/api/events/{event}", "/api/purchases/{purchase_id}"] {
         assert!(openapi["paths"][path]["get"]["responses"]["503"].is_object(), "{path} is not documented");
     }
+    let representations = &openapi["paths"]["/api/events"]["get"]["responses"]["200"]["content"];
+    assert!(representations["application/json"].is_object() && representations["application/x-ndjson"].is_object());
+}
+
+#[tokio::test]
+async fn the_pages_are_compiled_against_what_is_served() {
+    assert_committed("query-api", &ReadSide::start().await.json("/docs/query-api.json").await);
 }
 
 #[tokio::test]

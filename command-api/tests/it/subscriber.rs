@@ -1,0 +1,102 @@
+//! The example of a system that consumes the events: the program itself, killed and started again.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+    process::Stdio,
+};
+
+use async_nats::jetstream;
+use reqwest::Client;
+use shared::stream::STREAM;
+use stack::{
+    checkout,
+    testing::{Databases, Nats, eventually},
+};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::support::{bought, command_api};
+
+fn subscriber(nats: &Nats, folder: &Path) -> Child {
+    let append = |name: &str| File::options().create(true).append(true).open(folder.join(name)).unwrap();
+    Command::new(checkout::example("subscriber").unwrap_or_else(|error| panic!("{error}")))
+        .args(["--nats", &nats.url("subscriber")])
+        .arg("--last-position")
+        .arg(folder.join("last"))
+        .stdin(Stdio::null())
+        .stdout(append("out"))
+        .stderr(append("err"))
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+fn read(folder: &Path, name: &str) -> String {
+    fs::read_to_string(folder.join(name)).unwrap_or_default()
+}
+
+/// Waits until everything up to a position is processed, and remembered; checks that nothing else was printed.
+async fn assert_processed(folder: &Path, position: u64) {
+    eventually("everything is processed", async || read(folder, "last").trim() == position.to_string()).await;
+    let printed: Vec<u64> =
+        read(folder, "out").lines().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect();
+    assert_eq!(printed, (1..=position).collect::<Vec<_>>(), "{}", read(folder, "err"));
+}
+
+#[tokio::test]
+async fn a_subscriber_that_is_killed_goes_on_where_it_was_without_doubling_or_losing_an_event() {
+    let (databases, nats) = (Databases::create().await, Nats::start());
+    let service = command_api(&databases, &nats.url("command-api")).await;
+    let (client, folder) = (Client::new(), TempDir::new().unwrap());
+    let buy = async |times: usize| {
+        for _ in 0..times {
+            bought(&client, &service, "pro").await;
+        }
+    };
+    let jetstream = jetstream::new(shared::stream::connect(&nats.admin_url(), "test").await.unwrap());
+    buy(20).await;
+    eventually("there is a stream", async || jetstream.get_stream(STREAM).await.is_ok()).await;
+
+    let mut first = subscriber(&nats, folder.path());
+    assert_processed(folder.path(), 20).await;
+    buy(20).await;
+    assert_processed(folder.path(), 40).await;
+    first.kill().await.unwrap();
+    buy(20).await;
+
+    let mut second = subscriber(&nats, folder.path());
+    assert_processed(folder.path(), 60).await;
+    second.kill().await.unwrap();
+
+    // JetStream loses what it knew of the subscriber, and delivers everything again.
+    jetstream.get_stream(STREAM).await.unwrap().delete_consumer("example-subscriber").await.unwrap();
+    buy(20).await;
+    let _third = subscriber(&nats, folder.path());
+    assert_processed(folder.path(), 80).await;
+    assert!(read(folder.path(), "out").lines().all(|line| line.contains("LicensePurchased")));
+}
+
+#[tokio::test]
+async fn a_subscriber_that_misses_an_event_says_where_to_read_it() {
+    let (databases, nats) = (Databases::create().await, Nats::start());
+    let service = command_api(&databases, &nats.url("command-api")).await;
+    let (client, folder) = (Client::new(), TempDir::new().unwrap());
+    for _ in 0..5 {
+        bought(&client, &service, "pro").await;
+    }
+    let jetstream = jetstream::new(shared::stream::connect(&nats.admin_url(), "test").await.unwrap());
+    let all = async || jetstream.get_stream(STREAM).await.is_ok_and(|stream| stream.cached_info().state.messages == 5);
+    eventually("all are published", all).await;
+    jetstream.get_stream(STREAM).await.unwrap().purge().sequence(4).await.unwrap();
+
+    let ended = subscriber(&nats, folder.path()).wait().await.unwrap();
+    assert!(!ended.success());
+    let said = read(folder.path(), "err");
+    assert!(said.contains("/api/events?after=0&until=3"), "{said}");
+    // Once it is told that these are processed, it goes on.
+    fs::write(folder.path().join("last"), "3\n").unwrap();
+    let _again = subscriber(&nats, folder.path());
+    eventually("the others are processed", async || read(folder.path(), "last") == "5\n").await;
+    assert_eq!(read(folder.path(), "out").lines().count(), 2);
+}

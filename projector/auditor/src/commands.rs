@@ -1,0 +1,282 @@
+//! The commands: from arguments to what is printed. True when all is well, false when something is wrong with the log.
+
+use std::{
+    fs::File,
+    io::Write,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use auditor::{
+    checkpoint::{Checkpoints, open_all},
+    export::{self, checkpoints_file},
+    history::History,
+    notes, proof,
+    recorded::Recorded,
+    replay::{self, Replayed, Until},
+    source::Source,
+    verify,
+};
+use serde_json::{Map, Value, json};
+use shared::{catalogue::License, database, event_log::Position, totals::Totals};
+use sqlx::PgPool;
+
+use crate::cli;
+
+/// Tiles are read one after the other.
+const READ_MODEL_CONNECTIONS: u32 = 1;
+
+pub async fn verify(arguments: cli::Verify) -> anyhow::Result<bool> {
+    let started = Instant::now();
+    let source = Source::parse(&arguments.log.source, arguments.log.access_token.as_deref())?;
+    let read_model = read_model(&arguments.log)?;
+    let mut signed = Vec::new();
+    for file in &arguments.checkpoints {
+        signed.extend(notes::read(file)?);
+    }
+    if let Source::File(file) = &source {
+        signed.extend(notes::read_if_any(&checkpoints_file(file))?);
+    }
+    let mut checkpoints = Vec::new();
+    if let Some(key) = &arguments.public_key {
+        let key = notes::public_key(key)?;
+        // Asked for before the end of the log, which then is not before it. A file is complete with what is beside it.
+        if !matches!(source, Source::File(_))
+            && let Some(known) = checkpoints_of(&source, read_model.as_ref())
+        {
+            signed.push(known.newest().await?);
+        }
+        checkpoints = open_all(&key, &signed)?;
+    }
+    let newest = checkpoints.iter().map(|checkpoint| checkpoint.position).max();
+    let until = match &source {
+        Source::Http(..) => newest,
+        Source::Database(_) => source.end().await?,
+        Source::File(_) => None,
+    };
+    let verdict = verify::verify(&source, until, checkpoints, read_model.map(Recorded::new)).await?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&verdict)?);
+    } else {
+        print_verdict(&verdict, started.elapsed());
+    }
+    Ok(verdict.fault.is_none())
+}
+
+fn print_verdict(verdict: &verify::Verdict, took: Duration) {
+    let seconds = took.as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    let rate = verdict.events.get() as f64 / seconds.max(1e-9);
+    println!("{} events in {seconds:.1} s, {rate:.0} a second", verdict.events);
+    println!("root of the tree   {}", verdict.root);
+    if let Some(time) = verdict.last_recorded_at {
+        println!("last event         {time}");
+    }
+    match verdict.confirmed.last() {
+        Some(newest) => {
+            println!("checkpoints        {} agree, the newest for position {newest}", verdict.confirmed.len());
+        }
+        None => println!("checkpoints        none: nothing tells whether this is the log that was signed"),
+    }
+    match &verdict.fault {
+        None => println!("verdict            no fault found"),
+        Some(fault) if fault.position == fault.until => {
+            println!("verdict            WRONG at position {}: {}", fault.position, fault.what);
+        }
+        Some(fault) => {
+            println!("verdict            WRONG within positions {} to {}: {}", fault.position, fault.until, fault.what);
+        }
+    }
+}
+
+pub async fn replay(arguments: cli::Replay) -> anyhow::Result<bool> {
+    let source = Source::parse(&arguments.log.source, arguments.log.access_token.as_deref())?;
+    let position = arguments.at_position.map(Position::try_from).transpose()?;
+    let to_the_end = position.is_none() && arguments.at_time.is_none();
+    let live = match read_model(&arguments.log)? {
+        Some(read_model) if to_the_end => Some(replay::live(&read_model).await?),
+        _ => None,
+    };
+    let until = Until { position: position.or(live.as_ref().map(|live| live.position)), time: arguments.at_time };
+    let mut history = arguments.history.map(|interval| History::new(interval, arguments.time_zone));
+    let replayed = replay::replay(&source, until, history.as_mut()).await?;
+    match arguments.format {
+        cli::Format::Text => print_replay(&replayed, history.as_ref()),
+        cli::Format::Json => {
+            let mut answer = totals_json(&replayed);
+            if let Some(history) = &history {
+                answer.insert("history".to_owned(), serde_json::to_value(&history.buckets)?);
+            }
+            if let Some(live) = &live {
+                answer.insert("read_model".to_owned(), Value::Object(totals_json(live)));
+            }
+            println!("{:#}", Value::Object(answer));
+        }
+        cli::Format::Csv => print_csv(&history.context("--format csv needs --history")?),
+    }
+    let Some(live) = live else { return Ok(true) };
+    let equal = live.totals == replayed.totals;
+    if equal {
+        eprintln!("the read model holds the same totals for position {}", live.position);
+    } else {
+        eprintln!("WRONG: for position {} the read model holds {}", live.position, Value::Object(totals_json(&live)));
+    }
+    Ok(equal)
+}
+
+fn print_replay(replayed: &Replayed, history: Option<&History>) {
+    println!("position           {}", replayed.position);
+    if let Some(time) = replayed.as_of {
+        println!("as of              {time}");
+    }
+    print_totals(&replayed.totals);
+    for (beginning, bucket) in history.iter().flat_map(|history| &history.buckets) {
+        let sold: Vec<String> = bucket
+            .by_license
+            .iter()
+            .map(|(license, sold)| format!("{} {} for {}", sold.sales_count, license.name(), sold.revenue))
+            .collect();
+        let resets = if bucket.resets > 0 { format!(", {} resets", bucket.resets) } else { String::new() };
+        println!("{beginning:18} {}{resets}", sold.join(", "));
+    }
+}
+
+fn print_totals(totals: &Totals) {
+    for license in License::ALL {
+        let total = totals.of(license);
+        println!("{:18} {} sold for {}", license.name(), total.sales_count, total.revenue);
+    }
+}
+
+fn print_csv(history: &History) {
+    println!("from,license,sales_count,revenue_minor,currency,resets");
+    for (beginning, bucket) in &history.buckets {
+        for (license, sold) in &bucket.by_license {
+            let (minor, currency) = (sold.revenue.amount_minor(), sold.revenue.currency().code());
+            println!("{beginning},{},{},{minor},{currency},0", license.name(), sold.sales_count);
+        }
+        if bucket.resets > 0 {
+            println!("{beginning},,0,0,,{}", bucket.resets);
+        }
+    }
+}
+
+/// The same shape as `GET /api/get_current_money`, but for the sums over all licences.
+fn totals_json(replayed: &Replayed) -> Map<String, Value> {
+    let by_license: Map<String, Value> = License::ALL
+        .into_iter()
+        .map(|license| {
+            let total = replayed.totals.of(license);
+            (license.name().to_owned(), json!({ "sales_count": total.sales_count, "revenue": total.revenue }))
+        })
+        .collect();
+    let mut answer = Map::new();
+    answer.insert("position".to_owned(), replayed.position.get().into());
+    answer.insert("as_of".to_owned(), json!(replayed.as_of));
+    answer.insert("by_license".to_owned(), Value::Object(by_license));
+    answer
+}
+
+pub async fn export(arguments: cli::Export) -> anyhow::Result<bool> {
+    let source = Source::parse(&arguments.log.source, arguments.log.access_token.as_deref())?;
+    let read_model = read_model(&arguments.log)?;
+    let mut export = export::Export::open(&arguments.output)?;
+    let until = match arguments.until {
+        Some(until) => Some(until.try_into()?),
+        None => match checkpoints_of(&source, read_model.as_ref()) {
+            Some(checkpoints) => Some(note_newest(&checkpoints, &checkpoints_file(&arguments.output)).await?),
+            None => None,
+        },
+    };
+    if export.position > Position::START {
+        eprintln!("continuing behind position {}", export.position);
+    }
+    export.extend(&source, until).await?;
+    println!("{} holds the log up to position {}", arguments.output.display(), export.position);
+    if until.is_none() {
+        eprintln!("no checkpoint goes with it: --read-model says where they are");
+    }
+    Ok(true)
+}
+
+/// Puts the newest checkpoint beside the export, and returns its position. It is not trusted here: `verify` looks at all of them.
+async fn note_newest(checkpoints: &Checkpoints, file: &Path) -> anyhow::Result<Position> {
+    let note = checkpoints.newest().await?;
+    if notes::read_if_any(file)?.last() != Some(&note) {
+        append(file, &note)?;
+    }
+    let size: i64 =
+        note.lines().nth(1).and_then(|size| size.parse().ok()).context("what was given is no checkpoint")?;
+    Ok(size.try_into()?)
+}
+
+fn append(file: &Path, note: &str) -> anyhow::Result<()> {
+    let append = || {
+        let mut file = File::options().create(true).append(true).open(file)?;
+        file.write_all(note.as_bytes())?;
+        file.sync_all()
+    };
+    append().with_context(|| format!("{} cannot be written", file.display()))
+}
+
+pub async fn checkpoint(arguments: cli::Checkpoint) -> anyhow::Result<bool> {
+    let source = Source::parse(&arguments.log.source, arguments.log.access_token.as_deref())?;
+    let read_model = read_model(&arguments.log)?;
+    let key = notes::public_key(&arguments.public_key)?;
+    let checkpoints = checkpoints_of(&source, read_model.as_ref())
+        .context("checkpoints are asked for at the shop (https://…) or in the read model (--read-model)")?;
+    let note = checkpoints.newest().await?;
+    let [newest] = &open_all(&key, std::slice::from_ref(&note))?[..] else {
+        anyhow::bail!("one note is one checkpoint")
+    };
+    let known = match &arguments.file {
+        Some(file) => notes::read_if_any(file)?,
+        None => Vec::new(),
+    };
+    for older in open_all(&key, &known)? {
+        if let Err(wrong) = checkpoints.compare(&older, newest).await? {
+            eprintln!("WRONG: {wrong}");
+            return Ok(false);
+        }
+    }
+    if let Some(file) = arguments.file.filter(|_| known.last() != Some(&note)) {
+        append(&file, &note)?;
+    }
+    print!("{note}");
+    eprintln!("it continues {} older ones", known.len());
+    Ok(true)
+}
+
+pub fn proof(arguments: &cli::Proof) -> anyhow::Result<bool> {
+    let key = notes::public_key(&arguments.public_key)?;
+    let json = std::fs::read_to_string(&arguments.file)
+        .with_context(|| format!("{} cannot be read", arguments.file.display()))?;
+    match proof::verify(&json, &key)? {
+        Ok((event, checkpoint)) => {
+            println!("{event}");
+            eprintln!(
+                "this event is in the log that {} signed up to position {}",
+                checkpoint.origin, checkpoint.position
+            );
+            Ok(true)
+        }
+        Err(wrong) => {
+            eprintln!("WRONG: {wrong}");
+            Ok(false)
+        }
+    }
+}
+
+fn read_model(log: &cli::Log) -> anyhow::Result<Option<PgPool>> {
+    let pool = |url: &String| database::pool("--read-model", url, "auditor", READ_MODEL_CONNECTIONS);
+    log.read_model.as_ref().map(pool).transpose()
+}
+
+fn checkpoints_of(source: &Source, read_model: Option<&PgPool>) -> Option<Checkpoints> {
+    match (read_model, source) {
+        (Some(read_model), _) => Some(Checkpoints::ReadModel(read_model.clone())),
+        (None, Source::Http(url, client)) => Some(Checkpoints::Http(url.clone(), client.clone())),
+        (None, Source::Database(_) | Source::File(_)) => None,
+    }
+}

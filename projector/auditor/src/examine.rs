@@ -1,0 +1,126 @@
+//! What single events say, and whether they are written as this system writes them. Batches are examined on all cores.
+
+use std::{num::NonZero, thread::available_parallelism};
+
+use chrono::{DateTime, Utc};
+use futures::{Stream, StreamExt};
+use shared::{
+    cloud_event::CloudEvent,
+    event::Event,
+    event_log::Position,
+    merkle::{Hash, record_hash},
+    scan,
+};
+use tokio::task::spawn_blocking;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::source::{Batch, Source};
+
+/// What is wanted of each event.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted {
+    pub hashes: bool,
+    pub lines: bool,
+    pub meanings: bool,
+}
+
+/// An event that is written as it should be.
+pub struct Examined {
+    pub position: Position,
+    pub time: DateTime<Utc>,
+    /// What it means, if that was wanted.
+    pub event: Option<Event>,
+    /// Its leaf in the tree; without meaning unless it was wanted.
+    pub hash: Hash,
+}
+
+/// Some events in their order, and the first thing that is wrong with them.
+#[derive(Default)]
+pub struct Share {
+    pub events: Vec<Examined>,
+    /// Their lines, each with its line break, if they were wanted.
+    pub lines: Vec<u8>,
+    /// What they take where they are kept.
+    pub bytes: usize,
+    pub fault: Option<Fault>,
+}
+
+/// Something about an event that no event of this system has.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fault {
+    /// Where, as far as the event itself can tell.
+    pub position: Option<Position>,
+    pub what: String,
+}
+
+/// Everything after a position, examined: in order, several batches at the same time.
+pub fn examined(
+    source: &Source,
+    after: Position,
+    until: Option<Position>,
+    wanted: Wanted,
+) -> impl Stream<Item = anyhow::Result<Share>> + Unpin + use<> {
+    // One more than cores: the one that is added up next is done already.
+    let at_once = available_parallelism().map_or(1, NonZero::get) + 1;
+    let batches = ReceiverStream::new(source.read(after, until));
+    batches
+        .map(move |batch| async move {
+            let batch = batch?;
+            Ok(spawn_blocking(move || examine(&batch, wanted)).await?)
+        })
+        .buffered(at_once)
+        .boxed()
+}
+
+/// Nothing follows a fault.
+fn examine(batch: &Batch, wanted: Wanted) -> Share {
+    let mut share = Share { events: Vec::with_capacity(batch.events()), bytes: batch.bytes(), ..Share::default() };
+    share.fault = match batch {
+        Batch::Rows(rows) => rows.iter().find_map(|row| examine_row(row, &mut share, wanted).err()),
+        Batch::Lines(lines) => lines.iter().find_map(|line| examine_line(line, &mut share, wanted).err()),
+        Batch::Torn(_) => {
+            let what = "the file ends in the middle of a line: the export was interrupted, and `auditor export` goes on with it";
+            Some(fault(None, what))
+        }
+    };
+    share
+}
+
+fn examine_row(row: &[u8], share: &mut Share, wanted: Wanted) -> Result<(), Fault> {
+    let event = scan::parse_row(row).map_err(|error| fault(None, format!("its row cannot be read: {error}")))?;
+    let position = event.position;
+    let event = CloudEvent::try_from(&event).map_err(|error| fault(Some(position), error.to_string()))?;
+    take(&event, None, share, wanted)
+}
+
+fn examine_line(line: &[u8], share: &mut Share, wanted: Wanted) -> Result<(), Fault> {
+    let event = CloudEvent::parse(line).map_err(|error| fault(None, format!("its line cannot be read: {error}")))?;
+    take(&event, Some(line), share, wanted)
+}
+
+fn fault(position: Option<Position>, what: impl Into<String>) -> Fault {
+    Fault { position, what: what.into() }
+}
+
+/// Takes an event that could be read. `line` is how it is written, where that is known.
+fn take(event: &CloudEvent<'_>, line: Option<&[u8]>, share: &mut Share, wanted: Wanted) -> Result<(), Fault> {
+    let at = |what: String| fault(Some(event.position), what);
+    let start = share.lines.len();
+    event.write(&mut share.lines);
+    let canonical = &share.lines[start..];
+    if line.is_some_and(|line| line != canonical) {
+        return Err(at(format!(
+            "its line is not as this system writes it, which would be {}",
+            String::from_utf8_lossy(canonical)
+        )));
+    }
+    let hash = if wanted.hashes { record_hash(canonical) } else { Hash::default() };
+    if wanted.lines {
+        share.lines.push(b'\n');
+    } else {
+        share.lines.clear();
+    }
+    let meaning = if wanted.meanings { Some(event.decode().map_err(|error| at(error.to_string()))?) } else { None };
+    share.events.push(Examined { position: event.position, time: event.time, event: meaning, hash });
+    Ok(())
+}

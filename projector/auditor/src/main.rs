@@ -1,0 +1,34 @@
+//! The auditor's command line.
+
+mod cli;
+mod commands;
+
+use std::process::ExitCode;
+
+use cli::{Cli, Command};
+use shared::config;
+
+/// Something is wrong with the log.
+const WRONG: u8 = 1;
+/// It could not be found out.
+const UNKNOWN: u8 = 2;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli: Cli = config::parse();
+    let outcome = match cli.command {
+        Command::Verify(arguments) => commands::verify(arguments).await,
+        Command::Replay(arguments) => commands::replay(arguments).await,
+        Command::Export(arguments) => commands::export(arguments).await,
+        Command::Checkpoint(arguments) => commands::checkpoint(arguments).await,
+        Command::Proof(arguments) => commands::proof(&arguments),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => WRONG.into(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            UNKNOWN.into()
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Keys and checkpoints as the auditor has them: in files.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, ensure};
+use shared::checkpoint::{VerifyingKey, split_notes};
+
+/// The key itself, or a file that holds it.
+pub fn public_key(text: &str) -> anyhow::Result<VerifyingKey> {
+    if !text.contains('+') || Path::new(text).is_file() {
+        let key = fs::read_to_string(text).with_context(|| format!("the public key {text} cannot be read"))?;
+        return VerifyingKey::parse(&key).with_context(|| text.to_owned());
+    }
+    Ok(VerifyingKey::parse(text)?)
+}
+
+/// The notes in a file. It must hold nothing else.
+pub fn read(file: &Path) -> anyhow::Result<Vec<String>> {
+    let text =
+        fs::read_to_string(file).with_context(|| format!("the checkpoints {} cannot be read", file.display()))?;
+    let notes = split_notes(&text);
+    ensure!(!notes.is_empty(), "{} holds no checkpoint", file.display());
+    Ok(notes.into_iter().map(str::to_owned).collect())
+}
+
+/// The same, of a file that may be missing or empty.
+pub fn read_if_any(file: &Path) -> anyhow::Result<Vec<String>> {
+    match file.metadata() {
+        Ok(metadata) if metadata.len() > 0 => read(file),
+        _ => Ok(Vec::new()),
+    }
+}

@@ -1,0 +1,306 @@
+//! Where the log comes from. Whatever it is, it arrives in batches, in the order in which it is kept, unchecked.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use reqwest::{
+    Client, StatusCode, Url,
+    header::{self, HeaderMap, HeaderValue},
+};
+use shared::{database, event_log::Position, scan::scan};
+use sqlx::PgPool;
+use tokio::{
+    sync::mpsc::{self, Receiver, Sender},
+    task::spawn_blocking,
+    time::sleep,
+};
+
+/// Events that are examined together: enough for all cores, little for the memory.
+const BATCH: usize = 8192;
+/// Batches that are read ahead.
+const AHEAD: usize = 4;
+/// Events per statement. No statement may take long, as the database keeps old versions of rows for as long as one runs.
+const STRETCH: i64 = 200_000;
+/// One for the log, one for whoever asks in between.
+const CONNECTIONS: u32 = 2;
+/// How often a download that breaks off is taken up again before anything has come.
+const ATTEMPTS: u32 = 5;
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// A place where the log is kept.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// The event store itself.
+    Database(PgPool),
+    /// `https://…`, the address under which `/api/events` is found.
+    Http(Url, Client),
+    /// A file that `export` wrote.
+    File(PathBuf),
+}
+
+/// Some events, as they are kept.
+pub enum Batch {
+    /// Rows of a binary COPY.
+    Rows(Vec<Bytes>),
+    /// Lines of an export.
+    Lines(Vec<Bytes>),
+    /// What stands behind the last line break of a file.
+    Torn(Bytes),
+}
+
+impl Batch {
+    pub fn events(&self) -> usize {
+        match self {
+            Self::Rows(raw) | Self::Lines(raw) => raw.len(),
+            Self::Torn(_) => 0,
+        }
+    }
+
+    /// As they are kept, line breaks included.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Rows(rows) => rows.iter().map(Bytes::len).sum(),
+            Self::Lines(lines) => lines.iter().map(|line| line.len() + 1).sum(),
+            Self::Torn(rest) => rest.len(),
+        }
+    }
+}
+
+/// Shows the token, if there is one, with every request.
+fn client(access_token: Option<&str>) -> anyhow::Result<Client> {
+    let mut headers = HeaderMap::new();
+    if let Some(token) = access_token {
+        let mut value: HeaderValue = format!("Bearer {token}").parse().context("the access token holds line breaks")?;
+        value.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, value);
+    }
+    Ok(Client::builder().default_headers(headers).build()?)
+}
+
+impl Source {
+    pub fn parse(text: &str, access_token: Option<&str>) -> anyhow::Result<Self> {
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Ok(Self::Database(database::pool("the source", text, "auditor", CONNECTIONS)?));
+        }
+        if text.starts_with("http://") || text.starts_with("https://") {
+            let url = text.parse().with_context(|| format!("{text} is not an address"))?;
+            return Ok(Self::Http(url, client(access_token)?));
+        }
+        let file = Path::new(text);
+        if file.is_file() {
+            return Ok(Self::File(file.to_owned()));
+        }
+        bail!("{text} is neither a file nor the address of an event store (postgres://…) or of the shop (https://…)")
+    }
+
+    /// The position of the last event, where that can be known without reading all.
+    pub async fn end(&self) -> anyhow::Result<Option<Position>> {
+        match self {
+            Self::Database(pool) => {
+                let end: i64 = sqlx::query_scalar("select coalesce(max(position), 0) from event")
+                    .fetch_one(pool)
+                    .await
+                    .context("the event store cannot be read")?;
+                Ok(Some(end.try_into()?))
+            }
+            Self::Http(..) | Self::File(_) => Ok(None),
+        }
+    }
+
+    /// How much there is to read, in bytes, where events cannot be counted beforehand.
+    pub fn bytes(&self) -> Option<u64> {
+        match self {
+            Self::File(file) => file.metadata().map(|metadata| metadata.len()).ok(),
+            Self::Database(_) | Self::Http(..) => None,
+        }
+    }
+
+    /// Everything after a position, up to and with another one.
+    pub fn read(&self, after: Position, until: Option<Position>) -> Receiver<anyhow::Result<Batch>> {
+        let (sender, receiver) = mpsc::channel(AHEAD);
+        let source = self.clone();
+        tokio::spawn(async move {
+            let read = match source {
+                Self::Database(pool) => read_rows(&pool, after, until, &sender).await,
+                Self::Http(url, client) => read_http(&url, &client, after, until, &sender).await,
+                Self::File(file) => {
+                    let sender = sender.clone();
+                    spawn_blocking(move || read_file(&file, &sender)).await.unwrap_or_else(|error| Err(error.into()))
+                }
+            };
+            if let Err(error) = read {
+                // Whoever does not listen any more does not want to know either.
+                let _ = sender.send(Err(error)).await;
+            }
+        });
+        receiver
+    }
+}
+
+async fn read_rows(
+    pool: &PgPool,
+    mut after: Position,
+    until: Option<Position>,
+    batches: &Sender<anyhow::Result<Batch>>,
+) -> anyhow::Result<()> {
+    let end = match until {
+        Some(until) => until,
+        None => Source::Database(pool.clone()).end().await?.context("a database knows its end")?,
+    };
+    while after < end {
+        let until = end.min(after.plus(STRETCH));
+        let mut stretch = scan(pool, after, until).await?;
+        loop {
+            let rows = stretch.next_rows(BATCH).await.context("the event store cannot be read")?;
+            let last = rows.len() < BATCH;
+            if !rows.is_empty() && batches.send(Ok(Batch::Rows(rows))).await.is_err() {
+                return Ok(());
+            }
+            if last {
+                break;
+            }
+        }
+        after = until;
+    }
+    Ok(())
+}
+
+fn read_file(file: &Path, batches: &Sender<anyhow::Result<Batch>>) -> anyhow::Result<()> {
+    let mut reader = BufReader::with_capacity(1 << 20, File::open(file)?);
+    let mut lines = Lines::default();
+    loop {
+        let read = reader.fill_buf().with_context(|| format!("{} cannot be read", file.display()))?;
+        if read.is_empty() {
+            break;
+        }
+        let length = read.len();
+        lines.add(read);
+        reader.consume(length);
+        while let Some(batch) = lines.take(BATCH) {
+            if batches.blocking_send(Ok(batch)).is_err() {
+                return Ok(());
+            }
+        }
+    }
+    for batch in lines.rest() {
+        let _ = batches.blocking_send(Ok(batch));
+    }
+    Ok(())
+}
+
+/// Breaks a stream of bytes into lines.
+#[derive(Default)]
+struct Lines {
+    rest: BytesMut,
+    whole: Vec<Bytes>,
+}
+
+impl Lines {
+    fn add(&mut self, bytes: &[u8]) {
+        let mut bytes = bytes;
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            self.rest.extend_from_slice(&bytes[..end]);
+            self.whole.push(self.rest.split().freeze());
+            bytes = &bytes[end + 1..];
+        }
+        self.rest.extend_from_slice(bytes);
+    }
+
+    fn take(&mut self, at_least: usize) -> Option<Batch> {
+        (self.whole.len() >= at_least).then(|| Batch::Lines(std::mem::take(&mut self.whole)))
+    }
+
+    fn rest(mut self) -> impl Iterator<Item = Batch> {
+        let whole = (!self.whole.is_empty()).then(|| Batch::Lines(std::mem::take(&mut self.whole)));
+        let torn = (!self.rest.is_empty()).then(|| Batch::Torn(self.rest.freeze()));
+        whole.into_iter().chain(torn)
+    }
+}
+
+/// A download that breaks off goes on behind the last whole line.
+async fn read_http(
+    url: &Url,
+    client: &Client,
+    mut after: Position,
+    until: Option<Position>,
+    batches: &Sender<anyhow::Result<Batch>>,
+) -> anyhow::Result<()> {
+    let mut attempts = 0;
+    loop {
+        let from = after;
+        match download(url, client, &mut after, until, batches).await {
+            Ok(()) => return Ok(()),
+            Err(Broken::Refused(error)) => return Err(error),
+            Err(Broken::Connection(error)) => {
+                attempts = if after > from { 1 } else { attempts + 1 };
+                if attempts == ATTEMPTS {
+                    return Err(error).context(format!("the download broke off behind position {after}"));
+                }
+                sleep(RETRY_DELAY).await;
+            }
+        }
+    }
+}
+
+enum Broken {
+    /// Trying again may help.
+    Connection(anyhow::Error),
+    Refused(anyhow::Error),
+}
+
+impl From<reqwest::Error> for Broken {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Connection(error.into())
+    }
+}
+
+async fn download(
+    url: &Url,
+    client: &Client,
+    after: &mut Position,
+    until: Option<Position>,
+    batches: &Sender<anyhow::Result<Batch>>,
+) -> Result<(), Broken> {
+    let mut address = url.join("/api/events").map_err(|error| Broken::Refused(error.into()))?;
+    address.query_pairs_mut().append_pair("after", &after.to_string());
+    if let Some(until) = until {
+        address.query_pairs_mut().append_pair("until", &until.to_string());
+    }
+    let response = client.get(address.clone()).header(header::ACCEPT, "application/x-ndjson").send().await?;
+    let status = response.status();
+    if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::BAD_GATEWAY {
+        return Err(Broken::Connection(anyhow::anyhow!("{address} answers {status}")));
+    }
+    if !status.is_success() {
+        let body = response.text().await.unwrap_or_default();
+        return Err(Broken::Refused(anyhow::anyhow!("{address} answers {status}: {body}")));
+    }
+    let (mut lines, mut body) = (Lines::default(), response.bytes_stream());
+    loop {
+        let chunk = body.next().await;
+        if let Some(Ok(chunk)) = &chunk {
+            lines.add(chunk);
+        }
+        let at_least = if matches!(chunk, Some(Ok(_))) { BATCH } else { 1 };
+        if let Some(batch) = lines.take(at_least) {
+            if let Batch::Lines(lines) = &batch {
+                *after = after.plus(i64::try_from(lines.len()).unwrap_or(i64::MAX));
+            }
+            if batches.send(Ok(batch)).await.is_err() {
+                return Ok(());
+            }
+        }
+        match chunk {
+            Some(Ok(_)) => (),
+            Some(Err(error)) => return Err(error.into()),
+            None => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Whether a log is what was signed: in order, without a hole, written as it should be, and with the tree of each checkpoint.
+
+use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
+use serde::Serialize;
+use shared::{
+    checkpoint::Checkpoint,
+    event_log::Position,
+    merkle::{Hash, Tree},
+};
+
+use crate::{
+    examine::{self, Examined, Share, Wanted, examined},
+    progress::Progress,
+    recorded::Recorded,
+    source::Source,
+};
+
+/// What was found out about a log.
+#[derive(Debug, Serialize)]
+pub struct Verdict {
+    /// How many events were read.
+    pub events: Position,
+    /// The root of the tree over them, in base64.
+    pub root: String,
+    pub last_recorded_at: Option<DateTime<Utc>>,
+    /// Positions of the checkpoints that the log agrees with.
+    pub confirmed: Vec<Position>,
+    /// The first thing that is wrong.
+    pub fault: Option<Fault>,
+}
+
+/// The first thing that is wrong with a log.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Fault {
+    /// The first event that is not as it was, or that is missing. When it is only known to be one of several: the first of them …
+    pub position: Position,
+    /// … and the last of them.
+    pub until: Position,
+    pub what: String,
+}
+
+impl Fault {
+    fn at(position: Position, what: impl Into<String>) -> Self {
+        Self { position, until: position, what: what.into() }
+    }
+}
+
+/// Reads the whole log and compares it with checkpoints whose signatures were verified before.
+pub async fn verify(
+    source: &Source,
+    until: Option<Position>,
+    mut checkpoints: Vec<Checkpoint>,
+    mut recorded: Option<Recorded>,
+) -> anyhow::Result<Verdict> {
+    checkpoints.sort_by_key(|checkpoint| checkpoint.position);
+    let mut reading = Reading { checkpoints, ..Reading::default() };
+    let wanted = Wanted { hashes: true, meanings: true, lines: false };
+    let mut shares = examined(source, Position::START, until, wanted);
+    let mut progress = Progress::start("verifying", source, Position::START, until);
+    while let Some(share) = shares.try_next().await? {
+        progress.advance(&share);
+        reading.take(share);
+        if let Some(recorded) = &mut recorded {
+            for (index, hashes) in reading.full_tiles.drain(..) {
+                recorded.compare(index, &hashes).await?;
+            }
+        }
+        if reading.fault.is_some() {
+            break;
+        }
+    }
+    drop(progress);
+    if let Some(recorded) = &mut recorded {
+        let end = reading.tree.unfinished().find(|(id, _)| id.level == 0);
+        if let Some((id, hashes)) = end {
+            recorded.compare(id.index, hashes).await?;
+        }
+    }
+    reading.conclude(recorded.as_ref()).await
+}
+
+#[derive(Default)]
+struct Reading {
+    tree: Tree,
+    last: Position,
+    last_time: Option<DateTime<Utc>>,
+    /// Of level 0, with their index, since they were last compared with what is recorded.
+    full_tiles: Vec<(i64, Vec<u8>)>,
+    /// In the order of their positions.
+    checkpoints: Vec<Checkpoint>,
+    reached: usize,
+    confirmed: Vec<Position>,
+    /// The first checkpoint that the log does not agree with, and the root that it has instead.
+    contradicted: Option<(Checkpoint, Hash)>,
+    fault: Option<Fault>,
+}
+
+impl Reading {
+    fn take(&mut self, share: Share) {
+        for event in &share.events {
+            if let Err(fault) = self.add(event) {
+                self.fault = Some(fault);
+                return;
+            }
+        }
+        if let Some(examine::Fault { position, what }) = share.fault {
+            self.fault = Some(Fault::at(position.unwrap_or(self.last.next()), what));
+        }
+    }
+
+    fn add(&mut self, event: &Examined) -> Result<(), Fault> {
+        let expected = self.last.next();
+        if event.position > expected {
+            let what = format!("it is missing: position {} follows {}", event.position, self.last);
+            return Err(Fault::at(expected, what));
+        }
+        if event.position < expected {
+            return Err(Fault::at(event.position, format!("it comes once more, behind position {}", self.last)));
+        }
+        if let Some(before) = self.last_time.filter(|before| event.time < *before) {
+            let what = format!("its time, {}, is before that of the event before it, {before}", event.time);
+            return Err(Fault::at(expected, what));
+        }
+        self.last = expected;
+        self.last_time = Some(event.time);
+        let full_tiles = &mut self.full_tiles;
+        self.tree.push(&event.hash, |id, tile| {
+            if id.level == 0 {
+                full_tiles.push((id.index, tile));
+            }
+        });
+        self.compare_with_checkpoints();
+        Ok(())
+    }
+
+    fn compare_with_checkpoints(&mut self) {
+        while let Some(checkpoint) = self.checkpoints.get(self.reached).filter(|next| next.position <= self.last) {
+            let root = self.tree.root();
+            if checkpoint.root == root {
+                self.confirmed.push(checkpoint.position);
+            } else if self.contradicted.is_none() {
+                self.contradicted = Some((checkpoint.clone(), root));
+            }
+            self.reached += 1;
+        }
+    }
+
+    async fn conclude(mut self, recorded: Option<&Recorded>) -> anyhow::Result<Verdict> {
+        let from_checkpoints = match self.contradicted.take() {
+            Some((checkpoint, root)) => Some(self.locate(&checkpoint, root, recorded).await?),
+            None => self.compare_ends().or(self.beyond_checkpoints(recorded)),
+        };
+        // A fault of form may lie behind an event that was merely changed.
+        let faults = from_checkpoints.into_iter().chain(self.fault.take());
+        let fault = faults.min_by_key(|fault| fault.position);
+        Ok(Verdict {
+            events: self.last,
+            root: self.tree.root().to_string(),
+            last_recorded_at: self.last_time,
+            confirmed: self.confirmed,
+            fault,
+        })
+    }
+
+    /// Which event it is that makes the log contradict a checkpoint.
+    async fn locate(&self, checkpoint: &Checkpoint, root: Hash, recorded: Option<&Recorded>) -> sqlx::Result<Fault> {
+        let confirmed = self.confirmed.iter().rfind(|confirmed| **confirmed < checkpoint.position);
+        let first = confirmed.copied().unwrap_or_default().next();
+        let signed = format!(
+            "the checkpoint for position {} was signed for the root {}, and the log has {root}",
+            checkpoint.position, checkpoint.root
+        );
+        if let Some(recorded) = recorded
+            && recorded.root(checkpoint.position).await? == Some(checkpoint.root)
+            && let Some(changed) = recorded.first_difference().filter(|changed| *changed <= checkpoint.position)
+        {
+            return Ok(Fault::at(changed, format!("it is not the event that was signed: {signed}")));
+        }
+        let what = format!("one of these events is not the one that was signed: {signed}");
+        Ok(Fault { position: first, until: checkpoint.position, what })
+    }
+
+    /// A log that ends before a checkpoint was cut off.
+    fn compare_ends(&self) -> Option<Fault> {
+        let checkpoint = self.checkpoints.last().filter(|newest| newest.position > self.last)?;
+        if self.fault.is_some() {
+            return None; // it was not read to its end
+        }
+        let (position, until) = (self.last.next(), checkpoint.position);
+        let what = format!(
+            "they are missing: the log ends with position {}, and a checkpoint for {until} was signed",
+            self.last
+        );
+        Some(Fault { position, until, what })
+    }
+
+    /// Hashes that differ although no checkpoint is contradicted: behind the last checkpoint nobody can tell which is right.
+    fn beyond_checkpoints(&self, recorded: Option<&Recorded>) -> Option<Fault> {
+        let changed = recorded?.first_difference()?;
+        let confirmed = self.confirmed.last().copied().unwrap_or_default();
+        Some(Fault::at(
+            changed,
+            if changed <= confirmed {
+                "the event is as it was signed, but the hash of it in the transparency log was changed"
+            } else {
+                "it is not the event whose hash the transparency log has noted, and no checkpoint was given that tells which of them was changed"
+            },
+        ))
+    }
+}

@@ -1,0 +1,130 @@
+//! Exports that are interrupted, and logs that grow meanwhile.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Stdio},
+    time::Duration,
+};
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tokio::time::sleep;
+
+use crate::support::{SignedLog, audit, auditor, text};
+
+fn start_export(source: &[&str], output: &Path) -> Child {
+    let mut command = auditor();
+    command.arg("export").args(source).arg("--output").arg(output);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn length(file: &Path) -> u64 {
+    file.metadata().map_or(0, |metadata| metadata.len())
+}
+
+/// Kills an export as soon as the file has grown by some bytes. False when it was done before that.
+async fn kill_after(export: &mut Child, file: &Path, bytes: u64) -> bool {
+    let start = length(file);
+    while length(file) < start + bytes {
+        if export.try_wait().unwrap().is_some() {
+            return false;
+        }
+        sleep(Duration::from_micros(200)).await;
+    }
+    export.kill().unwrap();
+    export.wait().unwrap();
+    true
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_that_is_killed_again_and_again_while_the_log_grows_is_the_same_as_one_in_one_go() {
+    let log = SignedLog::create().await;
+    let projector = log.projector().await;
+    for _ in 0..6 {
+        log.grow(10_000).await;
+    }
+    let (event_store, read_model) = (log.databases.event_store_url("auditor"), log.databases.read_model_url("auditor"));
+    let source = [event_store.as_str(), "--read-model", &read_model];
+    let interrupted = log.file("interrupted.ndjson");
+    let mut random = StdRng::seed_from_u64(7);
+    let mut kills = 0;
+    for _ in 0..12 {
+        let mut export = start_export(&source, &interrupted);
+        let killed = kill_after(&mut export, &interrupted, random.random_range(1..3_000_000)).await;
+        kills += u32::from(killed);
+        log.grow(500).await;
+    }
+    assert!(kills >= 5, "only {kills} exports were killed");
+    let export = |name: &str| {
+        let output = log.file(name);
+        let done = audit(&[&["export"], &source[..], &["--output", output.to_str().unwrap()]].concat());
+        assert!(done.status.success(), "{}", text(&done));
+        fs::read(output).unwrap()
+    };
+    let continued = export("interrupted.ndjson");
+    let in_one_go = export("in-one-go.ndjson");
+    assert_eq!(continued.len(), in_one_go.len());
+    assert!(continued == in_one_go, "the files differ");
+    assert_eq!(String::from_utf8(continued).unwrap().lines().count(), 66_000);
+
+    let key = log.public_key_file();
+    projector.kill();
+    let verified = audit(&["verify", interrupted.to_str().unwrap(), "--public-key", key.to_str().unwrap()]);
+    assert!(verified.status.success(), "{}", text(&verified));
+    assert!(text(&verified).contains("66000 events"), "{}", text(&verified));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_an_export_file_is_named_without_any_server() {
+    let log = SignedLog::create().await;
+    let projector = log.projector().await;
+    for _ in 0..3 {
+        log.grow(100).await;
+    }
+    let (event_store, read_model) = (log.databases.event_store_url("auditor"), log.databases.read_model_url("auditor"));
+    let (file, key) = (log.file("log.ndjson"), log.public_key_file());
+    let (path, key, kept) = (file.to_str().unwrap(), key.to_str().unwrap(), log.checkpoints_file());
+    let kept = kept.to_str().unwrap();
+    assert!(audit(&["export", &event_store, "--read-model", &read_model, "-o", path]).status.success());
+    projector.kill();
+    let honest = fs::read_to_string(&file).unwrap();
+    let lines: Vec<&str> = honest.lines().collect();
+    let without = |gone: usize| [&lines[..gone], &lines[gone + 1..], &[""]].concat().join("\n");
+    let mut swapped = lines.clone();
+    swapped.swap(149, 150);
+    let cases: [(&str, String, &str); 7] = [
+        ("honest", honest.clone(), "no fault found"),
+        ("a line is missing", without(41), "WRONG at position 42: it is missing"),
+        ("the end is missing", without(299), "WRONG at position 300: they are missing"),
+        ("two lines are swapped", swapped.join("\n") + "\n", "WRONG at position 150: it is missing"),
+        ("a blank more", honest.replacen("\"data\":{", "\"data\": {", 1), "WRONG at position 1: its line is not as"),
+        ("another price", honest.replacen("19900", "19901", 1), "WRONG within positions 1 to 100: one of these"),
+        ("half a line", honest[..honest.len() - 20].to_owned(), "WRONG at position 300: the file ends in the middle"),
+    ];
+    for (what, content, verdict) in cases {
+        fs::write(&file, content).unwrap();
+        let verified = audit(&["verify", path, "--public-key", key, "--checkpoints", kept]);
+        assert!(text(&verified).contains(verdict), "{what}: {}", text(&verified));
+        assert_eq!(verified.status.success(), what == "honest", "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_by_another_key_or_none_at_all_is_not_trusted() {
+    let log = SignedLog::create().await;
+    let projector = log.projector().await;
+    log.grow(10).await;
+    projector.kill();
+    let other = SignedLog::create().await;
+    let (key, foreign) = (log.public_key_file(), other.public_key_file());
+    let (event_store, read_model) = (log.databases.event_store_url("auditor"), log.databases.read_model_url("auditor"));
+    let checkpoint = |key: &Path| {
+        audit(&["checkpoint", &event_store, "--read-model", &read_model, "--public-key", key.to_str().unwrap()])
+    };
+    let trusted = checkpoint(&key);
+    assert!(trusted.status.success(), "{}", text(&trusted));
+    assert_eq!(String::from_utf8(trusted.stdout).unwrap(), log.notes().pop().unwrap());
+    let distrusted = checkpoint(&foreign);
+    assert_eq!(distrusted.status.code(), Some(2), "{}", text(&distrusted));
+    assert!(text(&distrusted).contains("cannot be trusted"), "{}", text(&distrusted));
+}

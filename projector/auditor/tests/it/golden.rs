@@ -1,0 +1,125 @@
+//! The vectors that other verifiers are written against. They are added to, never changed.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+use shared::{
+    checkpoint::SigningKey,
+    cloud_event::CloudEvent,
+    event_log::Position,
+    merkle::{Hash, Proof, TileId, Tree, record_hash},
+};
+
+use crate::support::{SignedLog, audit, second_verifier, text};
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden").join(name)
+}
+
+fn strings(hashes: &[Hash]) -> Vec<String> {
+    hashes.iter().map(ToString::to_string).collect()
+}
+
+/// Hashes, roots, checkpoints and proofs of a log, for every size.
+fn vectors(log: &str, key: &SigningKey) -> Value {
+    let leaves: Vec<Hash> = log.lines().map(|line| record_hash(line.as_bytes())).collect();
+    let (mut tree, mut roots, mut checkpoints) = (Tree::default(), Vec::new(), Vec::new());
+    let (mut inclusion, mut consistency) = (Vec::new(), Vec::new());
+    for leaf in &leaves {
+        tree.push(leaf, |_, _| ());
+        roots.push(tree.root());
+        checkpoints.push(key.sign(Position::from_sequence(tree.size()), tree.root()));
+        let tiles: HashMap<TileId, Vec<u8>> = tree.unfinished().map(|(id, tile)| (id, tile.to_vec())).collect();
+        let size = tree.size();
+        for n in 0..size {
+            let hashes = strings(&Proof::Inclusion { leaf: n, size }.from_tiles(&tiles).unwrap());
+            inclusion.push(json!({ "leaf": n, "size": size, "hashes": hashes }));
+            let older = n + 1;
+            let hashes = strings(&Proof::Consistency { older, size }.from_tiles(&tiles).unwrap());
+            consistency.push(json!({ "older": older, "size": size, "hashes": hashes }));
+        }
+    }
+    json!({
+        "public_key": key.verifying_key().to_string(),
+        "leaf_hashes": strings(&leaves),
+        "roots": strings(&roots),
+        "checkpoints": checkpoints,
+        "inclusion_proofs": inclusion,
+        "consistency_proofs": consistency,
+    })
+}
+
+#[test]
+fn the_golden_vectors_are_what_this_system_makes() {
+    let log = std::fs::read_to_string(golden("log.ndjson")).unwrap();
+    for line in log.lines() {
+        let event = CloudEvent::parse(line.as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(event.to_json()).unwrap(), line);
+        event.decode().unwrap();
+    }
+    let key = SigningKey::parse(&std::fs::read_to_string(golden("private-key")).unwrap()).unwrap();
+    let expected: Value = serde_json::from_slice(&std::fs::read(golden("vectors.json")).unwrap()).unwrap();
+    let found = vectors(&log, &key);
+    for part in ["public_key", "leaf_hashes", "roots", "checkpoints", "inclusion_proofs", "consistency_proofs"] {
+        assert_eq!(found[part], expected[part], "{part}");
+    }
+}
+
+#[test]
+fn the_second_verifier_agrees_with_the_golden_vectors_and_with_no_others() {
+    let (vectors, log) = (golden("vectors.json"), golden("log.ndjson"));
+    let agrees = second_verifier(&[&vectors, &log], "vectors");
+    assert!(agrees.status.success(), "{}", text(&agrees));
+
+    let folder = tempfile::tempdir().unwrap();
+    let changed = folder.path().join("vectors.json");
+    let original: Value = serde_json::from_slice(&std::fs::read(&vectors).unwrap()).unwrap();
+    for part in ["leaf_hashes", "roots", "checkpoints", "inclusion_proofs", "consistency_proofs"] {
+        let mut vectors = original.clone();
+        let entries = vectors[part].as_array_mut().unwrap();
+        let (last, before) = (entries.len() - 1, entries.len() - 2);
+        entries.swap(last, before);
+        if let (Some(size), true) = (entries[last].get("size").cloned(), part.ends_with("proofs")) {
+            // The same statement as before, with the proof of another one.
+            let hashes = entries[before]["hashes"].clone();
+            entries[last] = json!({ "leaf": 2, "older": 3, "size": size, "hashes": hashes });
+        }
+        std::fs::write(&changed, vectors.to_string()).unwrap();
+        let disagrees = second_verifier(&[&changed, &log], "vectors");
+        assert_eq!(disagrees.status.code(), Some(1), "{part}: {}", text(&disagrees));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_verifiers_agree_on_an_export_and_on_one_that_was_changed() {
+    let log = SignedLog::create().await;
+    let projector = log.projector().await;
+    log.grow(300).await;
+    log.grow(33).await;
+    projector.kill();
+    let (export, key) = (log.file("log.ndjson"), log.public_key_file());
+    let (event_store, read_model) = (log.databases.event_store_url("auditor"), log.databases.read_model_url("auditor"));
+    let output = export.to_str().unwrap();
+    let exported = audit(&["export", &event_store, "--read-model", &read_model, "--output", output]);
+    assert!(exported.status.success(), "{}", text(&exported));
+
+    let checkpoints = log.checkpoints_file();
+    let verify = || {
+        let key = key.to_str().unwrap();
+        let first = audit(&["verify", output, "--public-key", key, "--checkpoints", checkpoints.to_str().unwrap()]);
+        let second = second_verifier(&[&export, &checkpoints, key.as_ref()], "log");
+        (first, second)
+    };
+    let (first, second) = verify();
+    assert!(first.status.success(), "{}", text(&first));
+    assert!(second.status.success(), "{}", text(&second));
+
+    let lines = std::fs::read_to_string(&export).unwrap();
+    std::fs::write(&export, lines.replacen(r#""amount_minor":19900"#, r#""amount_minor":19901"#, 1)).unwrap();
+    let (first, second) = verify();
+    assert_eq!(first.status.code(), Some(1), "{}", text(&first));
+    assert_eq!(second.status.code(), Some(1), "{}", text(&second));
+}

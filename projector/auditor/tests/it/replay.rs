@@ -1,0 +1,103 @@
+//! What the log adds up to, then and now.
+
+use serde_json::Value;
+use shared::event_log::Position;
+use stack::testing::{eventually, purchased, reset};
+
+use crate::support::{SignedLog, audit, text};
+
+async fn append_at(log: &SignedLog, time: &str, events: &[(&str, String)]) {
+    let head = log.databases.append(events).await;
+    let first = head - i64::try_from(events.len()).unwrap() + 1;
+    // As the database of that day would have written it.
+    let mut connection = log.databases.event_store().acquire().await.unwrap();
+    sqlx::raw_sql("set session_replication_role = replica").execute(&mut *connection).await.unwrap();
+    let update = sqlx::query("update event set recorded_at = $2::timestamptz where position >= $1");
+    update
+        .bind(first)
+        .bind(time.parse::<chrono::DateTime<chrono::Utc>>().unwrap())
+        .execute(&mut *connection)
+        .await
+        .unwrap();
+    sqlx::raw_sql("reset session_replication_role").execute(&mut *connection).await.unwrap();
+}
+
+fn replay(log: &SignedLog, arguments: &[&str]) -> Value {
+    let event_store = log.databases.event_store_url("auditor");
+    let replayed = audit(&[&["replay", &event_store, "--format", "json"], arguments].concat());
+    assert!(replayed.status.success(), "{}", text(&replayed));
+    serde_json::from_slice(&replayed.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_totals_can_be_replayed_at_any_position_and_time_and_by_the_hour_that_comes_twice() {
+    let log = SignedLog::create().await;
+    // In Berlin the hour from 2 to 3 comes twice on this night.
+    append_at(&log, "2026-10-25T00:30:00Z", &[purchased("pro", 19_900), purchased("pro", 19_900)]).await;
+    append_at(&log, "2026-10-25T01:30:00Z", &[purchased("basic", 4_900)]).await;
+    append_at(&log, "2026-10-26T10:00:00Z", &[reset(), purchased("pro", 100)]).await;
+
+    let count = |totals: &Value, license: &str| totals["by_license"][license]["sales_count"].as_i64().unwrap();
+    let now = replay(&log, &[]);
+    assert_eq!((now["position"].as_i64(), count(&now, "pro"), count(&now, "basic")), (Some(5), 1, 0));
+    let then = replay(&log, &["--at-position", "3"]);
+    assert_eq!((count(&then, "pro"), count(&then, "basic")), (2, 1));
+    let then = replay(&log, &["--at-time", "2026-10-25T00:59:59Z"]);
+    assert_eq!((then["position"].as_i64(), count(&then, "pro"), count(&then, "basic")), (Some(2), 2, 0));
+
+    let hours = replay(&log, &["--history", "hour"]);
+    let hours = hours["history"].as_object().unwrap();
+    let keys: Vec<&str> = hours.keys().map(String::as_str).collect();
+    assert_eq!(keys, ["2026-10-25T02:00+01:00", "2026-10-25T02:00+02:00", "2026-10-26T11:00+01:00"]);
+    assert_eq!(hours["2026-10-25T02:00+02:00"]["by_license"]["pro"]["sales_count"], 2);
+    assert_eq!(hours["2026-10-26T11:00+01:00"]["resets"], 1);
+    let days = replay(&log, &["--history", "day", "--time-zone", "America/New_York"]);
+    assert_eq!(days["history"].as_object().unwrap().keys().collect::<Vec<_>>(), ["2026-10-24", "2026-10-26"]);
+
+    let beyond = audit(&["replay", &log.databases.event_store_url("auditor"), "--at-position", "6"]);
+    assert_eq!(beyond.status.code(), Some(2), "{}", text(&beyond));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn totals_that_do_not_follow_from_the_log_are_found() {
+    let log = SignedLog::create().await;
+    let projector = log.projector().await;
+    let head = log.grow(250).await;
+    eventually("the log is projected", async || log.databases.checkpoint().await == head).await;
+    projector.kill();
+    let (event_store, read_model) = (log.databases.event_store_url("auditor"), log.databases.read_model_url("auditor"));
+    let compare = || audit(&["replay", &event_store, "--read-model", &read_model]);
+    let equal = compare();
+    assert!(equal.status.success(), "{}", text(&equal));
+    assert!(text(&equal).contains("the read model holds the same totals for position 250"), "{}", text(&equal));
+    sqlx::raw_sql("update license_total set revenue_minor = revenue_minor + 1 where license = 'pro'")
+        .execute(log.databases.read_model())
+        .await
+        .unwrap();
+    let different = compare();
+    assert_eq!(different.status.code(), Some(1), "{}", text(&different));
+    assert!(text(&different).contains("WRONG: for position 250"), "{}", text(&different));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_every_version_that_was_ever_published_are_replayed() {
+    let log = SignedLog::create().await;
+    let published: Vec<Value> = serde_json::from_str(include_str!("../../../../shared/golden/events.json")).unwrap();
+    for event in &published {
+        let insert = sqlx::query(
+            "select append_events(array[gen_random_uuid()], array[$1::text], array[$2::smallint], array[$3::text], array[null::text])",
+        );
+        insert
+            .bind(event["type"].as_str().unwrap())
+            .bind(i16::try_from(event["version"].as_i64().unwrap()).unwrap())
+            .bind(event["data"].as_str().unwrap())
+            .execute(log.databases.event_store())
+            .await
+            .unwrap();
+    }
+    let replayed = replay(&log, &[]);
+    let end = Position::try_from(replayed["position"].as_i64().unwrap()).unwrap();
+    assert_eq!(end.as_sequence(), published.len() as u64);
+    let verified = audit(&["verify", &log.databases.event_store_url("auditor")]);
+    assert!(verified.status.success(), "{}", text(&verified));
+}

@@ -1,0 +1,214 @@
+//! Whatever a superuser does to the past, `verify` notices it, and names the place.
+
+use auditor::{
+    recorded::Recorded,
+    source::Source,
+    verify::{Verdict, verify},
+};
+use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use shared::{
+    checkpoint::Checkpoint,
+    cloud_event::CloudEvent,
+    event_log::{self, Position},
+    merkle::{Tree, record_hash},
+};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+use crate::support::SignedLog;
+
+/// More than two tiles.
+const EVENTS: usize = 600;
+const CASES: u64 = 1200;
+
+/// The log of a shop, and everything that an auditor has of it.
+struct Audit {
+    log: SignedLog,
+    source: Source,
+    checkpoints: Vec<Checkpoint>,
+    /// Position of the checkpoint that the auditor kept.
+    kept: i64,
+    head: i64,
+}
+
+impl Audit {
+    async fn begin() -> Self {
+        let log = SignedLog::create().await;
+        let projector = log.projector().await;
+        let mut kept = 0;
+        for _ in 0..4 {
+            kept = log.grow(EVENTS / 4).await;
+        }
+        let checkpoints = log.checkpoints();
+        let head = log.grow(20).await;
+        projector.kill();
+        let backup = "create table honest_event as table event; create table honest_head as table head";
+        sqlx::raw_sql(backup).execute(log.databases.event_store()).await.unwrap();
+        let backup = "create table honest_tile as table tree_tile; create table honest_tree as table tree_head";
+        sqlx::raw_sql(backup).execute(log.databases.read_model()).await.unwrap();
+        let source = Source::parse(&log.databases.event_store_url("auditor"), None).unwrap();
+        Self { log, source, checkpoints, kept, head }
+    }
+
+    async fn verify(&self) -> Verdict {
+        let read_model = self.log.databases.read_model().clone();
+        let mut checkpoints = self.checkpoints.clone();
+        let (_, newest) = shared::transparency_log::head(&read_model).await.unwrap();
+        checkpoints.push(self.log.key.verifying_key().open(&newest.unwrap()).unwrap());
+        let until = self.source.end().await.unwrap();
+        verify(&self.source, until, checkpoints, Some(Recorded::new(read_model))).await.unwrap()
+    }
+
+    /// As superuser, without triggers and constraints in the way.
+    async fn tamper(&self, statements: &str) {
+        let mut connection = self.log.databases.event_store().acquire().await.unwrap();
+        execute_unguarded(&mut connection, statements).await;
+    }
+
+    async fn restore(&self) {
+        self.tamper(
+            "delete from event; insert into event select * from honest_event;
+             update head set (position, recorded_at) = (select position, recorded_at from honest_head)",
+        )
+        .await;
+        let mut connection = self.log.databases.read_model().acquire().await.unwrap();
+        execute_unguarded(
+            &mut connection,
+            "delete from tree_tile; insert into tree_tile select * from honest_tile;
+             delete from tree_head; insert into tree_head select * from honest_tree",
+        )
+        .await;
+    }
+
+    /// What somebody does who has the databases and even the private key: makes the tree anew from the changed log, and signs it.
+    async fn forge_tree(&self) {
+        let events =
+            event_log::read_after(self.log.databases.event_store(), Position::START, EVENTS * 2).await.unwrap();
+        let (mut tree, mut tiles) = (Tree::default(), Vec::new());
+        for event in &events {
+            tree.push(&record_hash(&CloudEvent::from(event).to_json()), |id, tile| tiles.push((id, tile)));
+        }
+        tiles.extend(tree.unfinished().map(|(id, tile)| (id, tile.to_vec())));
+        let note = self.log.key.sign(Position::from_sequence(tree.size()), tree.root());
+        let mut connection = self.log.databases.read_model().acquire().await.unwrap();
+        sqlx::raw_sql("delete from tree_tile").execute(&mut *connection).await.unwrap();
+        for (id, tile) in tiles {
+            let insert = sqlx::query("insert into tree_tile (level, index, hashes) values ($1, $2, $3)");
+            insert.bind(id.level).bind(id.index).bind(tile).execute(&mut *connection).await.unwrap();
+        }
+        let update = sqlx::query("update tree_head set position = $1, checkpoint = $2");
+        let size = i64::try_from(tree.size()).unwrap();
+        update.bind(size).bind(note).execute(&mut *connection).await.unwrap();
+    }
+}
+
+async fn execute_unguarded(connection: &mut PgConnection, statements: &str) {
+    let mut transaction = connection.begin().await.unwrap();
+    let statements = format!("set local session_replication_role = replica; {statements}");
+    sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut *transaction).await.unwrap();
+    transaction.commit().await.unwrap();
+}
+
+/// What is done to the log, as SQL, with the first position that it changes and the last that it may be noticed at.
+struct Crime {
+    what: String,
+    statements: String,
+    first: i64,
+    last: i64,
+    /// The hashes are made anew and signed as well.
+    forged: bool,
+}
+
+/// One change of one field, each of which changes what is stored.
+const CHANGES: [&str; 11] = [
+    "recorded_at = recorded_at + interval '1 microsecond'",
+    "recorded_at = recorded_at - interval '1 year'",
+    "event_id = gen_random_uuid()",
+    "schema_version = schema_version + 1",
+    "event_type = case event_type when 'SalesReset' then 'LicensePurchased' else 'SalesReset' end",
+    "event_type = event_type || ' '",
+    "data = '{\"license\":\"enterprise\",\"price\":{\"amount_minor\":1,\"currency\":\"EUR\"}}'",
+    "data = (data::text || ' ')::json",
+    "data = (E'\\n' || data::text)::json",
+    "metadata = '{\"actor\":\"nobody\"}'",
+    "metadata = '{}'",
+];
+
+fn commit_crime(random: &mut StdRng, kept: i64, head: i64) -> Crime {
+    let p = random.random_range(1..=head);
+    let crime = |what: &str, statements: String, first, last| Crime {
+        what: what.to_owned(),
+        statements,
+        first,
+        last,
+        forged: false,
+    };
+    match random.random_range(0..10) {
+        0..5 => {
+            let change = CHANGES.choose(random).unwrap();
+            crime("change", format!("update event set {change} where position = {p}"), p, p)
+        }
+        5 => crime("delete", format!("delete from event where position = {p}"), p, p),
+        6 => {
+            let shift = format!(
+                "update event set position = position + 1000000 where position >= {p};
+                 update event set position = position - 999999 where position > 1000000;
+                 insert into event select {p}, recorded_at, gen_random_uuid(), schema_version, event_type, data, metadata
+                    from honest_event where position = {p};
+                 update head set position = position + 1"
+            );
+            crime("insert", shift, p, p)
+        }
+        7 => {
+            let q = (p + random.random_range(1..head) - 1) % head + 1;
+            let swap = format!(
+                "update event set position = 1000000 where position = {p};
+                 update event set position = {p} where position = {q};
+                 update event set position = {q} where position = 1000000"
+            );
+            crime("swap", swap, p.min(q), p.max(q))
+        }
+        8 => {
+            let cut = format!("delete from event where position >= {p}; update head set position = {p} - 1");
+            crime("cut", cut, p, head)
+        }
+        _ => {
+            let p = random.random_range(1..=kept);
+            let statements = format!(
+                "update event set data = '{{\"license\":\"basic\",\"price\":{{\"amount_minor\":1,\"currency\":\"EUR\"}}}}',
+                     event_type = 'LicensePurchased' where position >= {p}"
+            );
+            Crime { forged: true, ..crime("rewrite", statements, p, kept) }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_done_to_the_past_is_named_with_its_place() {
+    let audit = Audit::begin().await;
+    let honest = audit.verify().await;
+    assert_eq!(honest.fault, None, "an honest log");
+    assert_eq!(honest.events.get(), audit.head);
+    for seed in 0..CASES {
+        let crime = commit_crime(&mut StdRng::seed_from_u64(seed), audit.kept, audit.head);
+        audit.tamper(&crime.statements).await;
+        if crime.forged {
+            audit.forge_tree().await;
+        }
+        let verdict = audit.verify().await;
+        let Some(fault) = verdict.fault else {
+            panic!("case {seed}: nobody noticed {}: {}", crime.what, crime.statements)
+        };
+        let (position, until) = (fault.position.get(), fault.until.get());
+        let named = if crime.forged {
+            // The hashes of single events are forged as well, so that only checkpoints tell where it began.
+            position <= crime.first && (crime.first..=crime.last).contains(&until)
+        } else if crime.what == "cut" {
+            (position, until) == (crime.first, crime.last)
+        } else {
+            (position, until) == (crime.first, crime.first)
+        };
+        assert!(named, "case {seed}: {}: {} is named as {fault:?}", crime.what, crime.statements);
+        audit.restore().await;
+    }
+    assert_eq!(audit.verify().await.fault, None, "the restored log");
+}

@@ -1,0 +1,103 @@
+//! What was sold when: what events add to the history. Pure, like the totals.
+
+use chrono::{DateTime, Utc};
+use shared::{event::Event, event_log::Position, money::OutOfRange, totals::Totals};
+
+const MINUTE_S: i64 = 60;
+
+/// What some events add to the history. What was sold before a reset stays sold.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// As they come along the log: each minute once, since its times do not run backwards.
+    pub minutes: Vec<Minute>,
+    pub resets: Vec<Reset>,
+}
+
+/// What was sold within a minute.
+#[derive(Clone, Debug)]
+pub struct Minute {
+    pub begins_at: DateTime<Utc>,
+    pub sold: Totals,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reset {
+    pub position: Position,
+    pub reset_at: DateTime<Utc>,
+    pub reason: Option<String>,
+}
+
+impl History {
+    /// Adds what happened next. An error changes nothing.
+    pub fn add(&mut self, position: Position, time: DateTime<Utc>, event: &Event) -> Result<(), OutOfRange> {
+        match event {
+            Event::LicensePurchased(_) => self.minute_of(time).sold.apply(event),
+            Event::SalesReset(reset) => {
+                self.resets.push(Reset { position, reset_at: time, reason: reset.reason.clone() });
+                Ok(())
+            }
+        }
+    }
+
+    fn minute_of(&mut self, time: DateTime<Utc>) -> &mut Minute {
+        let seconds = time.timestamp();
+        let begins_at = seconds - seconds.rem_euclid(MINUTE_S);
+        if self.minutes.last().is_none_or(|last| last.begins_at.timestamp() != begins_at) {
+            let begins_at = DateTime::from_timestamp_secs(begins_at).expect("less than a minute before a time");
+            self.minutes.push(Minute { begins_at, sold: Totals::default() });
+        }
+        self.minutes.last_mut().expect("one was just made sure of")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::{
+        catalogue::License,
+        event::{LicensePurchased, SalesReset},
+        money::Money,
+        totals::LicenseTotal,
+    };
+
+    use super::*;
+
+    fn at(time: &str) -> DateTime<Utc> {
+        time.parse().unwrap()
+    }
+
+    fn purchase(cents: i64) -> Event {
+        Event::LicensePurchased(LicensePurchased { license: License::Pro, price: Money::eur(cents) })
+    }
+
+    #[test]
+    fn purchases_count_in_their_minute_and_a_reset_takes_nothing_back() {
+        let mut history = History::default();
+        let reset = Event::SalesReset(SalesReset { reason: Some("new year".to_owned()) });
+        let events = [
+            ("2026-10-25T00:59:00Z", purchase(1)),
+            ("2026-10-25T00:59:30Z", reset),
+            ("2026-10-25T00:59:59.999999Z", purchase(2)),
+            ("2026-10-25T01:00:00Z", purchase(4)),
+        ];
+        for ((time, event), position) in events.iter().zip(1..) {
+            history.add(position.try_into().unwrap(), at(time), event).unwrap();
+        }
+        let minutes: Vec<_> =
+            history.minutes.iter().map(|minute| (minute.begins_at, minute.sold.of(License::Pro))).collect();
+        let sold = |sales_count, cents| LicenseTotal { sales_count, revenue: Money::eur(cents) };
+        assert_eq!(minutes, [(at("2026-10-25T00:59:00Z"), sold(2, 3)), (at("2026-10-25T01:00:00Z"), sold(1, 4))]);
+        let mark = Reset {
+            position: 2.try_into().unwrap(),
+            reset_at: at("2026-10-25T00:59:30Z"),
+            reason: Some("new year".to_owned()),
+        };
+        assert_eq!(history.resets, [mark]);
+    }
+
+    #[test]
+    fn a_time_before_1970_has_a_minute_too() {
+        let mut history = History::default();
+        history.add(Position::START, at("1969-12-31T23:59:59.5Z"), &purchase(1)).unwrap();
+        assert_eq!(history.minutes[0].begins_at, at("1969-12-31T23:59:00Z"));
+    }
+}

@@ -1,0 +1,111 @@
+//! What events change in the read model: the totals, how they were now and then, and what is added to the history. Pure.
+
+use chrono::{DateTime, Utc};
+use shared::{
+    event::{DecodeError, Event},
+    event_log::Position,
+    money::OutOfRange,
+    totals::Totals,
+};
+
+use crate::history::History;
+
+/// Positions from one snapshot of the totals to the next: the events between two are added up in some milliseconds, and three rows
+/// for as many cost nothing.
+pub const SNAPSHOT_INTERVAL: i64 = 10_000;
+
+/// An event that cannot be counted.
+#[derive(Debug, thiserror::Error)]
+pub enum Uncountable {
+    #[error("the event at position {position} is not understood: {source}")]
+    Decode { position: Position, source: DecodeError },
+    #[error("the event at position {position} cannot be added: {source}")]
+    Add { position: Position, source: OutOfRange },
+}
+
+/// What the events since the last checkpoint change.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    pub totals: Totals,
+    pub snapshots: Vec<Snapshot>,
+    pub history: History,
+    /// Position and time of the last event; `None` before the first.
+    pub last: Option<(Position, DateTime<Utc>)>,
+}
+
+/// The totals at a position that is a multiple of [`SNAPSHOT_INTERVAL`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Snapshot {
+    pub position: Position,
+    pub as_of: DateTime<Utc>,
+    pub totals: Totals,
+}
+
+impl Tally {
+    /// Nothing yet, on top of these totals.
+    pub fn on(totals: &Totals) -> Self {
+        Self { totals: totals.clone(), snapshots: Vec::new(), history: History::default(), last: None }
+    }
+
+    /// Adds one event, unless it is not understood or too much: that changes nothing.
+    pub fn add(
+        &mut self,
+        position: Position,
+        time: DateTime<Utc>,
+        event: Result<Event, DecodeError>,
+    ) -> Result<(), Uncountable> {
+        let event = event.map_err(|source| Uncountable::Decode { position, source })?;
+        let too_much = |source| Uncountable::Add { position, source };
+        let mut totals = self.totals.clone();
+        totals.apply(&event).map_err(too_much)?;
+        self.history.add(position, time, &event).map_err(too_much)?;
+        self.totals = totals;
+        if position.get() % SNAPSHOT_INTERVAL == 0 {
+            self.snapshots.push(Snapshot { position, as_of: time, totals: self.totals.clone() });
+        }
+        self.last = Some((position, time));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::{
+        catalogue::License,
+        event::{LicensePurchased, SalesReset},
+        money::Money,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_of_its_position_wherever_a_batch_ends() {
+        let mut tally = Tally::on(&Totals::default());
+        let price = Money::eur(1);
+        for position in SNAPSHOT_INTERVAL - 2..=2 * SNAPSHOT_INTERVAL {
+            let event = Event::LicensePurchased(LicensePurchased { license: License::Pro, price });
+            tally.add(position.try_into().unwrap(), DateTime::UNIX_EPOCH, Ok(event)).unwrap();
+        }
+        let counts: Vec<_> = tally
+            .snapshots
+            .iter()
+            .map(|snapshot| (snapshot.position.get(), snapshot.totals.of(License::Pro).sales_count))
+            .collect();
+        assert_eq!(counts, [(SNAPSHOT_INTERVAL, 3), (2 * SNAPSHOT_INTERVAL, 3 + SNAPSHOT_INTERVAL)]);
+    }
+
+    #[test]
+    fn what_is_too_much_for_the_history_changes_the_totals_neither() {
+        let purchase = |amount_minor| {
+            let price = Money::eur(amount_minor);
+            Ok(Event::LicensePurchased(LicensePurchased { license: License::Pro, price }))
+        };
+        let mut tally = Tally::on(&Totals::default());
+        let mut add = |position: i64, event| tally.add(position.try_into().unwrap(), DateTime::UNIX_EPOCH, event);
+        add(1, purchase(i64::MAX)).unwrap();
+        add(2, Ok(Event::SalesReset(SalesReset { reason: None }))).unwrap();
+        assert!(matches!(add(3, purchase(1)), Err(Uncountable::Add { .. })));
+        assert_eq!(tally.totals, Totals::default());
+        assert_eq!(tally.last, Some((2.try_into().unwrap(), DateTime::UNIX_EPOCH)));
+    }
+}

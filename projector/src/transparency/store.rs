@@ -1,0 +1,66 @@
+//! The tree in the read model's database.
+
+use std::collections::HashMap;
+
+use shared::{
+    event_log::Position,
+    merkle::{TileId, Tree, unfinished},
+    transparency_log::{head, tiles},
+};
+use sqlx::{Connection, PgConnection, PgPool};
+
+use super::TransparencyError;
+
+pub async fn load(read_model: &PgPool) -> Result<Tree, TransparencyError> {
+    let mut connection = read_model.acquire().await?;
+    // One snapshot for both: another projector may make the tree grow in between.
+    let mut transaction = connection.begin_with("begin isolation level repeatable read read only").await?;
+    let (position, _) = head(&mut *transaction).await?;
+    let ends: Vec<_> = unfinished(position.as_sequence()).map(|(id, _)| id).collect();
+    let tiles = tiles(&mut *transaction, &ends).await?;
+    Ok(Tree::restore(position.as_sequence(), &tiles)?)
+}
+
+/// Stores a tree that has grown since `from`. False, and nothing is changed, when the stored one is not that any more.
+pub async fn grow(
+    read_model: &PgPool,
+    from: Position,
+    tree: &Tree,
+    mut tiles: HashMap<TileId, Vec<u8>>,
+    checkpoint: Option<&str>,
+) -> sqlx::Result<bool> {
+    let mut connection = read_model.acquire().await?;
+    let mut transaction = connection.begin().await?;
+    let moved = sqlx::query("update tree_head set position = $2, checkpoint = $3 where position = $1")
+        .bind(from.get())
+        .bind(Position::from_sequence(tree.size()).get())
+        .bind(checkpoint)
+        .execute(&mut *transaction)
+        .await?;
+    if moved.rows_affected() == 0 {
+        return Ok(false);
+    }
+    tiles.extend(tree.unfinished().map(|(id, tile)| (id, tile.to_vec())));
+    write(&mut transaction, tiles).await?;
+    transaction.commit().await?;
+    Ok(true)
+}
+
+async fn write(transaction: &mut PgConnection, tiles: HashMap<TileId, Vec<u8>>) -> sqlx::Result<()> {
+    let (mut levels, mut indexes, mut hashes) = (Vec::new(), Vec::new(), Vec::new());
+    for (id, tile) in tiles {
+        levels.push(id.level);
+        indexes.push(id.index);
+        hashes.push(tile);
+    }
+    sqlx::query(
+        "insert into tree_tile (level, index, hashes) select * from unnest($1::smallint[], $2::bigint[], $3::bytea[])
+         on conflict (level, index) do update set hashes = excluded.hashes",
+    )
+    .bind(levels)
+    .bind(indexes)
+    .bind(hashes)
+    .execute(transaction)
+    .await?;
+    Ok(())
+}

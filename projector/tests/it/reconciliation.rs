@@ -1,0 +1,101 @@
+//! The live totals are compared with the log all the time.
+
+use stack::testing::{Databases, Service, eventually};
+
+use crate::support::{NO_NATS, append_some, assert_projected, falsify, projector, readiness, rebuild, restore_log};
+
+const POSITION: &str = "sales_reconciliation_position";
+const DIFFERENCE: &str = "sales_reconciliation_difference";
+const COMPARISONS: &str = "sales_reconciliation_comparisons_total";
+const ALARM: &str = "The live totals are not those of the log";
+
+async fn metric_is(projector: &Service, name: &str, expected: i64) -> bool {
+    (projector.metric(name).await - f64::from(i32::try_from(expected).unwrap())).abs() < 0.5
+}
+
+/// Waits until the end of the log is reconciled.
+async fn reconciled(databases: &Databases, projector: &Service) {
+    let head = databases.head().await;
+    eventually("it is reconciled", async || metric_is(projector, POSITION, head).await).await;
+    assert!(metric_is(projector, DIFFERENCE, 0).await, "{}", projector.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_falsified_total_is_told_once_with_its_position_until_a_rebuild_mends_it() {
+    let databases = Databases::create().await;
+    append_some(&databases).await;
+    let projector = projector(&databases, NO_NATS).await;
+    assert_projected(&databases).await;
+    reconciled(&databases, &projector).await;
+    falsify(&databases).await;
+    eventually("it is noticed", async || metric_is(&projector, DIFFERENCE, 1).await).await;
+    let noticed = projector.metric(COMPARISONS).await;
+    eventually("it is looked at again", async || projector.metric(COMPARISONS).await > noticed).await;
+    let (log, head) = (projector.log(), databases.head().await);
+    assert_eq!(log.matches(ALARM).count(), 1, "{log}");
+    let alarm = log.lines().find(|line| line.contains(ALARM)).unwrap();
+    for told in [
+        &format!("position={head} "),
+        "ERROR",
+        "live=basic: 0 sold for EUR 0.00, pro: 701 sold for EUR 139299.99, enterprise: 1 sold for EUR 999.00",
+        "expected=basic: 0 sold for EUR 0.00, pro: 700 sold for EUR 139300.00, enterprise: 1 sold for EUR 999.00",
+    ] {
+        assert!(alarm.contains(told), "{told} is missing in {alarm}");
+    }
+    assert_eq!(readiness(&projector).await.0, 200, "queries go on");
+    rebuild(&databases).await;
+    eventually("it is right again", async || metric_is(&projector, DIFFERENCE, 0).await).await;
+    assert!(projector.log().contains("The live totals are those of the log again"), "{}", projector.log());
+    append_some(&databases).await;
+    reconciled(&databases, &projector).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_ends_before_the_live_checkpoint_is_told_until_a_rebuild_mends_it() {
+    let databases = Databases::create().await;
+    append_some(&databases).await;
+    let projector = projector(&databases, NO_NATS).await;
+    assert_projected(&databases).await;
+    reconciled(&databases, &projector).await;
+    restore_log(&databases, databases.head().await - 1).await;
+    eventually("it is noticed", async || metric_is(&projector, DIFFERENCE, 1).await).await;
+    assert!(projector.log().contains("cannot be compared with the log"), "{}", projector.log());
+    rebuild(&databases).await;
+    // To a smaller position than before, from the start of the log.
+    reconciled(&databases, &projector).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_counted_or_is_missing_in_the_log_is_told() {
+    for spoil in
+        ["update event set event_type = 'LicenseRented' where position = 2", "delete from event where position = 2"]
+    {
+        let databases = Databases::create().await;
+        append_some(&databases).await;
+        drop({
+            let projector = projector(&databases, NO_NATS).await;
+            assert_projected(&databases).await;
+            projector
+        });
+        sqlx::raw_sql("alter table event disable trigger all").execute(databases.event_store()).await.unwrap();
+        sqlx::raw_sql(spoil).execute(databases.event_store()).await.unwrap();
+        let projector = projector(&databases, NO_NATS).await;
+        eventually("it is noticed", async || metric_is(&projector, DIFFERENCE, 1).await).await;
+        let log = projector.log();
+        assert!(log.contains("cannot be compared with the log") && log.contains("position 2 is"), "{log}");
+        assert!(metric_is(&projector, POSITION, 0).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_store_that_is_away_is_waited_for() {
+    let databases = Databases::create().await;
+    append_some(&databases).await;
+    sqlx::raw_sql("revoke select on event from projector").execute(databases.event_store()).await.unwrap();
+    let projector = crate::support::projector_until(&databases, NO_NATS, stack::testing::Until::Live).await;
+    eventually("the projection waits", async || readiness(&projector).await.1.contains("permission denied")).await;
+    assert!(metric_is(&projector, DIFFERENCE, 0).await);
+    sqlx::raw_sql("grant select on event to projector").execute(databases.event_store()).await.unwrap();
+    assert_projected(&databases).await;
+    reconciled(&databases, &projector).await;
+}

@@ -1,0 +1,106 @@
+//! A rebuild that was killed is gone on with, or begun anew where that would be wrong.
+
+use sqlx::Connection;
+use stack::testing::{Databases, eventually};
+
+use crate::support::{
+    AT_START, AT_SWITCH, append_some, assert_projected, generations, hold_live, rebuilds_held, restore_log,
+    start_rebuild,
+};
+
+/// Has a rebuild count the whole log, and kills it right before the switch. Returns the generation that it leaves behind.
+async fn interrupted(databases: &Databases) -> i64 {
+    append_some(databases).await;
+    let hold = hold_live(databases).await;
+    let rebuild = start_rebuild(databases, &[]);
+    eventually("it is about to switch", async || rebuilds_held(databases, AT_SWITCH).await == 1).await;
+    rebuild.kill();
+    hold.rollback().await.unwrap();
+    let (_, left) = generations(databases).await;
+    left.expect("it is left behind")
+}
+
+/// Runs a rebuild to its end. Returns what it said.
+async fn completed(databases: &Databases, options: &[&str]) -> String {
+    let ended = start_rebuild(databases, options).ended().await;
+    assert!(ended.success, "{}", ended.log);
+    assert_projected(databases).await;
+    assert_eq!(generations(databases).await.1, None, "nothing is left behind");
+    ended.log
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_rebuild_goes_on_from_its_checkpoint() {
+    let databases = Databases::create().await;
+    let left = interrupted(&databases).await;
+    let checkpoint = databases.head().await;
+    append_some(&databases).await;
+    let log = completed(&databases, &[]).await;
+    assert!(log.contains("Going on with an interrupted rebuild"), "{log}");
+    assert!(log.contains(&format!("generation={left} position={checkpoint} ")), "{log}");
+    assert_eq!(generations(&databases).await.0, left);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_version_of_the_projection_starts_anew() {
+    let databases = Databases::create().await;
+    let left = interrupted(&databases).await;
+    sqlx::query("update projection set projection_version = projection_version + 1 where not live")
+        .execute(databases.read_model())
+        .await
+        .unwrap();
+    let log = completed(&databases, &[]).await;
+    assert!(log.contains("another version of the projection"), "{log}");
+    assert_ne!(generations(&databases).await.0, left);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_left_behind_can_be_discarded() {
+    let databases = Databases::create().await;
+    let left = interrupted(&databases).await;
+    let log = completed(&databases, &["--from-start"]).await;
+    assert!(log.contains("from the start"), "{log}");
+    assert_ne!(generations(&databases).await.0, left);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_restored_from_a_backup_is_counted_anew() {
+    let databases = Databases::create().await;
+    for (grows_again, complaint) in [(false, "ahead of where this rebuild ends"), (true, "the last event")] {
+        let left = interrupted(&databases).await;
+        restore_log(&databases, databases.head().await - 1).await;
+        if grows_again {
+            append_some(&databases).await;
+        }
+        let log = completed(&databases, &[]).await;
+        assert!(log.contains(complaint), "{log}");
+        assert_ne!(generations(&databases).await.0, left);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_go_on_with_the_same_one_wins_and_the_other_says_so() {
+    let databases = Databases::create().await;
+    let left = interrupted(&databases).await;
+    append_some(&databases).await;
+    let mut at_switch = hold_live(&databases).await;
+    let mut at_start = at_switch.begin().await.unwrap();
+    sqlx::query("select from projection where not live for update").execute(&mut *at_start).await.unwrap();
+    let mut both = [start_rebuild(&databases, &[]), start_rebuild(&databases, &[])];
+    eventually("both have begun", async || rebuilds_held(&databases, AT_START).await == 2).await;
+    at_start.rollback().await.unwrap();
+    // The second takes it as it was left, or as the first has made it. So it loses while counting, or at the switch.
+    let settled = async || {
+        let ended = both.iter_mut().filter_map(|rebuild| (!rebuild.is_running()).then_some(())).count();
+        rebuilds_held(&databases, AT_SWITCH).await + ended == 2
+    };
+    eventually("each has ended or is about to switch", settled).await;
+    at_switch.rollback().await.unwrap();
+    let [first, second] = both;
+    let (first, second) = tokio::join!(first.ended(), second.ended());
+    let (winner, loser) = if first.success { (first, second) } else { (second, first) };
+    assert!(winner.success && winner.log.contains("is live"), "{}", winner.log);
+    assert!(!loser.success && loser.log.contains("another rebuild has taken over"), "{}", loser.log);
+    assert_eq!(generations(&databases).await, (left, None));
+    assert_projected(&databases).await;
+}

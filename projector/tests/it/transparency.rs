@@ -1,0 +1,255 @@
+//! The transparency log: one tree, whoever makes it grow, and no signature for a log that was changed.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use shared::{
+    checkpoint::{Checkpoint, SigningKey, VerifyingKey, generate_keys, split_notes},
+    cloud_event::CloudEvent,
+    event_log::{self, Position},
+    merkle::{Tree, record_hash},
+    stream::CHECKPOINT_SUBJECT,
+};
+use stack::testing::{Command, Databases, Nats, Service, Until, eventually, purchased};
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use crate::support::NO_NATS;
+
+struct Signed {
+    databases: Databases,
+    private_key: String,
+    key: VerifyingKey,
+    folder: TempDir,
+}
+
+impl Signed {
+    async fn create() -> Self {
+        let (private_key, public_key) = generate_keys("sales.example/test").unwrap();
+        let key = VerifyingKey::parse(&public_key).unwrap();
+        Self { databases: Databases::create().await, private_key, key, folder: TempDir::new().unwrap() }
+    }
+
+    fn file(&self, replica: &str) -> PathBuf {
+        self.folder.path().join(format!("{replica}.txt"))
+    }
+
+    async fn projector(&self, replica: &str, nats_url: &str) -> Service {
+        self.projector_until(replica, nats_url, Until::Ready).await
+    }
+
+    async fn projector_until(&self, replica: &str, nats_url: &str, until: Until) -> Service {
+        let (event_store, read_model) =
+            (self.databases.event_store_url("projector"), self.databases.read_model_url("projector"));
+        let file = self.file(replica);
+        let environment = [
+            ("EVENT_STORE_URL", event_store.as_str()),
+            ("READ_MODEL_URL", &read_model),
+            ("NATS_URL", nats_url),
+            ("CHECKPOINT_KEY", &self.private_key),
+            ("CHECKPOINT_LOG", file.to_str().unwrap()),
+        ];
+        Service::start("projector", until, &environment).await
+    }
+
+    async fn buy(&self, purchases: usize) -> i64 {
+        self.databases.append(&vec![purchased("pro", 19_900); purchases]).await
+    }
+
+    async fn head(&self) -> (i64, Option<String>) {
+        sqlx::query_as("select position, checkpoint from tree_head")
+            .fetch_one(self.databases.read_model())
+            .await
+            .unwrap()
+    }
+
+    async fn signed(&self, position: i64) {
+        eventually("the log is signed", async || self.head().await.0 == position).await;
+    }
+
+    fn checkpoints(&self, replica: &str) -> Vec<Checkpoint> {
+        let text = fs::read_to_string(self.file(replica)).unwrap();
+        split_notes(&text).into_iter().map(|note| self.key.open(note).unwrap()).collect()
+    }
+
+    /// The tree as it follows from the log, for comparison with what was signed.
+    async fn assert_true(&self, mut checkpoints: Vec<Checkpoint>) {
+        checkpoints.sort_by_key(|checkpoint| checkpoint.position);
+        let mut checkpoints = checkpoints.into_iter().peekable();
+        assert!(checkpoints.peek().is_some(), "nothing was signed");
+        let events = event_log::read_after(self.databases.event_store(), Position::START, 100_000).await.unwrap();
+        let mut tree = Tree::default();
+        for event in events {
+            tree.push(&record_hash(&CloudEvent::from(&event).to_json()), |_, _| ());
+            while let Some(checkpoint) = checkpoints.next_if(|next| next.position == event.position) {
+                assert_eq!(checkpoint.root, tree.root(), "at position {}", event.position);
+            }
+        }
+        assert!(checkpoints.next().is_none(), "something beyond the log was signed");
+    }
+
+    /// As superuser, with triggers off.
+    async fn tamper(&self, statements: &'static str) {
+        let mut connection = self.databases.event_store().acquire().await.unwrap();
+        for statement in ["set session_replication_role = replica", statements, "reset session_replication_role"] {
+            sqlx::raw_sql(statement).execute(&mut *connection).await.unwrap();
+        }
+    }
+
+    async fn forget_the_tree(&self) {
+        sqlx::raw_sql("truncate tree_tile; update tree_head set position = 0, checkpoint = null")
+            .execute(self.databases.read_model())
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_signed_within_a_second_and_published_in_the_file_and_on_nats() {
+    let (signed, nats) = (Signed::create().await, Nats::start());
+    let projector = signed.projector("one", &nats.url("projector")).await;
+    signed.buy(1).await;
+    signed.signed(1).await;
+    let started = Instant::now();
+    signed.buy(300).await;
+    signed.signed(301).await;
+    assert!(started.elapsed() < Duration::from_secs(10), "it took {:?}", started.elapsed());
+    let delay = projector.metric("sales_checkpoint_delay_seconds").await;
+    assert!((0.0..10.0).contains(&delay), "{delay} s");
+    eventually("the metric says so", async || projector.metric("sales_checkpoint_position").await >= 301.0).await;
+
+    let note = signed.head().await.1.unwrap();
+    assert_eq!(signed.key.open(&note).unwrap(), signed.checkpoints("one").pop().unwrap());
+    let client = shared::stream::connect(&nats.admin_url(), "test").await.unwrap();
+    let stream = async_nats::jetstream::new(client).get_stream("SALES_CHECKPOINTS").await.unwrap();
+    eventually("the checkpoint is on NATS", async || {
+        let last = stream.get_last_raw_message_by_subject(CHECKPOINT_SUBJECT).await;
+        last.is_ok_and(|message| message.payload == note.as_bytes())
+    })
+    .await;
+    signed.assert_true(signed.checkpoints("one")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_projectors_killed_again_and_again_sign_one_tree() {
+    let signed = Signed::create().await;
+    let replicas = ["one", "two", "three"];
+    let mut running = Vec::new();
+    for replica in replicas {
+        running.push(signed.projector(replica, NO_NATS).await);
+    }
+    for round in 0..6 {
+        let head = signed.buy(700).await;
+        let victim = round % replicas.len();
+        running.remove(victim).kill();
+        running.insert(victim, signed.projector(replicas[victim], NO_NATS).await);
+        signed.signed(head).await;
+    }
+    let all: Vec<Checkpoint> = replicas.iter().flat_map(|replica| signed.checkpoints(replica)).collect();
+    assert_eq!(all.iter().map(|checkpoint| checkpoint.position.get()).max(), Some(4200));
+    signed.assert_true(all).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_that_is_lost_is_made_anew_and_goes_on_behind_what_was_published() {
+    let signed = Signed::create().await;
+    let projector = signed.projector("one", NO_NATS).await;
+    signed.buy(600).await;
+    signed.signed(600).await;
+    projector.kill();
+    signed.forget_the_tree().await;
+    // What a crash in the middle of a write leaves.
+    let file = signed.file("one");
+    let whole = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{whole}sales.example/test\n60")).unwrap();
+    signed.buy(5).await;
+    let _projector = signed.projector("one", NO_NATS).await;
+    signed.signed(605).await;
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.starts_with(&whole), "what was published stays");
+    signed.assert_true(signed.checkpoints("one")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_changed_gets_no_signature_even_if_the_tree_is_made_anew() {
+    let signed = Signed::create().await;
+    let projector = signed.projector("one", NO_NATS).await;
+    signed.buy(300).await;
+    signed.signed(300).await;
+    projector.kill();
+    signed.tamper("update event set recorded_at = recorded_at - interval '1 second' where position = 1").await;
+    signed.forget_the_tree().await;
+    signed.buy(10).await;
+    let before = fs::read(signed.file("one")).unwrap();
+    let projector = signed.projector("one", NO_NATS).await;
+    eventually("the fork is noticed", async || projector.metric("sales_checkpoint_refused").await > 0.0).await;
+    assert!(
+        projector.log().contains("the log is not the one whose first 300 events were signed"),
+        "{}",
+        projector.log()
+    );
+    assert_eq!(fs::read(signed.file("one")).unwrap(), before, "nothing is signed");
+    assert_eq!(signed.head().await.1, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_cut_off_or_holds_what_was_never_written_gets_no_signature() {
+    let signed = Signed::create().await;
+    let projector = signed.projector("one", NO_NATS).await;
+    signed.buy(20).await;
+    signed.signed(20).await;
+    signed.tamper("insert into event select 21, recorded_at, gen_random_uuid(), 1, event_type, data, '{\"a\":1}' from event where position = 20").await;
+    signed.tamper("update head set position = 21").await;
+    eventually("the foreign event is noticed", async || projector.metric("sales_checkpoint_refused").await > 0.0).await;
+    assert!(projector.log().contains("the event at position 21 was not written by this system"), "{}", projector.log());
+    signed.tamper("delete from event where position > 10").await;
+    signed.tamper("update head set position = 10").await;
+    eventually("the cut is noticed", async || projector.log().contains("the event log ends at position 10")).await;
+    assert_eq!(signed.head().await.0, 20);
+    // Nor does it help to lose the tree.
+    projector.kill();
+    signed.forget_the_tree().await;
+    let projector = signed.projector_until("one", NO_NATS, Until::Live).await;
+    let reason = "the event log ends at position 10, before position 20";
+    eventually("the cut is noticed once more", async || projector.log().contains(reason)).await;
+    assert_eq!(signed.head().await, (0, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_checkpoints_by_another_key_is_not_continued() {
+    let signed = Signed::create().await;
+    let (other, _) = generate_keys("sales.example/other").unwrap();
+    let foreign = SigningKey::parse(&other).unwrap().sign(Position::START.next(), record_hash(b""));
+    fs::write(signed.file("one"), foreign).unwrap();
+    let (event_store, read_model) =
+        (signed.databases.event_store_url("projector"), signed.databases.read_model_url("projector"));
+    let file = signed.file("one");
+    let refused = std::process::Command::new(env!("CARGO_BIN_EXE_projector"))
+        .arg("serve")
+        .env("EVENT_STORE_URL", event_store)
+        .env("READ_MODEL_URL", read_model)
+        .env("NATS_URL", NO_NATS)
+        .env("LISTEN_ADDRESS", "127.0.0.1:0")
+        .env("CHECKPOINT_KEY", &signed.private_key)
+        .env("CHECKPOINT_LOG", file)
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert!(!refused.status.success() && log.contains("a new key needs a new file"), "{log}");
+}
+
+#[tokio::test]
+async fn a_key_is_made_once() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("key");
+    let make = async |more: &[&str]| {
+        let arguments = [&["key", "--file", file.to_str().unwrap()], more].concat();
+        Command::start("projector", &arguments, &[]).ended().await.success
+    };
+    assert!(make(&["--if-missing"]).await);
+    let key = fs::read(&file).unwrap();
+
+    assert!(make(&["--if-missing"]).await);
+    assert!(!make(&[]).await);
+
+    assert_eq!(fs::read(&file).unwrap(), key);
+}

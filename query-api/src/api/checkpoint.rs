@@ -1,0 +1,51 @@
+//! `GET /api/events/checkpoint`: the newest signed checkpoint of the log.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use shared::{event_log::Position, problem::Problem, transparency_log};
+use tracing::error;
+
+use super::Sources;
+
+/// The newest signed checkpoint
+///
+/// How many events the log holds and the root of the Merkle tree over them, as a signed note (C2SP tlog-checkpoint). Whoever
+/// keeps one can tell later whether the log still begins with these events. An event is covered within a second of its
+/// commit.
+#[utoipa::path(
+    get,
+    path = "/api/events/checkpoint",
+    security(("token" = ["auditor"])),
+    responses(
+        (status = 200, description = "The signed note", body = String, content_type = "text/plain"),
+        (status = 503, description = "The read model does not answer, or no checkpoint is signed yet", body = Problem,
+            content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
+    ),
+)]
+pub async fn get_checkpoint(State(sources): State<Arc<Sources>>) -> Result<Response, Problem> {
+    let (_, note) = newest(&sources).await?;
+    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
+    Ok((headers, note).into_response())
+}
+
+/// The newest checkpoint and its position.
+pub async fn newest(sources: &Sources) -> Result<(Position, String), Problem> {
+    let head = transparency_log::head(&sources.read_model).await;
+    match head.map_err(|error| transparency_problem(&error.into()))? {
+        (position, Some(note)) => Ok((position, note)),
+        (_, None) => Err(Problem::unavailable("No checkpoint of the log is signed yet.")),
+    }
+}
+
+pub fn transparency_problem(error: &transparency_log::ReadError) -> Problem {
+    error!(%error, "The transparency log cannot be read");
+    match error {
+        transparency_log::ReadError::Database(_) => Problem::unavailable("The read model does not answer. Try again."),
+        transparency_log::ReadError::Tile(_) => Problem::internal(),
+    }
+}

@@ -1,0 +1,145 @@
+//! `GET /api/sales/history`: what was sold when.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use serde::Deserialize;
+use shared::problem::{Problem, Query};
+use tracing::error;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{Sources, etag, time};
+use crate::{
+    calendar::Interval,
+    history::{self, History, NoHistory},
+};
+
+/// Buckets in one answer: a day of minutes, two months of hours, four years of days.
+const MAX_BUCKETS: usize = 1500;
+/// The log position that the answer reflects, for the format that has no other place for it.
+const POSITION: HeaderName = HeaderName::from_static("sales-position");
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Parameters {
+    /// Length of a bucket.
+    #[param(inline)]
+    interval: Interval,
+    /// Beginning of the range (RFC 3339): that of the bucket which holds it. If it is left out, 60 minutes, 48 hours or 30 days
+    /// before `to`.
+    #[serde(default, deserialize_with = "time::rfc3339")]
+    from: Option<DateTime<Utc>>,
+    /// End of the range (RFC 3339): that of the bucket which holds the moment before. Now, if it is left out.
+    #[serde(default, deserialize_with = "time::rfc3339")]
+    to: Option<DateTime<Utc>>,
+    /// Whose hours and days, by their name in the IANA time zone database.
+    #[serde(default = "berlin", deserialize_with = "time::zone")]
+    #[param(value_type = Option<String>, default = "Europe/Berlin")]
+    time_zone: Tz,
+    #[serde(default)]
+    #[param(inline)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, Eq, PartialEq, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Format {
+    #[default]
+    Json,
+    Csv,
+}
+
+fn berlin() -> Tz {
+    Tz::Europe__Berlin
+}
+
+/// What was sold when, by licence
+///
+/// A day has 23 or 25 hours when the clocks are changed, and the hour that comes twice is two buckets. What was sold before a
+/// reset is not taken back; resets are marks. At most 1500 buckets. As CSV, times have the offset of the zone, revenue is in the
+/// currency's major unit, and every line says how many resets its bucket has.
+#[utoipa::path(
+    get,
+    path = "/api/sales/history",
+    security(("token" = ["sales"])),
+    params(Parameters),
+    responses(
+        (status = 200, description = "The history", content((History = "application/json"), (String = "text/csv")), headers(
+            ("ETag" = String, description = "Changes with the history; send it as If-None-Match"),
+            ("Sales-Position" = i64, description = "Log position that the history reflects"))),
+        (status = 304, description = "The history is still that of If-None-Match"),
+        (status = 400, description = "Invalid query parameter, or too much for one answer", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 500, description = "The read model is damaged: an alarm for operators", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The read model does not answer, or its history is still being built", body = Problem,
+            content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
+    ),
+)]
+pub async fn get_sales_history(
+    State(sources): State<Arc<Sources>>,
+    Query(parameters): Query<Parameters>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let boundaries = parameters.boundaries()?;
+    let tag = |generation_and_position: &str| {
+        let [from, to] = [boundaries.first(), boundaries.last()].map(|end| end.map_or(0, DateTime::timestamp));
+        HeaderValue::try_from(format!("\"{generation_and_position}-{from}-{to}\"")).expect("numbers are plain ASCII")
+    };
+    let no_cache = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // The totals in memory say whether anything has changed.
+    let known = sources.totals.borrow().as_ref().map(|known| (tag(known.version()), known.position));
+    if let Some((tag, position)) = known.filter(|(tag, _)| etag::matches(&headers, tag)) {
+        let position = (POSITION, HeaderValue::from(position.get()));
+        return Ok((StatusCode::NOT_MODIFIED, [no_cache, (header::ETAG, tag), position]).into_response());
+    }
+    let Parameters { interval, time_zone, .. } = parameters;
+    let history = history::read(&sources.read_model, interval, time_zone, &boundaries).await.map_err(problem)?;
+    let tag = tag(&format!("{}-{}", history.generation, history.position));
+    let common = [no_cache, (header::ETAG, tag), (POSITION, HeaderValue::from(history.position.get()))];
+    if parameters.format == Format::Json {
+        return Ok((common, Json(history)).into_response());
+    }
+    let as_file = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"sales.csv\""),
+    ];
+    Ok((common, as_file, history.to_csv()).into_response())
+}
+
+impl Parameters {
+    fn boundaries(&self) -> Result<Vec<DateTime<Utc>>, Problem> {
+        let to = self.to.unwrap_or_else(Utc::now);
+        let from = self.from.unwrap_or(to - self.interval.usual_range());
+        if from >= to {
+            return Err(invalid("from has to be earlier than to."));
+        }
+        let boundaries = self.interval.boundaries(self.time_zone, from, to, MAX_BUCKETS);
+        boundaries.ok_or_else(|| invalid(format!("The range has more than {MAX_BUCKETS} buckets.")))
+    }
+}
+
+fn invalid(detail: impl Into<String>) -> Problem {
+    Problem::bad_request("invalid-query", "The query parameters do not have the expected shape", detail)
+}
+
+fn problem(reason: NoHistory) -> Problem {
+    match reason {
+        NoHistory::TooManyResets => invalid(format!("There were {reason} within the range. Ask for a shorter one.")),
+        NoHistory::NotBuilt => Problem::unavailable("The history is being built from the log. Try again later."),
+        NoHistory::Database(error) => {
+            error!(%error, "The history cannot be read");
+            match error {
+                sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => Problem::internal(),
+                _ => Problem::unavailable("The read model does not answer. Try again."),
+            }
+        }
+    }
+}

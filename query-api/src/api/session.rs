@@ -1,0 +1,155 @@
+//! `/api/session`: the session of a page, whose token no script can read.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, Method, header},
+    response::{AppendHeaders, IntoResponse, IntoResponseParts, Response},
+};
+use cookie::{Cookie, SameSite};
+use serde::{Deserialize, Serialize};
+use shared::{
+    access::{caller::Caller, role::Role, session},
+    body::JsonBody,
+    problem::Problem,
+};
+use utoipa::ToSchema;
+
+use crate::sign_in::SignIn;
+
+/// Who has the session, and how to get one.
+#[derive(Serialize, ToSchema)]
+pub struct Session {
+    access: Openness,
+    /// Ways to sign in; none while access is open.
+    sign_in: Vec<Way>,
+    /// Null without a session.
+    subject: Option<String>,
+    /// What the session lets its owner do; everybody is a customer.
+    roles: Vec<Role>,
+}
+
+/// Whether anybody is asked for a token.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Openness {
+    Open,
+    Closed,
+}
+
+/// A way to sign in.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Way {
+    /// `POST /api/session` with an access token.
+    Token,
+    /// `GET /api/session/start` leads to the issuer.
+    Issuer,
+}
+
+impl Session {
+    fn of(sign_in: &SignIn, caller: &Caller) -> Json<Self> {
+        let access = if sign_in.access.is_open() { Openness::Open } else { Openness::Closed };
+        let ways = [(sign_in.access.takes_tokens(), Way::Token), (sign_in.has_issuer(), Way::Issuer)];
+        Json(Self {
+            access,
+            sign_in: ways.into_iter().filter_map(|(there, way)| there.then_some(way)).collect(),
+            subject: caller.subject.as_deref().map(ToOwned::to_owned),
+            roles: caller.roles.iter().collect(),
+        })
+    }
+}
+
+/// A token to sign in with.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Credentials {
+    /// The access token.
+    token: String,
+}
+
+/// Where a sign-out goes on.
+#[derive(Serialize, ToSchema)]
+pub struct SignedOut {
+    /// Where the issuer ends its own session; null when the session was none of an issuer.
+    continue_at: Option<String>,
+}
+
+/// Who is signed in, and how to sign in
+#[utoipa::path(
+    get,
+    path = "/api/session",
+    security(()),
+    responses((status = 200, description = "The session", body = Session)),
+)]
+pub async fn get_session(State(sign_in): State<Arc<SignIn>>, caller: Caller) -> impl IntoResponse {
+    ([(header::CACHE_CONTROL, "no-store")], Session::of(&sign_in, &caller))
+}
+
+/// Signs in with an access token
+///
+/// For pages: the session is a cookie, and the request has to come from one of our own pages. Programs send their token with each
+/// request instead.
+#[utoipa::path(
+    post,
+    path = "/api/session",
+    security(()),
+    request_body = Credentials,
+    responses(
+        (status = 200, description = "Signed in", body = Session,
+            headers(("Set-Cookie" = String, description = "The session; ends with the browser"))),
+        (status = 400, description = "Malformed JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 408, description = "The body did not arrive within five seconds", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "Body over 16 KiB", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Body is not application/json", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Unknown field", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The issuer has not answered yet", body = Problem,
+            content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
+    ),
+)]
+pub async fn create_session(
+    State(sign_in): State<Arc<SignIn>>,
+    method: Method,
+    headers: HeaderMap,
+    JsonBody(Credentials { token }): JsonBody<Credentials>,
+) -> Result<Response, Problem> {
+    session::refuse_others_pages(&method, &headers)?;
+    if sign_in.access.is_open() {
+        return Ok(Session::of(&sign_in, &Caller::of_open_access()).into_response());
+    }
+    let caller = sign_in.access.session_owner(&token).await?;
+    let cookie = session::new_cookie(&headers, session::COOKIE, &token, SameSite::Strict);
+    Ok((set_cookies([cookie]), Session::of(&sign_in, &caller)).into_response())
+}
+
+/// Signs out
+#[utoipa::path(
+    delete,
+    path = "/api/session",
+    security(()),
+    responses((status = 200, description = "Signed out", body = SignedOut)),
+)]
+pub async fn end_session(
+    State(sign_in): State<Arc<SignIn>>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    session::refuse_others_pages(&method, &headers)?;
+    let continue_at = session::token(&headers).and_then(|token| sign_in.end_at_issuer(token));
+    Ok((set_cookies([ended(&headers, session::COOKIE)]), Json(SignedOut { continue_at })).into_response())
+}
+
+/// What makes a browser forget a cookie.
+pub fn ended<'a>(headers: &HeaderMap, name: &'a str) -> Cookie<'a> {
+    let mut cookie = session::new_cookie(headers, name, "", SameSite::Strict);
+    cookie.make_removal();
+    cookie
+}
+
+/// The headers of the answer that changes a session, which nobody keeps.
+pub fn set_cookies<const N: usize>(cookies: [Cookie<'_>; N]) -> impl IntoResponseParts + use<N> {
+    let no_store = [(header::CACHE_CONTROL, "no-store")];
+    (no_store, AppendHeaders(cookies.map(|cookie| (header::SET_COOKIE, cookie.to_string()))))
+}

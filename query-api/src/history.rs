@@ -1,0 +1,160 @@
+//! What was sold when, as the read model has it.
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use chrono_tz::Tz;
+use serde::Serialize;
+use shared::{
+    catalogue::License,
+    event_log::Position,
+    money::Money,
+    totals::{LicenseTotal, Totals},
+};
+use sqlx::{PgPool, Row};
+use utoipa::ToSchema;
+
+use crate::{calendar::Interval, totals::decode_error};
+
+/// Resets in one answer. Those who reset a thousand times get shorter ranges.
+const MAX_RESETS: usize = 1000;
+
+/// What was sold when, and when the totals were reset.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct History {
+    interval: Interval,
+    /// Name in the IANA time zone database.
+    #[schema(value_type = String, example = "Europe/Berlin")]
+    #[serde(serialize_with = "by_name")]
+    time_zone: Tz,
+    /// Beginning of the first bucket.
+    from: DateTime<Utc>,
+    /// End of the last bucket, which does not belong to it.
+    to: DateTime<Utc>,
+    /// Every one between the two, also those in which nothing was sold.
+    buckets: Vec<Bucket>,
+    /// Within the range, in the order of the log.
+    resets: Vec<ResetMark>,
+    /// Log position that the history reflects: every event up to it is counted.
+    pub position: Position,
+    /// Time of the event at that position.
+    as_of: DateTime<Utc>,
+    #[serde(skip)]
+    pub generation: i64,
+}
+
+/// What was sold within a minute, an hour or a day, whatever was reset since.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Bucket {
+    from: DateTime<Utc>,
+    /// When the next one begins.
+    to: DateTime<Utc>,
+    sales_count: i64,
+    revenue: Money,
+    by_license: BTreeMap<License, LicenseTotal>,
+}
+
+/// That the totals started again from zero. What was sold before stays in the history.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ResetMark {
+    position: Position,
+    reset_at: DateTime<Utc>,
+    reason: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn by_name<S: serde::Serializer>(zone: &Tz, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(zone.name())
+}
+
+/// Why there is no history to show.
+#[derive(Debug, thiserror::Error)]
+pub enum NoHistory {
+    #[error("the read model cannot be read: {0}")]
+    Database(#[from] sqlx::Error),
+    #[error("the read model has no history yet")]
+    NotBuilt,
+    #[error("more than {MAX_RESETS} resets")]
+    TooManyResets,
+}
+
+/// Reads what was sold in the buckets that meet at these boundaries.
+pub async fn read(
+    read_model: &PgPool,
+    interval: Interval,
+    time_zone: Tz,
+    boundaries: &[DateTime<Utc>],
+) -> Result<History, NoHistory> {
+    let [from, .., to] = boundaries else { return Err(sqlx::Error::Protocol("no bucket".to_owned()).into()) };
+    let rows = sqlx::query(include_str!("history.sql"))
+        .bind(i16::try_from(interval.step().num_minutes()).map_err(decode_error)?)
+        .bind(boundaries)
+        .bind(i64::try_from(MAX_RESETS + 1).map_err(decode_error)?)
+        .fetch_all(read_model)
+        .await?;
+    let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    if !first.try_get::<bool, _>("has_history")? {
+        return Err(NoHistory::NotBuilt);
+    }
+    let mut sold = vec![Totals::default(); boundaries.len() - 1];
+    let mut resets = Vec::new();
+    for row in &rows {
+        if let Some(position) = row.try_get("reset_position")? {
+            resets.push(ResetMark {
+                position: read_position(position)?,
+                reset_at: row.try_get("reset_at")?,
+                reason: row.try_get("reason")?,
+            });
+        } else if let Some(bucket) = row.try_get::<Option<i32>, _>("bucket")? {
+            // Postgres counts from 1.
+            let bucket = usize::try_from(bucket - 1).ok().and_then(|bucket| sold.get_mut(bucket));
+            bucket
+                .ok_or_else(|| sqlx::Error::Protocol("a bucket that nobody asked for".to_owned()))?
+                .set_from_row(row)?;
+        }
+    }
+    if resets.len() > MAX_RESETS {
+        return Err(NoHistory::TooManyResets);
+    }
+    Ok(History {
+        interval,
+        time_zone,
+        from: *from,
+        to: *to,
+        buckets: boundaries.windows(2).zip(&sold).map(Bucket::new).collect::<Result<_, _>>()?,
+        resets,
+        position: read_position(first.try_get("position")?)?,
+        as_of: first.try_get("as_of")?,
+        generation: first.try_get("generation")?,
+    })
+}
+
+fn read_position(position: i64) -> sqlx::Result<Position> {
+    position.try_into().map_err(decode_error)
+}
+
+impl Bucket {
+    fn new((boundaries, sold): (&[DateTime<Utc>], &Totals)) -> sqlx::Result<Self> {
+        let LicenseTotal { sales_count, revenue } = sold.sum().map_err(decode_error)?;
+        Ok(Self { from: boundaries[0], to: boundaries[1], sales_count, revenue, by_license: sold.by_license() })
+    }
+}
+
+impl History {
+    /// A line for each licence and bucket, in the order of time; times as the clock on the wall shows them.
+    pub fn to_csv(&self) -> String {
+        let local =
+            |time: &DateTime<Utc>| time.with_timezone(&self.time_zone).to_rfc3339_opts(SecondsFormat::Secs, false);
+        let mut csv = "from,to,license,sales_count,revenue,currency,resets\r\n".to_owned();
+        for Bucket { from, to, by_license, .. } in &self.buckets {
+            let resets = self.resets.iter().filter(|reset| (*from..*to).contains(&reset.reset_at)).count();
+            let times = format!("{},{}", local(from), local(to));
+            for (license, LicenseTotal { sales_count, revenue }) in by_license {
+                let (license, amount, currency) = (license.name(), revenue.decimal(), revenue.currency().code());
+                writeln!(csv, "{times},{license},{sales_count},{amount},{currency},{resets}\r")
+                    .expect("a string takes it");
+            }
+        }
+        csv
+    }
+}

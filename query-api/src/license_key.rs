@@ -1,0 +1,193 @@
+//! Licence keys: what a buyer shows where the licence is used, verifiable there without asking anybody.
+//!
+//! A key is a JWT signed with Ed25519, made from the purchase's event alone. Nothing of it depends on when it is asked for, and the
+//! signature needs no chance, so that it is the same bytes for ever. Source: RFC 7519 (JWT), RFC 8037 (`EdDSA` in JOSE), RFC 7638 (the
+//! name of the key).
+
+use std::path::PathBuf;
+
+use anyhow::{Context, anyhow};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use clap::Args;
+use ed25519_dalek::{
+    Signer, SigningKey,
+    pkcs8::{DecodePrivateKey, EncodePrivateKey, KeypairBytes, spki::der::pem::LineEnding},
+};
+use rand_core::{OsRng, RngCore};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use shared::{catalogue::License, event::EventId, key_file, receipt::Receipt};
+use utoipa::ToSchema;
+
+const ISSUER: &str = "urn:sales";
+const ALGORITHM: &str = "EdDSA";
+const KEY_TYPE: &str = "OKP";
+const CURVE: &str = "Ed25519";
+
+/// Makes licence keys.
+pub struct LicenseSigner {
+    key: SigningKey,
+    public: PublicKey,
+}
+
+/// A public key, as a JWK (RFC 7517).
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct PublicKey {
+    #[schema(value_type = String, example = "OKP")]
+    kty: &'static str,
+    #[schema(value_type = String, example = "Ed25519")]
+    crv: &'static str,
+    /// The key, in base64url.
+    x: String,
+    /// Its name: the thumbprint of RFC 7638.
+    kid: String,
+    #[serde(rename = "use")]
+    #[schema(value_type = String, example = "sig")]
+    purpose: &'static str,
+    #[schema(value_type = String, example = "EdDSA")]
+    alg: &'static str,
+}
+
+#[derive(Serialize)]
+struct Header<'a> {
+    alg: &'static str,
+    typ: &'static str,
+    kid: &'a str,
+}
+
+#[derive(Serialize)]
+struct Claims {
+    iss: &'static str,
+    sub: EventId,
+    license: License,
+    iat: i64,
+}
+
+impl LicenseSigner {
+    /// From the text of a file as `query-api key` or `openssl genpkey -algorithm ed25519` makes it.
+    pub fn parse(pem: &str) -> anyhow::Result<Self> {
+        let key = SigningKey::from_pkcs8_pem(pem.trim())
+            .map_err(|error| anyhow!("{error}"))
+            .context("not an Ed25519 key in PEM (PKCS #8)")?;
+        let x = URL_SAFE_NO_PAD.encode(key.verifying_key().as_bytes());
+        let members = format!(r#"{{"crv":"{CURVE}","kty":"{KEY_TYPE}","x":"{x}"}}"#);
+        let kid = URL_SAFE_NO_PAD.encode(Sha256::digest(members));
+        Ok(Self { key, public: PublicKey { kty: KEY_TYPE, crv: CURVE, x, kid, purpose: "sig", alg: ALGORITHM } })
+    }
+
+    pub const fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    pub fn sign(&self, receipt: &Receipt) -> String {
+        let header = Header { alg: ALGORITHM, typ: "JWT", kid: &self.public.kid };
+        let Receipt { purchase_id, license, purchased_at, .. } = *receipt;
+        let claims = Claims { iss: ISSUER, sub: purchase_id, license, iat: purchased_at.timestamp() };
+        let signed = format!("{}.{}", encode(&header), encode(&claims));
+        let signature = self.key.sign(signed.as_bytes()).to_bytes();
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+}
+
+fn encode(part: &impl Serialize) -> String {
+    URL_SAFE_NO_PAD.encode(serde_json::to_vec(part).expect("it has only string keys"))
+}
+
+/// Settings of the making of a key.
+#[derive(Args, Clone, Debug)]
+pub struct KeyConfig {
+    /// File for the private key, to be kept secret.
+    #[arg(long)]
+    pub file: PathBuf,
+    /// Leave a key alone that is there already, instead of ending with an error.
+    #[arg(long)]
+    pub if_missing: bool,
+}
+
+/// Makes the key that licence keys are signed with, and prints its public part.
+pub fn make(config: &KeyConfig) -> anyhow::Result<()> {
+    if config.if_missing && config.file.exists() {
+        return Ok(());
+    }
+    let mut secret_key = [0; 32];
+    OsRng.fill_bytes(&mut secret_key);
+    // Without the public key, which older readers do not expect there.
+    let pem = KeypairBytes { secret_key, public_key: None }
+        .to_pkcs8_pem(LineEnding::LF)
+        .map_err(|error| anyhow!("the key cannot be written down: {error}"))?;
+    key_file::create(&config.file, key_file::SECRET, &pem)?;
+    println!("{}", serde_json::to_string(LicenseSigner::parse(&pem)?.public())?);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::Jwk};
+    use serde_json::{Value, json};
+    use shared::money::Money;
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Of RFC 8037, appendix A.
+    const PEM: &str = "-----BEGIN PRIVATE KEY-----\n\
+                       MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
+                       -----END PRIVATE KEY-----\n";
+
+    /// As an implementation of RFC 8032 in another language signs it.
+    const GOLDEN: &str = "eyJhbGciOiJFZERTQSIsInR5cCI6IkpXVCIsImtpZCI6ImtQcktfcW14VldhWVZBOXd3QkY2SXVvM3ZWeno3VHhIQ1R3WEJ5Z3JTNGsifQ.\
+                          eyJpc3MiOiJ1cm46c2FsZXMiLCJzdWIiOiIwMTkwYjBhMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAwMDAwMDEiLCJsaWNlbnNlIjoicHJvIiwiaWF0IjoxNzk1NTUwNDAwfQ.\
+                          9pGvvAPUzroSlcyDN_yFA66fxUiQkodQlrt3ZRLSbMz1KwN1HmsI4MC0kz46g5mNyf4SYKZZ1ph6sci1vpetBw";
+
+    fn receipt() -> Receipt {
+        Receipt {
+            purchase_id: Uuid::from_u128(0x0190_b0a0_0000_7000_8000_0000_0000_0001).into(),
+            position: 17.try_into().unwrap(),
+            license: License::Pro,
+            price: Money::eur(19_900),
+            purchased_at: "2026-11-24T20:00:00.999999Z".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn the_key_is_named_as_rfc_8037_names_it() {
+        let public = serde_json::to_value(LicenseSigner::parse(PEM).unwrap().public()).unwrap();
+        assert_eq!(
+            public,
+            json!({
+                "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+                "kid": "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k", "use": "sig", "alg": "EdDSA",
+            })
+        );
+    }
+
+    /// Handed out once, it is valid for ever: these bytes never change.
+    #[test]
+    fn a_licence_key_is_the_same_bytes_for_ever() {
+        assert_eq!(LicenseSigner::parse(PEM).unwrap().sign(&receipt()), GOLDEN);
+    }
+
+    #[test]
+    fn another_library_verifies_it_with_the_published_key() {
+        let signer = LicenseSigner::parse(PEM).unwrap();
+        let jwk: Jwk = serde_json::from_value(serde_json::to_value(signer.public()).unwrap()).unwrap();
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.required_spec_claims.clear();
+        validation.set_issuer(&["urn:sales"]);
+        let key = DecodingKey::from_jwk(&jwk).unwrap();
+        let verified = jsonwebtoken::decode::<Value>(&signer.sign(&receipt()), &key, &validation).unwrap();
+        assert_eq!(verified.header.kid, jwk.common.key_id);
+        assert_eq!(
+            verified.claims,
+            json!({ "iss": "urn:sales", "sub": "0190b0a0-0000-7000-8000-000000000001", "license": "pro", "iat": 1_795_550_400 })
+        );
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_without_being_shown() {
+        for text in ["", "secret word", &PEM.replace("MC4CAQAwBQYDK2Vw", "MC4CAQAwBQYDK2Vu")] {
+            let error = format!("{:#}", LicenseSigner::parse(text).err().unwrap());
+            assert!(!error.contains("secret word"), "{error}");
+        }
+    }
+}

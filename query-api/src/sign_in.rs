@@ -1,0 +1,194 @@
+//! How a browser gets a session from an OpenID Connect issuer: the code flow, with PKCE and a nonce.
+//!
+//! Source: OpenID Connect Core 1.0, section 3.1; RFC 7636 (PKCE); OpenID Connect RP-Initiated Logout 1.0. The session is the ID token
+//! itself: every replica, and every service, can check it without asking anybody, and it ends when the issuer says.
+
+use std::fmt;
+
+use anyhow::{Context, anyhow, ensure};
+use axum::http::StatusCode;
+use clap::Args;
+use oauth2::{
+    AuthUrl, AuthorizationCode, Client, ClientId, ClientSecret, CsrfToken, EndpointNotSet, EndpointSet,
+    ExtraTokenFields, HttpRequest, HttpResponse, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope,
+    StandardRevocableToken, StandardTokenResponse, TokenUrl,
+    basic::{BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType},
+};
+use reqwest::Url;
+use serde::{Deserialize, Serialize};
+use shared::{
+    access::{Access, issuer::Issuer, token_file},
+    problem::Problem,
+};
+
+/// How the pages sign in at the issuer.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Settings {
+    /// Secret of the pages' client at the issuer.
+    #[arg(long, env, hide_env_values = true)]
+    pub oidc_client_secret: Option<String>,
+    /// What the pages ask the issuer for, beside `openid`, with blanks in between.
+    #[arg(long, env, default_value = "")]
+    pub oidc_scopes: String,
+    /// Address under which browsers find the pages, such as `https://sales.example.com`.
+    #[arg(long, env)]
+    pub public_url: Option<Url>,
+}
+
+/// The ways in.
+pub struct SignIn {
+    pub access: Access,
+    client: Option<PagesClient>,
+}
+
+/// What the issuer knows the pages by.
+struct PagesClient {
+    id: ClientId,
+    secret: Option<ClientSecret>,
+    scopes: Vec<Scope>,
+    public_url: Url,
+}
+
+/// The ID token in what the issuer answers.
+#[derive(Debug, Deserialize, Serialize)]
+struct IdToken {
+    id_token: Option<String>,
+}
+
+impl ExtraTokenFields for IdToken {}
+
+type CodeClient = Client<
+    BasicErrorResponse,
+    StandardTokenResponse<IdToken, BasicTokenType>,
+    BasicTokenIntrospectionResponse,
+    StandardRevocableToken,
+    BasicRevocationErrorResponse,
+    EndpointSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointSet,
+>;
+
+/// What has to be known when the browser comes back; kept by the browser itself.
+pub struct Attempt {
+    state: String,
+    nonce: String,
+    verifier: String,
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.state, self.nonce, self.verifier)
+    }
+}
+
+impl Attempt {
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, '.').map(ToOwned::to_owned);
+        Some(Self { state: parts.next()?, nonce: parts.next()?, verifier: parts.next()? })
+    }
+}
+
+impl SignIn {
+    pub fn new(access: Access, client_id: Option<&str>, settings: &Settings) -> anyhow::Result<Self> {
+        let client = client_id.map(|id| {
+            let public_url = settings.public_url.clone();
+            anyhow::Ok(PagesClient {
+                id: ClientId::new(id.to_owned()),
+                secret: settings.oidc_client_secret.clone().map(ClientSecret::new),
+                scopes: settings.oidc_scopes.split_whitespace().map(|scope| Scope::new(scope.to_owned())).collect(),
+                public_url: public_url
+                    .context("OIDC_CLIENT_ID needs PUBLIC_URL, where the issuer leads browsers back to")?,
+            })
+        });
+        Ok(Self { access, client: client.transpose()? })
+    }
+
+    pub fn has_issuer(&self) -> bool {
+        self.client.is_some() && self.access.issuer().is_some()
+    }
+
+    /// Where the browser goes to sign in.
+    pub fn start(&self) -> Result<(String, Attempt), Problem> {
+        let (Some(client), Some(issuer)) = (&self.client, self.access.issuer()) else {
+            let detail = "This system has no OpenID Connect issuer; sign in with a token.";
+            return Err(Problem::new(StatusCode::NOT_FOUND, "no-issuer", "There is no issuer to sign in at", detail));
+        };
+        let code_client = client
+            .at(issuer)
+            .ok_or_else(|| Problem::unavailable("The issuer has not answered yet, or offers no sign-in. Try again."))?;
+        let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
+        let nonce = CsrfToken::new_random().into_secret();
+        let (address, state) = code_client
+            .authorize_url(CsrfToken::new_random)
+            .add_scope(Scope::new("openid".to_owned()))
+            .add_scopes(client.scopes.iter().cloned())
+            .add_extra_param("nonce", &nonce)
+            .set_pkce_challenge(challenge)
+            .url();
+        let attempt = Attempt { state: state.into_secret(), nonce, verifier: verifier.into_secret() };
+        Ok((address.into(), attempt))
+    }
+
+    /// The ID token for the code that the issuer gave the browser.
+    pub async fn finish(&self, attempt: Attempt, code: String, state: &str) -> anyhow::Result<String> {
+        ensure!(attempt.state == state, "it was begun by another browser");
+        let (Some(client), Some(issuer)) = (&self.client, self.access.issuer()) else {
+            return Err(anyhow!("there is no issuer"));
+        };
+        let code_client = client.at(issuer).context("the issuer does not answer")?;
+        let http = issuer.http().clone();
+        let exchange = code_client
+            .exchange_code(AuthorizationCode::new(code))
+            .set_pkce_verifier(PkceCodeVerifier::new(attempt.verifier));
+        let tokens = exchange
+            .request_async(&|request| send(http.clone(), request))
+            .await
+            .context("the issuer gives no token for the code")?;
+        let token = tokens.extra_fields().id_token.clone().context("the issuer gives no ID token")?;
+        let claims = issuer.claims(&token, client.id.as_str()).await?;
+        ensure!(claims["nonce"] == attempt.nonce.as_str(), "the ID token is for another sign-in");
+        Ok(token)
+    }
+
+    /// Where the issuer ends its own session.
+    pub fn end_at_issuer(&self, token: &str) -> Option<String> {
+        let (client, issuer) = self.client.as_ref().zip(self.access.issuer())?;
+        if token.starts_with(token_file::PREFIX) {
+            return None;
+        }
+        let mut address: Url = issuer.endpoints()?.end_session_endpoint?.parse().ok()?;
+        let back = client.public_url.join("/sales.html").ok()?;
+        address
+            .query_pairs_mut()
+            .append_pair("client_id", &client.id)
+            .append_pair("post_logout_redirect_uri", back.as_str());
+        Some(address.into())
+    }
+}
+
+impl PagesClient {
+    fn at(&self, issuer: &Issuer) -> Option<CodeClient> {
+        let endpoints = issuer.endpoints()?;
+        let back = self.public_url.join("/api/session/callback").ok()?;
+        let mut client = Client::new(self.id.clone())
+            .set_auth_uri(AuthUrl::new(endpoints.authorization_endpoint?).ok()?)
+            .set_token_uri(TokenUrl::new(endpoints.token_endpoint?).ok()?)
+            .set_redirect_uri(RedirectUrl::from_url(back));
+        if let Some(secret) = self.secret.clone() {
+            client = client.set_client_secret(secret);
+        }
+        Some(client)
+    }
+}
+
+/// With our own client of HTTP.
+async fn send(http: reqwest::Client, request: HttpRequest) -> Result<HttpResponse, reqwest::Error> {
+    let response = http.execute(request.try_into()?).await?;
+    let mut answer = HttpResponse::new(Vec::new());
+    *answer.status_mut() = response.status();
+    *answer.headers_mut() = response.headers().clone();
+    *answer.body_mut() = response.bytes().await?.into();
+    Ok(answer)
+}

@@ -1,0 +1,180 @@
+//! The log as pages and as single events.
+
+use reqwest::Response;
+use serde_json::Value;
+use shared::{event::EventType, event_log};
+use sqlx::AssertSqlSafe;
+use stack::testing::{purchased, reset};
+
+use crate::{ReadSide, assert_problem};
+
+/// Batches of purchases, each recorded at a time of its own, with a reset behind every third.
+async fn a_week_of_sales(read_side: &ReadSide) {
+    for batch in 1..=9 {
+        read_side.databases.append(&vec![purchased("pro", batch); 3]).await;
+        if batch % 3 == 0 {
+            read_side.databases.append(&[reset()]).await;
+        }
+    }
+}
+
+/// The events that the log itself has under a condition.
+async fn positions(read_side: &ReadSide, condition: &str) -> Vec<i64> {
+    let select = format!("select position from event where {condition} order by position");
+    sqlx::query_scalar(AssertSqlSafe(select)).fetch_all(read_side.databases.event_store()).await.unwrap()
+}
+
+/// All that lies behind an address, by following the links from page to page.
+async fn follow(read_side: &ReadSide, address: &str) -> Vec<i64> {
+    let (mut next, mut found) = (Some(address.to_owned()), Vec::new());
+    while let Some(path) = next {
+        let response = read_side.get(&path).await;
+        assert_eq!(response.status(), 200, "{path}");
+        assert_eq!(response.headers()["vary"], "accept");
+        let link = response.headers().get("link").map(|link| link.to_str().unwrap().to_owned());
+        let page: Value = response.json().await.unwrap();
+        found.extend(page["events"].as_array().unwrap().iter().map(|event| event["position"].as_i64().unwrap()));
+        next = page["next"].as_str().map(str::to_owned);
+        assert_eq!(link, next.as_ref().map(|next| format!("<{next}>; rel=\"next\"")));
+    }
+    found
+}
+
+#[tokio::test]
+async fn following_the_links_gives_every_event_once_whatever_is_asked_for() {
+    let read_side = ReadSide::start().await;
+    a_week_of_sales(&read_side).await;
+    for (filter, condition) in [
+        ("", "true"),
+        ("&after=4", "position > 4"),
+        ("&until=17", "position <= 17"),
+        ("&until=1000", "true"),
+        ("&after=17&until=4", "false"),
+        ("&type=SalesReset", "event_type = 'SalesReset'"),
+        ("&type=LicensePurchased", "event_type = 'LicensePurchased'"),
+        ("&type=LicensePurchased&after=5&until=21", "event_type = 'LicensePurchased' and position between 6 and 21"),
+    ] {
+        let expected = positions(&read_side, condition).await;
+        for limit in [1, 2, 3, 7, 1000] {
+            let found = follow(&read_side, &format!("/api/events?limit={limit}{filter}")).await;
+            assert_eq!(found, expected, "{filter} {limit}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_time_begins_with_the_first_event_recorded_then_and_ends_before_it() {
+    let read_side = ReadSide::start().await;
+    assert_eq!(follow(&read_side, "/api/events?from=2000-01-01T00:00:00Z").await, [0_i64; 0]);
+    a_week_of_sales(&read_side).await;
+    let times: Vec<String> = sqlx::query_scalar(
+        r#"select distinct to_char(recorded_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US') from event order by 1"#,
+    )
+    .fetch_all(read_side.databases.event_store())
+    .await
+    .unwrap();
+    assert!(times.len() >= 9);
+    for time in &times {
+        let later = positions(&read_side, &format!("recorded_at >= '{time}Z'")).await;
+        let earlier = positions(&read_side, &format!("recorded_at < '{time}Z'")).await;
+        let resets = positions(&read_side, &format!("recorded_at >= '{time}Z' and event_type = 'SalesReset'")).await;
+        assert_eq!(follow(&read_side, &format!("/api/events?limit=4&from={time}Z")).await, later);
+        assert_eq!(follow(&read_side, &format!("/api/events?limit=4&to={time}Z")).await, earlier);
+        assert_eq!(follow(&read_side, &format!("/api/events?limit=1&type=SalesReset&from={time}Z")).await, resets);
+        // Half a microsecond later, none of that time is left.
+        let after = positions(&read_side, &format!("recorded_at > '{time}Z'")).await;
+        assert_eq!(follow(&read_side, &format!("/api/events?from={time}5Z")).await, after);
+        assert_eq!(follow(&read_side, &format!("/api/events?from={time}Z&to={time}Z")).await, [0_i64; 0]);
+    }
+    let all = positions(&read_side, "true").await;
+    let [everything, nothing] = ["from=0000-01-01T00:00:00Z&to=9999-12-31T23:59:60Z", "from=9999-12-31T23:59:59-23:59"];
+    assert_eq!(follow(&read_side, &format!("/api/events?{everything}")).await, all);
+    assert_eq!(follow(&read_side, &format!("/api/events?{nothing}")).await, [0_i64; 0]);
+    // The same moment by a clock that is two hours ahead; a plus sign in an address is a blank.
+    let moment = positions(&read_side, &format!("recorded_at >= '{}+02'", times[4])).await;
+    assert_eq!(follow(&read_side, &format!("/api/events?from={}%2B02:00", times[4])).await, moment);
+}
+
+#[tokio::test]
+async fn a_single_event_is_found_by_its_position_and_by_its_id_and_stays_as_it_is() {
+    let read_side = ReadSide::start().await;
+    read_side.databases.append(&[purchased("pro", 19_900), reset()]).await;
+    let page = read_side.json("/api/events").await;
+    for event in page["events"].as_array().unwrap() {
+        let (position, id) = (&event["position"], event["id"].as_str().unwrap());
+        let get = async |name: &str| read_side.get(&format!("/api/events/{name}")).await;
+        let (by_position, by_id) = (get(&position.to_string()).await, get(id).await);
+        for response in [&by_position, &by_id] {
+            assert_eq!(response.status(), 200);
+            assert_eq!(response.headers()["content-type"], "application/cloudevents+json");
+            assert_eq!(response.headers()["cache-control"], "private, max-age=31536000, immutable");
+            assert_eq!(response.headers()["etag"], format!("\"{id}\""));
+        }
+        let (by_position, by_id) = (by_position.text().await.unwrap(), by_id.text().await.unwrap());
+        assert_eq!(by_position, by_id);
+        assert_eq!(serde_json::from_str::<Value>(&by_position).unwrap(), *event);
+        let url = format!("{}/api/events/{position}", read_side.query_api.url());
+        let again = read_side.client.get(url).header("if-none-match", format!("\"{id}\"")).send().await.unwrap();
+        assert_eq!(again.status(), 304);
+    }
+    for unknown in
+        ["0", "3", "-1", "1.0", "9223372036854775808", "checkpoints", "%ff", "0190b0a0-0000-7000-8000-000000000001"]
+    {
+        assert_problem(read_side.get(&format!("/api/events/{unknown}")).await, 404, "unknown-event").await;
+    }
+}
+
+#[tokio::test]
+async fn rare_events_are_found_without_reading_the_log() {
+    let read_side = ReadSide::start().await;
+    for _ in 0..3 {
+        read_side.databases.append(&vec![purchased("pro", 1); 2000]).await;
+        read_side.databases.append(&[reset()]).await;
+    }
+    let store = read_side.databases.event_store();
+    sqlx::raw_sql("analyze event").execute(store).await.unwrap();
+    let explain = format!("explain {}", event_log::select_type(EventType::SalesReset));
+    let plan: Vec<String> = sqlx::query_scalar(AssertSqlSafe(explain))
+        .bind(0_i64)
+        .bind(6003_i64)
+        .bind(100_i64)
+        .fetch_all(store)
+        .await
+        .unwrap();
+    let plan = plan.join("\n");
+    assert!(plan.contains("Index Scan using event_rare_type"), "{plan}");
+    assert!(!plan.contains("Seq Scan") && !plan.contains("event_position_key") && !plan.contains("Sort"), "{plan}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_filter_is_said() {
+    let read_side = ReadSide::start().await;
+    for parameters in [
+        "type=",
+        "type=LicenseRented",
+        "type=SalesReset&type=LicensePurchased",
+        "from=",
+        "from=yesterday",
+        "from=2026-11-23",
+        "from=2026-11-23T18:30:00",
+        "to=2026-11-23T18:30:00+02:00",
+        "to=-4800-01-01T00:00:00Z",
+        "to=%2B12026-01-01T00:00:00Z",
+        "from=2026-11-23T18:30:01Z&to=2026-11-23T18:30:00Z",
+        "until=-1",
+        "until=last",
+        "event_type=SalesReset",
+    ] {
+        assert_problem(read_side.get(&format!("/api/events?{parameters}")).await, 400, "invalid-query").await;
+        assert_problem(lines(&read_side, parameters).await, 400, "invalid-query").await;
+    }
+    assert_problem(lines(&read_side, "limit=0").await, 400, "invalid-query").await;
+    let problem: Value = read_side.get("/api/events?type=LicenseRented").await.json().await.unwrap();
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("LicensePurchased") && detail.contains("SalesReset"), "{detail}");
+}
+
+async fn lines(read_side: &ReadSide, parameters: &str) -> Response {
+    let url = format!("{}/api/events?{parameters}", read_side.query_api.url());
+    read_side.client.get(url).header("accept", "application/x-ndjson").send().await.unwrap()
+}

@@ -1,0 +1,241 @@
+//! What was sold when: the clocks are changed, the totals reset, the read model built anew.
+
+use serde_json::{Value, json};
+use stack::testing::{Service, eventually, purchased, reset};
+
+use crate::{ReadSide, assert_problem};
+
+impl ReadSide {
+    async fn history(&self, query: &str) -> Value {
+        self.json(&format!("/api/sales/history?{query}")).await
+    }
+}
+
+/// Beginning, number and cents of the buckets in which anything was sold.
+fn sold(history: &Value) -> Vec<(&str, i64, i64)> {
+    let buckets = history["buckets"].as_array().unwrap().iter().map(|bucket| {
+        let (count, revenue) = (&bucket["sales_count"], &bucket["revenue"]["amount_minor"]);
+        (bucket["from"].as_str().unwrap(), count.as_i64().unwrap(), revenue.as_i64().unwrap())
+    });
+    buckets.filter(|(_, count, _)| *count > 0).collect()
+}
+
+fn count(history: &Value) -> usize {
+    history["buckets"].as_array().unwrap().len()
+}
+
+/// A purchase in each quarter of an hour, worth 1, 10, 100 … cents.
+async fn sell(read_side: &ReadSide, quarters: &[&str]) {
+    let mut cents = 1;
+    for quarter in quarters {
+        read_side.databases.append_at(quarter, &[purchased("pro", cents)]).await;
+        cents *= 10;
+    }
+}
+
+#[tokio::test]
+async fn in_spring_a_day_has_23_hours() {
+    let read_side = ReadSide::start().await;
+    sell(
+        &read_side,
+        &[
+            "2026-03-28 22:59:59.999999+00", // still the 28th
+            "2026-03-28 23:00:00+00",
+            "2026-03-29 00:59:59+00", // 01:59:59, the last second before the change
+            "2026-03-29 01:00:00+00", // 03:00:00
+            "2026-03-29 21:59:59+00",
+            "2026-03-29 22:00:00+00", // the 30th
+        ],
+    )
+    .await;
+    let position = read_side.settled().await;
+    let days = read_side.history("interval=day&from=2026-03-29T12:00:00Z&to=2026-03-29T12:00:01Z").await;
+    assert_eq!(days["from"], "2026-03-28T23:00:00Z");
+    assert_eq!(days["to"], "2026-03-29T22:00:00Z");
+    assert_eq!(sold(&days), [("2026-03-28T23:00:00Z", 4, 11_110)]);
+    assert_eq!((&days["interval"], &days["time_zone"]), (&json!("day"), &json!("Europe/Berlin")));
+    assert_eq!(days["position"], position);
+    assert_eq!(days["as_of"], "2026-03-29T22:00:00Z");
+    let hours = read_side.history("interval=hour&from=2026-03-28T23:00:00Z&to=2026-03-29T22:00:00Z").await;
+    assert_eq!(count(&hours), 23);
+    assert_eq!(
+        sold(&hours),
+        [
+            ("2026-03-28T23:00:00Z", 1, 10),
+            ("2026-03-29T00:00:00Z", 1, 100),
+            ("2026-03-29T01:00:00Z", 1, 1000),
+            ("2026-03-29T21:00:00Z", 1, 10_000),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn in_autumn_a_day_has_25_hours_and_one_of_them_comes_twice() {
+    let read_side = ReadSide::start().await;
+    sell(
+        &read_side,
+        &[
+            "2026-10-24 22:00:00+00",
+            "2026-10-25 00:30:00+00", // 02:30 for the first time
+            "2026-10-25 01:30:00+00", // 02:30 for the second time
+            "2026-10-25 22:59:59+00",
+            "2026-10-25 23:00:00+00", // the 26th
+        ],
+    )
+    .await;
+    read_side.settled().await;
+    let days = read_side.history("interval=day&from=2026-10-24T22:00:00Z&to=2026-10-26T23:00:00Z").await;
+    assert_eq!(sold(&days), [("2026-10-24T22:00:00Z", 4, 1111), ("2026-10-25T23:00:00Z", 1, 10_000)]);
+    assert_eq!(count(&days), 2);
+    let hours = read_side.history("interval=hour&from=2026-10-24T22:00:00Z&to=2026-10-25T23:00:00Z").await;
+    assert_eq!(count(&hours), 25);
+    assert_eq!(sold(&hours)[1..3], [("2026-10-25T00:00:00Z", 1, 10), ("2026-10-25T01:00:00Z", 1, 100)]);
+    let csv = read_side
+        .get("/api/sales/history?interval=hour&from=2026-10-25T00:00:00Z&to=2026-10-25T02:00:00Z&format=csv")
+        .await;
+    assert_eq!(csv.headers()["content-type"], "text/csv; charset=utf-8");
+    assert!(csv.headers()["content-disposition"].to_str().unwrap().starts_with("attachment"));
+    assert_eq!(csv.headers()["sales-position"], "5");
+    let lines = [
+        "from,to,license,sales_count,revenue,currency,resets",
+        "2026-10-25T02:00:00+02:00,2026-10-25T02:00:00+01:00,basic,0,0.00,EUR,0",
+        "2026-10-25T02:00:00+02:00,2026-10-25T02:00:00+01:00,pro,1,0.10,EUR,0",
+        "2026-10-25T02:00:00+02:00,2026-10-25T02:00:00+01:00,enterprise,0,0.00,EUR,0",
+        "2026-10-25T02:00:00+01:00,2026-10-25T03:00:00+01:00,basic,0,0.00,EUR,0",
+        "2026-10-25T02:00:00+01:00,2026-10-25T03:00:00+01:00,pro,1,1.00,EUR,0",
+        "2026-10-25T02:00:00+01:00,2026-10-25T03:00:00+01:00,enterprise,0,0.00,EUR,0",
+    ];
+    assert_eq!(csv.text().await.unwrap(), lines.map(|line| format!("{line}\r\n")).concat());
+}
+
+#[tokio::test]
+async fn a_zone_may_be_three_quarters_of_an_hour_away() {
+    let read_side = ReadSide::start().await;
+    // In Kathmandu, midnight is at 18:15 UTC.
+    sell(&read_side, &["2026-10-24 18:14:59+00", "2026-10-24 18:15:00+00", "2026-10-25 18:14:59+00"]).await;
+    read_side.settled().await;
+    let range = "from=2026-10-24T18:00:00Z&to=2026-10-25T18:15:00Z&time_zone=Asia/Kathmandu";
+    let days = read_side.history(&format!("interval=day&{range}")).await;
+    assert_eq!(sold(&days), [("2026-10-23T18:15:00Z", 1, 1), ("2026-10-24T18:15:00Z", 2, 110)]);
+    let hours = read_side.history(&format!("interval=hour&{range}")).await;
+    assert_eq!(
+        sold(&hours),
+        [("2026-10-24T17:15:00Z", 1, 1), ("2026-10-24T18:15:00Z", 1, 10), ("2026-10-25T17:15:00Z", 1, 100)]
+    );
+    let minutes = read_side
+        .history("interval=minute&from=2026-10-24T18:14:00Z&to=2026-10-24T18:16:00Z&time_zone=Asia/Kathmandu")
+        .await;
+    assert_eq!(sold(&minutes), [("2026-10-24T18:14:00Z", 1, 1), ("2026-10-24T18:15:00Z", 1, 10)]);
+}
+
+#[tokio::test]
+async fn a_reset_is_a_mark_and_takes_nothing_back() {
+    let read_side = ReadSide::start().await;
+    read_side.databases.append_at("2026-11-01 12:00:01+00", &[purchased("pro", 100), purchased("basic", 20)]).await;
+    read_side.databases.append_at("2026-11-01 12:00:02+00", &[reset(), purchased("pro", 3)]).await;
+    read_side.databases.append_at("2026-11-01 12:01:00+00", &[reset()]).await;
+    let position = read_side.settled().await;
+    let range = "interval=minute&from=2026-11-01T12:00:00Z&to=2026-11-01T12:01:00Z";
+    let minute = read_side.history(range).await;
+    let eur = |cents| json!({ "amount_minor": cents, "currency": "EUR" });
+    assert_eq!(
+        minute,
+        json!({
+            "interval": "minute", "time_zone": "Europe/Berlin", "position": position, "as_of": "2026-11-01T12:01:00Z",
+            "from": "2026-11-01T12:00:00Z", "to": "2026-11-01T12:01:00Z",
+            "buckets": [{
+                "from": "2026-11-01T12:00:00Z", "to": "2026-11-01T12:01:00Z", "sales_count": 3, "revenue": eur(123),
+                "by_license": {
+                    "basic": { "sales_count": 1, "revenue": eur(20) },
+                    "pro": { "sales_count": 2, "revenue": eur(103) },
+                    "enterprise": { "sales_count": 0, "revenue": eur(0) },
+                },
+            }],
+            "resets": [{ "position": 3, "reset_at": "2026-11-01T12:00:02Z", "reason": null }],
+        })
+    );
+    let csv = read_side.get(&format!("/api/sales/history?{range}&format=csv")).await.text().await.unwrap();
+    assert!(csv.contains(",pro,2,1.03,EUR,1\r\n"), "{csv}");
+}
+
+#[tokio::test]
+async fn without_a_range_it_ends_now() {
+    let read_side = ReadSide::start().await;
+    read_side.databases.append(&[purchased("pro", 19_900)]).await;
+    read_side.settled().await;
+    for (interval, counts) in [("minute", 60..=61), ("hour", 48..=49), ("day", 30..=32)] {
+        let history = read_side.history(&format!("interval={interval}")).await;
+        assert!(counts.contains(&count(&history)), "{interval}: {}", count(&history));
+        assert_eq!(sold(&history).len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_history_that_did_not_change_is_not_sent_again() {
+    let read_side = ReadSide::start().await;
+    read_side.databases.append_at("2026-11-01 12:00:00+00", &[purchased("pro", 1)]).await;
+    read_side.settled().await;
+    let url = format!(
+        "{}/api/sales/history?interval=hour&from=2026-11-01T12:00:00Z&to=2026-11-01T13:00:00Z",
+        read_side.query_api.url()
+    );
+    let tag = read_side.client.get(&url).send().await.unwrap().headers()["etag"].clone();
+    let again = async || read_side.client.get(&url).header("if-none-match", &tag).send().await.unwrap();
+    let response = again().await;
+    assert_eq!(response.status(), 304);
+    assert_eq!(response.headers()["sales-position"], "1");
+    read_side.databases.append(&[purchased("pro", 1)]).await;
+    read_side.settled().await;
+    assert_eq!(again().await.status(), 200);
+    // A rebuild may put the history right.
+    let tag = read_side.client.get(&url).send().await.unwrap().headers()["etag"].clone();
+    let (event_store, read_model) =
+        (read_side.databases.event_store_url("projector"), read_side.databases.read_model_url("projector"));
+    Service::run("projector", "rebuild", &[("EVENT_STORE_URL", &event_store), ("READ_MODEL_URL", &read_model)]).await;
+    let again = async || read_side.client.get(&url).header("if-none-match", &tag).send().await.unwrap();
+    eventually("it has another tag", async || again().await.status() == 200).await;
+}
+
+#[tokio::test]
+async fn a_read_model_without_a_history_does_not_show_an_empty_one() {
+    let read_side = ReadSide::start().await;
+    read_side.databases.append(&[purchased("pro", 1)]).await;
+    read_side.settled().await;
+    sqlx::raw_sql("update projection set history_position = null")
+        .execute(read_side.databases.read_model())
+        .await
+        .unwrap();
+    assert_problem(read_side.get("/api/sales/history?interval=hour").await, 503, "unavailable").await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_range_is_said() {
+    let read_side = ReadSide::start().await;
+    for query in [
+        "",
+        "interval=week",
+        "interval=Hour",
+        "interval=hour&time_zone=",
+        "interval=hour&time_zone=Mars/Olympus_Mons",
+        "interval=hour&time_zone=europe/berlin",
+        "interval=hour&format=xml",
+        "interval=hour&from=yesterday",
+        "interval=hour&from=2026-11-01T12:00:00Z&to=2026-11-01T12:00:00Z",
+        "interval=hour&from=2026-11-01T12:00:01Z&to=2026-11-01T12:00:00Z",
+        "interval=minute&from=2026-11-01T12:00:00Z&to=2026-11-02T13:00:01Z",
+        "interval=day&from=0000-01-01T00:00:00Z&to=9999-12-31T23:59:59Z",
+        "interval=hour&zone=UTC",
+    ] {
+        assert_problem(read_side.get(&format!("/api/sales/history?{query}")).await, 400, "invalid-query").await;
+    }
+    assert_eq!(
+        count(&read_side.history("interval=minute&from=2026-11-01T12:00:00Z&to=2026-11-02T13:00:00Z").await),
+        1500
+    );
+    // The first and the last of all times, and one after which there is none.
+    for query in
+        ["from=0000-01-01T00:00:00Z&to=0000-01-01T00:00:01Z", "from=9999-12-31T23:59:59Z&to=9999-12-31T23:59:60Z"]
+    {
+        assert_eq!(count(&read_side.history(&format!("interval=day&{query}")).await), 1);
+    }
+}

@@ -1,0 +1,103 @@
+//! Licence keys, and what they are verified with.
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::JwkSet};
+use serde_json::{Value, json};
+use stack::testing::{Command, Ended, Service, Until, purchased, reset};
+
+use crate::{ReadSide, assert_problem};
+
+async fn make_key(file: &str) -> Ended {
+    Command::start("query-api", &["key", "--file", file], &[]).ended().await
+}
+
+/// Another replica, that has a key.
+async fn with_key(read_side: &ReadSide, file: &str) -> Service {
+    let databases = &read_side.databases;
+    let (event_store, read_model) = (databases.event_store_url("query_api"), databases.read_model_url("query_api"));
+    let environment = [("EVENT_STORE_URL", &*event_store), ("READ_MODEL_URL", &read_model), ("LICENSE_KEY_FILE", file)];
+    Service::start("query-api", Until::Ready, &environment).await
+}
+
+async fn json(service: &Service, path: &str) -> Value {
+    let response = service.get(path).await;
+    assert_eq!(response.status(), 200, "{path}");
+    response.json().await.unwrap()
+}
+
+/// A log of a purchase and a reset. Returns the ids of both.
+async fn a_purchase_and_a_reset(read_side: &ReadSide) -> [String; 2] {
+    read_side.databases.append_at("2026-11-24 20:00:00.5+00", &[purchased("pro", 19_900), reset()]).await;
+    let ids = sqlx::query_scalar("select event_id::text from event order by position");
+    ids.fetch_all(read_side.databases.event_store()).await.unwrap().try_into().unwrap()
+}
+
+#[tokio::test]
+async fn a_buyer_gets_the_same_key_whenever_and_wherever_it_is_asked_for() {
+    let read_side = ReadSide::start().await;
+    let [purchase, not_a_purchase] = a_purchase_and_a_reset(&read_side).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys/license.pem").to_str().unwrap().to_owned();
+    let made = make_key(&file).await;
+    assert!(made.success, "{}", made.log);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let (first, second) = (with_key(&read_side, &file).await, with_key(&read_side, &file).await);
+    let path = format!("/api/purchases/{purchase}/license_key");
+    let key = json(&first, &path).await;
+    assert_eq!(json(&first, &path).await, key);
+    assert_eq!(json(&second, &path).await, key);
+
+    let published = json(&first, "/api/jwks.json").await;
+    assert!(made.log.contains(published["keys"][0]["x"].as_str().unwrap()), "{}", made.log);
+    let keys: JwkSet = serde_json::from_value(published).unwrap();
+    let token = key["license_key"].as_str().unwrap();
+    let name = jsonwebtoken::decode_header(token).unwrap().kid.unwrap();
+    let mut validation = Validation::new(Algorithm::EdDSA);
+    validation.required_spec_claims.clear();
+    let verifies_with = DecodingKey::from_jwk(keys.find(&name).unwrap()).unwrap();
+    let verified = jsonwebtoken::decode::<Value>(token, &verifies_with, &validation).unwrap();
+    assert_eq!(verified.claims, json!({ "iss": "urn:sales", "sub": purchase, "license": "pro", "iat": 1_795_550_400 }));
+
+    for unknown in [not_a_purchase.as_str(), "00000000-0000-0000-0000-000000000000", "7", "%ff"] {
+        let response = first.get(&format!("/api/purchases/{unknown}/license_key")).await;
+        assert_problem(response, 404, "unknown-purchase").await;
+    }
+    let secret = fs::read_to_string(&file).unwrap();
+    let secret = secret.lines().nth(1).unwrap();
+    for service in [&first, &second] {
+        assert!(!service.log().contains(secret), "the key is in the log");
+    }
+}
+
+#[tokio::test]
+async fn a_service_without_a_key_says_so() {
+    let read_side = ReadSide::start().await;
+    let [purchase, _] = a_purchase_and_a_reset(&read_side).await;
+    assert_eq!(read_side.json("/api/jwks.json").await, json!({ "keys": [] }));
+    let response = read_side.get(&format!("/api/purchases/{purchase}/license_key")).await;
+    assert_problem(response, 503, "unavailable").await;
+    assert!(read_side.query_api.log().contains("no licence keys are handed out"));
+}
+
+#[tokio::test]
+async fn a_key_is_never_written_over_and_a_broken_one_ends_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("license.pem");
+    let (name, read) = (file.to_str().unwrap(), || fs::read_to_string(&file).unwrap());
+    assert!(make_key(name).await.success);
+    let before = read();
+    let again = make_key(name).await;
+    assert!(!again.success && again.log.contains("cannot be made"), "{}", again.log);
+    assert_eq!(read(), before);
+
+    fs::write(&file, "secret word").unwrap();
+    let environment = [
+        ("EVENT_STORE_URL", "postgres://localhost/event_store"),
+        ("READ_MODEL_URL", "postgres://localhost/read_model"),
+        ("LICENSE_KEY_FILE", name),
+    ];
+    let refused = Command::start("query-api", &["serve"], &environment).ended().await;
+    assert!(!refused.success && refused.log.contains("LICENSE_KEY"), "{}", refused.log);
+    assert!(!refused.log.contains("secret word"), "{}", refused.log);
+}

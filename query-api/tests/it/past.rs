@@ -1,0 +1,121 @@
+//! The totals as they were.
+
+use rand::{RngExt, seq::IndexedRandom};
+use serde_json::Value;
+use sqlx::Row;
+use stack::testing::{purchased, reset};
+
+use crate::{ReadSide, assert_problem};
+
+/// Some snapshots' worth of random purchases and resets, in batches with a time of their own each.
+async fn a_long_log(read_side: &ReadSide) -> i64 {
+    let mut random = rand::rng();
+    for second in 0..50 {
+        let batch: Vec<_> = (0..random.random_range(1..1400))
+            .map(|_| match random.random_range(0..2000) {
+                0 => reset(),
+                _ => purchased(
+                    ["basic", "pro", "enterprise"].choose(&mut random).unwrap(),
+                    random.random_range(0..100_000),
+                ),
+            })
+            .collect();
+        read_side.databases.append_at(&format!("2026-11-01 12:00:{second:02}.5+00"), &batch).await;
+    }
+    read_side.settled().await
+}
+
+/// What the log adds up to at a position, counted by the database from the start.
+async fn counted(read_side: &ReadSide, position: i64) -> (i64, i64) {
+    let row = sqlx::query(
+        "select count(*) as number, coalesce(sum((data -> 'price' ->> 'amount_minor')::bigint), 0)::bigint as cents from event
+         where event_type = 'LicensePurchased' and position <= $1
+           and position > (select coalesce(max(position), 0) from event where event_type = 'SalesReset' and position <= $1)",
+    )
+    .bind(position)
+    .fetch_one(read_side.databases.event_store())
+    .await
+    .unwrap();
+    (row.get("number"), row.get("cents"))
+}
+
+fn told(current: &Value) -> (i64, i64) {
+    (current["sales_count"].as_i64().unwrap(), current["revenue"]["amount_minor"].as_i64().unwrap())
+}
+
+#[tokio::test]
+async fn at_any_position_and_time_they_are_what_the_whole_log_adds_up_to() {
+    let read_side = ReadSide::start().await;
+    let end = a_long_log(&read_side).await;
+    let mut positions: Vec<i64> = (0..30).map(|_| rand::random_range(0..=end)).collect();
+    positions.extend([0, 1, 9_999, 10_000, 10_001, end]);
+    for position in positions.into_iter().filter(|position| *position <= end) {
+        let current = read_side.json(&format!("/api/get_current_money?at_position={position}")).await;
+        assert_eq!(told(&current), counted(&read_side, position).await, "at position {position}");
+        assert_eq!(current["position"], position);
+        let as_of: Option<String> = sqlx::query_scalar(
+            r#"select to_char(recorded_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') from event where position = $1"#,
+        )
+        .bind(position)
+        .fetch_optional(read_side.databases.event_store())
+        .await
+        .unwrap();
+        assert_eq!(current["as_of"], as_of.unwrap_or("1970-01-01T00:00:00Z".to_owned()));
+    }
+    for _ in 0..10 {
+        let (second, fraction) =
+            (rand::random_range(0..50), ["", ".499999", ".5", ".500001"].choose(&mut rand::rng()).unwrap());
+        let time = format!("2026-11-01T12:00:{second:02}{fraction}Z");
+        let position: i64 = sqlx::query_scalar(
+            "select coalesce(max(position), 0) from event where recorded_at <= $1::text::timestamptz",
+        )
+        .bind(&time)
+        .fetch_one(read_side.databases.event_store())
+        .await
+        .unwrap();
+        let current = read_side.json(&format!("/api/get_current_money?at={time}")).await;
+        assert_eq!(current["position"], position, "at {time}");
+        assert_eq!(told(&current), counted(&read_side, position).await, "at {time}");
+    }
+    let newest = read_side.json("/api/get_current_money").await;
+    for query in [format!("at_position={end}"), "at=9999-12-31T23:59:59Z".to_owned()] {
+        assert_eq!(read_side.json(&format!("/api/get_current_money?{query}")).await, newest);
+    }
+    assert_problem(
+        read_side.get(&format!("/api/get_current_money?at_position={}", end + 1)).await,
+        404,
+        "unknown-position",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn only_the_events_since_the_last_snapshot_are_read() {
+    let read_side = ReadSide::start().await;
+    let cents = |count: usize| vec![purchased("pro", 1); count];
+    read_side.databases.append_at("2026-11-01 12:00:00+00", &cents(19_999)).await;
+    read_side.databases.append_at("2026-11-01 12:00:01+00", &cents(2)).await;
+    read_side.settled().await;
+    sqlx::raw_sql("alter table event disable trigger all; delete from event where position = 19999")
+        .execute(read_side.databases.event_store())
+        .await
+        .unwrap();
+    for position in [20_000, 20_001] {
+        let current = read_side.json(&format!("/api/get_current_money?at_position={position}")).await;
+        assert_eq!(told(&current), (position, position));
+        assert_eq!(current["as_of"], "2026-11-01T12:00:01Z");
+    }
+    assert_problem(read_side.get("/api/get_current_money?at_position=19999").await, 500, "internal").await;
+}
+
+#[tokio::test]
+async fn the_past_has_a_tag_of_its_own() {
+    let read_side = ReadSide::start().await;
+    read_side.databases.append(&[purchased("pro", 1), purchased("pro", 1)]).await;
+    read_side.settled().await;
+    let url = format!("{}/api/get_current_money?at_position=1", read_side.query_api.url());
+    let tag = read_side.client.get(&url).send().await.unwrap().headers()["etag"].clone();
+    assert_eq!(read_side.client.get(&url).header("if-none-match", &tag).send().await.unwrap().status(), 304);
+    let url = url.replace("=1", "=2");
+    assert_eq!(read_side.client.get(&url).header("if-none-match", &tag).send().await.unwrap().status(), 200);
+}

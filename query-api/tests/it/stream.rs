@@ -1,0 +1,276 @@
+//! The totals as they change.
+
+use std::time::{Duration, Instant};
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use reqwest::{Method, Response, header::HeaderValue};
+use serde_json::Value;
+use socket2::{Domain, Socket, Type};
+use stack::testing::{Databases, Proxy, eventually, purchased, reset};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::{ReadSide, assert_problem};
+
+/// An event, as a browser would understand it.
+#[derive(Debug, Default, PartialEq)]
+struct Event {
+    name: String,
+    id: Option<i64>,
+    data: Value,
+}
+
+/// What a client reads.
+struct Events {
+    response: Response,
+    text: String,
+}
+
+impl Events {
+    async fn open(read_side: &ReadSide, last_event_id: Option<&str>) -> Self {
+        let request = read_side.client.get(format!("{}/api/sales/stream", read_side.query_api.url()));
+        let request = last_event_id.into_iter().fold(request, |request, id| request.header("last-event-id", id));
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        Self { response, text: String::new() }
+    }
+
+    /// The next event; `None` at the end of the stream.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some((block, rest)) = self.text.split_once("\n\n") {
+                let event = parse(block);
+                let rest = rest.to_owned();
+                self.text = rest;
+                if event == Event::default() {
+                    continue;
+                }
+                return Some(event);
+            }
+            let chunk = timeout(Duration::from_secs(20), self.response.chunk()).await.expect("something comes");
+            self.text += std::str::from_utf8(&chunk.unwrap()?).unwrap();
+        }
+    }
+
+    /// The next totals.
+    async fn totals(&mut self) -> Event {
+        loop {
+            let event = self.next().await.expect("it goes on");
+            if event.name == "totals" {
+                return event;
+            }
+        }
+    }
+
+    /// Reads on until the totals of a position come. Returns their data.
+    async fn until(&mut self, position: i64) -> Value {
+        loop {
+            let event = self.totals().await;
+            if event.id == Some(position) {
+                return event.data;
+            }
+        }
+    }
+}
+
+fn parse(block: &str) -> Event {
+    let mut event = Event::default();
+    for line in block.lines() {
+        match line.split_once(": ").unwrap() {
+            ("event", name) => name.clone_into(&mut event.name),
+            ("id", id) => event.id = Some(id.parse().unwrap()),
+            ("data", data) => event.data = serde_json::from_str(data).unwrap(),
+            ("retry", milliseconds) => assert_eq!(milliseconds, "1000"),
+            other => panic!("{other:?}"),
+        }
+    }
+    event
+}
+
+#[tokio::test]
+async fn the_totals_come_at_once_and_whenever_they_change() {
+    let read_side = ReadSide::start().await;
+    let mut events = Events::open(&read_side, None).await;
+    let headers = events.response.headers();
+    for (name, value) in
+        [("content-type", "text/event-stream"), ("cache-control", "no-store"), ("x-accel-buffering", "no")]
+    {
+        assert_eq!(headers[name], value);
+    }
+    assert_eq!(events.totals().await.id, Some(0));
+    let age = events.next().await.unwrap();
+    assert_eq!((age.name.as_str(), age.id), ("age", None));
+    assert!(age.data["age_ms"].as_u64().is_some_and(|age| age < 10_000), "{}", age.data);
+    for events_of_the_log in [vec![purchased("pro", 19_900)], vec![purchased("basic", 1); 3], vec![reset()]] {
+        let position = read_side.databases.append(&events_of_the_log).await;
+        let data = events.until(position).await;
+        assert_eq!(data, read_side.json("/api/get_current_money").await);
+    }
+    // Without any change, only the age is told.
+    assert_eq!(events.next().await.unwrap().name, "age");
+}
+
+#[tokio::test]
+async fn whoever_connects_again_is_not_told_what_it_knows() {
+    let read_side = ReadSide::start().await;
+    read_side.databases.append(&[purchased("pro", 1)]).await;
+    read_side.settled().await;
+    let mut events = Events::open(&read_side, Some("1")).await;
+    assert_eq!(events.next().await.unwrap().name, "age");
+    read_side.databases.append(&[purchased("pro", 1)]).await;
+    assert_eq!(events.totals().await.id, Some(2));
+    // An older position, one from another log, and none at all.
+    for id in ["0", "17", "yesterday", ""] {
+        assert_eq!(Events::open(&read_side, Some(id)).await.totals().await.id, Some(2), "{id:?}");
+    }
+}
+
+#[tokio::test]
+async fn however_fast_they_change_a_client_gets_ten_a_second_and_the_last() {
+    let read_side = ReadSide::start().await;
+    let mut events = Events::open(&read_side, None).await;
+    events.totals().await;
+    let started = Instant::now();
+    let mut last = 0;
+    let appending = async {
+        while started.elapsed() < Duration::from_secs(2) {
+            last = read_side.databases.append(&[purchased("pro", 1)]).await;
+        }
+        last
+    };
+    let mut received = 0;
+    let receiving = async {
+        loop {
+            events.totals().await;
+            received += 1;
+        }
+    };
+    let last = tokio::select! {
+        last = appending => last,
+        () = receiving => unreachable!(),
+    };
+    assert!(last > 60, "{last} changes are too few to tell");
+    assert!((5..=21).contains(&received), "{received} in two seconds");
+    events.until(last).await;
+}
+
+#[tokio::test]
+async fn a_slow_reader_gets_the_newest_and_not_what_it_missed() {
+    let read_side = ReadSide::start().await;
+    // It takes some kilobytes, and then nothing for a while.
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(1024).unwrap();
+    socket.connect(&read_side.query_api.address().into()).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let mut slow = TcpStream::from_std(socket.into()).unwrap();
+    slow.write_all(b"GET /api/sales/stream HTTP/1.1\r\nhost: sales\r\n\r\n").await.unwrap();
+    let mut fast = Events::open(&read_side, None).await;
+    // As many events as are more than all buffers on the way hold together.
+    let mut last = 0;
+    for _ in 0..150 {
+        last = read_side.databases.append(&[purchased("pro", 1)]).await;
+        fast.until(last).await;
+    }
+    let marker = format!("id: {last}\n");
+    let mut received = String::new();
+    let mut buffer = [0; 4096];
+    while !received.contains(&marker) {
+        let count = timeout(Duration::from_secs(20), slow.read(&mut buffer)).await.expect("it comes").unwrap();
+        assert_ne!(count, 0, "the stream goes on");
+        received += std::str::from_utf8(&buffer[..count]).unwrap();
+    }
+    let received = received.matches("event: totals").count();
+    assert!(received < 100, "{received} of 150 were kept for it");
+}
+
+#[tokio::test]
+async fn a_place_is_free_again_when_its_client_is_gone() {
+    let read_side = ReadSide::start().await;
+    let open = async || read_side.query_api.metric("sales_totals_streams").await;
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        clients.push(Events::open(&read_side, None).await);
+    }
+    assert!((open().await - 20.0).abs() < 0.5);
+    drop(clients);
+    eventually("all places are free", async || open().await < 0.5).await;
+}
+
+/// Fuzzing leaves out what does not end.
+#[tokio::test]
+async fn whatever_clients_say_that_they_know_they_are_sent_the_totals() {
+    const SEED: u64 = 20_261_125;
+    let read_side = ReadSide::start().await;
+    let address = format!("{}/api/sales/stream", read_side.query_api.url());
+    let mut random = StdRng::seed_from_u64(SEED);
+    let strange = ["", "-1", "1", "1e3", "0x1", "9223372036854775807", "9223372036854775808", "null", "🙂"];
+    let strange = strange.map(|text| text.as_bytes().to_vec());
+    let made_up: Vec<Vec<u8>> = (0..500)
+        .map(|_| {
+            let length = random.random_range(0..60);
+            (0..length).map(|_| random.random_range(b' '..=u8::MAX)).filter(|byte| *byte != b'\x7f').collect()
+        })
+        .collect();
+    for known in strange.into_iter().chain(made_up) {
+        let header = HeaderValue::from_bytes(&known).unwrap();
+        let response = read_side.client.get(&address).header("last-event-id", header).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{known:?}");
+        let first = Events { response, text: String::new() }.next().await.unwrap();
+        assert_eq!((first.name.as_str(), first.id), ("totals", Some(0)), "{known:?}");
+    }
+    for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+        assert_problem(read_side.client.request(method, &address).send().await.unwrap(), 405, "method-not-allowed")
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_is_told_to_stop_ends_its_streams_at_once() {
+    let mut read_side = ReadSide::start().await;
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        clients.push(Events::open(&read_side, None).await);
+    }
+    let another = crate::query_api(&read_side.databases, &read_side.databases.read_model_url("query_api")).await;
+    let stopping = std::mem::replace(&mut read_side.query_api, another);
+    let started = Instant::now();
+    assert!(stopping.terminate().await.success());
+    assert!(started.elapsed() < Duration::from_secs(5), "it took {:?}", started.elapsed());
+    for mut client in clients {
+        while client.next().await.is_some() {} // it ends as HTTP says, or this panics
+    }
+}
+
+#[tokio::test]
+async fn without_totals_there_is_no_stream() {
+    let databases = Databases::create().await;
+    let proxy = Proxy::start(stack::testing::postgres().address()).await;
+    let read_model = databases.read_model_url_via("query_api", proxy.address());
+    drop(proxy);
+    let event_store = databases.event_store_url("query_api");
+    let environment = [("EVENT_STORE_URL", event_store.as_str()), ("READ_MODEL_URL", &read_model)];
+    let query_api = stack::testing::Service::start("query-api", stack::testing::Until::Live, &environment).await;
+    let response = query_api.get("/api/sales/stream").await;
+    assert_eq!(response.headers()["retry-after"], "1");
+    assert_problem(response, 503, "unavailable").await;
+}
+
+#[tokio::test]
+async fn while_the_read_model_is_away_the_age_grows() {
+    let databases = Databases::create().await;
+    let proxy = Proxy::start(stack::testing::postgres().address()).await;
+    let read_model = databases.read_model_url_via("query_api", proxy.address());
+    let read_side = ReadSide::start_with(databases, &read_model).await;
+    let mut events = Events::open(&read_side, None).await;
+    events.totals().await;
+    drop(proxy);
+    let mut age = 0;
+    while age < 5000 {
+        let event = events.next().await.unwrap();
+        assert_eq!(event.name, "age");
+        age = event.data["age_ms"].as_u64().unwrap();
+    }
+}

@@ -1,0 +1,82 @@
+//! Who may do what, in four roles.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What somebody is to the shop. Nobody is more than their roles say: an operator who watches the sales has both roles.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Buys, and reads what is known by its own address: a receipt, its proof. Everybody is a customer.
+    Customer,
+    /// Reads the totals.
+    Sales,
+    /// Reads the events and the proofs.
+    Auditor,
+    /// Resets the sales, and reads the metrics.
+    Operator,
+}
+
+impl Role {
+    pub const ALL: [Self; 4] = [Self::Customer, Self::Sales, Self::Auditor, Self::Operator];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Customer => "customer",
+            Self::Sales => "sales",
+            Self::Auditor => "auditor",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that is none of a role.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is no role; there are customer, sales, auditor and operator")]
+pub struct UnknownRole(String);
+
+impl FromStr for Role {
+    type Err = UnknownRole;
+
+    fn from_str(name: &str) -> Result<Self, UnknownRole> {
+        Self::ALL.into_iter().find(|role| role.name() == name).ok_or_else(|| UnknownRole(name.to_owned()))
+    }
+}
+
+/// A set of roles.
+#[derive(Clone, Copy, Default, Eq, PartialEq)]
+pub struct Roles(u8);
+
+impl Roles {
+    pub fn all() -> Self {
+        Role::ALL.into_iter().collect()
+    }
+
+    pub const fn contains(self, role: Role) -> bool {
+        self.0 & 1 << role as u8 != 0
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = Role> {
+        Role::ALL.into_iter().filter(move |role| self.contains(*role))
+    }
+}
+
+impl FromIterator<Role> for Roles {
+    fn from_iter<I: IntoIterator<Item = Role>>(roles: I) -> Self {
+        Self(roles.into_iter().fold(0, |bits, role| bits | 1 << role as u8))
+    }
+}
+
+impl fmt::Debug for Roles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}

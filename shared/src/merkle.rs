@@ -1,0 +1,256 @@
+//! The Merkle tree over the log: the event at position n is leaf n - 1, and its hash is that of its line.
+//!
+//! Source: RFC 6962, section 2.1, for the hashes; C2SP tlog-tiles for how they are kept: in tiles of 256, where the hash of a
+//! full tile is one entry of a tile on the level above. Every hash of the tree follows from them.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+};
+
+use tlog_tiles::{Error, HASH_SIZE, HashReader, Tile, prove_record, prove_tree, tree_hash};
+pub use tlog_tiles::{Hash, check_record, check_tree, record_hash};
+
+/// The tiles are 2 to the power of this wide.
+const HEIGHT: u8 = 8;
+pub const TILE_WIDTH: usize = 1 << HEIGHT;
+
+/// Which tile: its level, from 0 for the leaves, and its place on that level.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct TileId {
+    pub level: i16,
+    pub index: i64,
+}
+
+/// The hash of the events of a tile, from their hashes.
+pub fn subtree_hash(hashes: &[u8]) -> Hash {
+    Tile::subtree_hash(hashes)
+}
+
+/// The end of a tree: on every level the tile that is not full yet. Enough to make it grow and to know its root.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Tree {
+    size: u64,
+    ends: Vec<Vec<u8>>,
+}
+
+impl Tree {
+    /// A tree of that many leaves, from the tiles that [`Tree::unfinished`] names.
+    pub fn restore(size: u64, tiles: &HashMap<TileId, Vec<u8>>) -> Result<Self, MissingTile> {
+        let mut ends = Vec::new();
+        for (id, width) in unfinished(size) {
+            let tile = tiles.get(&id).and_then(|tile| tile.get(..width * HASH_SIZE)).ok_or(MissingTile(id))?;
+            ends.resize(usize::try_from(id.level).expect("a level"), Vec::new());
+            ends.push(tile.to_vec());
+        }
+        Ok(Self { size, ends })
+    }
+
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Adds a leaf, and hands over each tile that it fills.
+    pub fn push(&mut self, leaf: &Hash, mut full: impl FnMut(TileId, Vec<u8>)) {
+        let mut hash = *leaf;
+        for level in 0_u8.. {
+            if self.ends.len() == usize::from(level) {
+                self.ends.push(Vec::with_capacity(TILE_WIDTH * HASH_SIZE));
+            }
+            let end = &mut self.ends[usize::from(level)];
+            end.extend_from_slice(&hash.0);
+            if end.len() < TILE_WIDTH * HASH_SIZE {
+                break;
+            }
+            hash = Tile::subtree_hash(end);
+            let index = i64::try_from(self.size >> (HEIGHT * (level + 1))).expect("positions are i64");
+            full(TileId { level: level.into(), index }, std::mem::take(end));
+        }
+        self.size += 1;
+    }
+
+    /// The tiles that are not full yet, as far as they have come.
+    pub fn unfinished(&self) -> impl Iterator<Item = (TileId, &[u8])> {
+        unfinished(self.size).map(|(id, _)| (id, self.ends[usize::try_from(id.level).expect("a level")].as_slice()))
+    }
+
+    pub fn root(&self) -> Hash {
+        tree_hash(self.size, &Ends(self)).expect("the ends hold every hash that the root is made of")
+    }
+}
+
+/// The tiles of a tree that are not full, and how many hashes each has.
+pub fn unfinished(size: u64) -> impl Iterator<Item = (TileId, usize)> {
+    (0_u8..8).filter_map(move |level| {
+        let hashes = size.checked_shr(u32::from(HEIGHT * level))?;
+        let width = usize::try_from(hashes % TILE_WIDTH as u64).expect("less than a tile");
+        let index = i64::try_from(hashes >> HEIGHT).expect("positions are i64");
+        (width > 0).then_some((TileId { level: level.into(), index }, width))
+    })
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("tile {} on level {} is missing or too short", .0.index, .0.level)]
+pub struct MissingTile(pub TileId);
+
+struct Ends<'a>(&'a Tree);
+
+impl HashReader for Ends<'_> {
+    fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<Hash>, Error> {
+        let hash = |index: &u64| {
+            let tile = Tile::from_index(HEIGHT, *index);
+            let end = self.0.ends.get(usize::from(tile.level())).ok_or(Error::IndexesNotInTree)?;
+            tile.hash_at_index(end, *index)
+        };
+        indexes.iter().map(hash).collect()
+    }
+}
+
+/// What is to be proved about a tree.
+#[derive(Clone, Copy, Debug)]
+pub enum Proof {
+    /// That a leaf is in the tree of a size.
+    Inclusion { leaf: u64, size: u64 },
+    /// That a tree begins with an older one.
+    Consistency { older: u64, size: u64 },
+    /// What the root of a tree is.
+    Root { size: u64 },
+}
+
+impl Proof {
+    /// The tiles that the proof is made of.
+    pub fn tiles(self) -> Vec<TileId> {
+        let asked = Asked::default();
+        // The answers are of no use here, only the questions are.
+        let _ = self.make(&asked);
+        asked.tiles.into_inner()
+    }
+
+    /// The hashes of the proof, from the tiles.
+    pub fn from_tiles(self, tiles: &HashMap<TileId, Vec<u8>>) -> Result<Vec<Hash>, MissingTile> {
+        let reader = Tiles { tiles, missing: Cell::new(TileId { level: 0, index: 0 }) };
+        self.make(&reader).map_err(|_| MissingTile(reader.missing.get()))
+    }
+
+    fn make(self, reader: &impl HashReader) -> Result<Vec<Hash>, Error> {
+        match self {
+            Self::Inclusion { leaf, size } => prove_record(size, leaf, reader),
+            Self::Consistency { older: 0, .. } => Ok(Vec::new()),
+            Self::Consistency { older, size } => prove_tree(size, older, reader),
+            Self::Root { size } => Ok(vec![tree_hash(size, reader)?]),
+        }
+    }
+}
+
+fn id(tile: Tile) -> TileId {
+    TileId { level: tile.level().into(), index: i64::try_from(tile.level_index()).expect("positions are i64") }
+}
+
+#[derive(Default)]
+struct Asked {
+    tiles: RefCell<Vec<TileId>>,
+}
+
+impl HashReader for Asked {
+    fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<Hash>, Error> {
+        let mut tiles: Vec<_> = indexes.iter().map(|index| id(Tile::from_index(HEIGHT, *index))).collect();
+        tiles.sort_unstable();
+        tiles.dedup();
+        self.tiles.replace(tiles);
+        Err(Error::IndexesNotInTree)
+    }
+}
+
+struct Tiles<'a> {
+    tiles: &'a HashMap<TileId, Vec<u8>>,
+    /// The tile that was asked for last, which is the one that is wrong when there is an error.
+    missing: Cell<TileId>,
+}
+
+impl HashReader for Tiles<'_> {
+    fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<Hash>, Error> {
+        let hash = |index: &u64| {
+            let tile = Tile::from_index(HEIGHT, *index);
+            self.missing.set(id(tile));
+            let hashes = self.tiles.get(&id(tile)).ok_or(Error::IndexesNotInTree)?;
+            tile.hash_at_index(hashes, *index)
+        };
+        indexes.iter().map(hash).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaf(n: u64) -> Hash {
+        record_hash(n.to_string().as_bytes())
+    }
+
+    /// Every tile of a tree, full or not, as they are stored.
+    fn grow(sizes: impl IntoIterator<Item = u64>) -> (HashMap<TileId, Vec<u8>>, HashMap<u64, Hash>) {
+        let (mut tree, mut tiles, mut roots) = (Tree::default(), HashMap::new(), HashMap::new());
+        for size in sizes {
+            while tree.size() < size {
+                tree.push(&leaf(tree.size()), |id, tile| drop(tiles.insert(id, tile)));
+            }
+            tiles.extend(tree.unfinished().map(|(id, tile)| (id, tile.to_vec())));
+            roots.insert(size, tree.root());
+        }
+        (tiles, roots)
+    }
+
+    /// RFC 6962, section 2.1, word for word.
+    fn root_by_definition(from: u64, until: u64) -> Hash {
+        if until - from == 1 {
+            return leaf(from);
+        }
+        let split = from + (until - from).next_power_of_two() / 2;
+        tlog_tiles::node_hash(root_by_definition(from, split), root_by_definition(split, until))
+    }
+
+    #[test]
+    fn the_root_is_that_of_rfc_6962() {
+        let (_, roots) = grow((1..=600).chain([65_535, 65_536, 65_537, 70_000]));
+        for (size, root) in roots {
+            assert_eq!(root, root_by_definition(0, size), "of {size} leaves");
+        }
+    }
+
+    #[test]
+    fn a_tree_restored_from_its_tiles_at_any_size_grows_on_as_if_nothing_had_happened() {
+        let (tiles, roots) = grow([1, 255, 256, 257, 511, 512, 65_535, 65_536, 65_537, 66_000]);
+        for (size, root) in &roots {
+            let mut tree = Tree::restore(*size, &tiles).unwrap();
+            assert_eq!((tree.root(), tree.size()), (*root, *size));
+            while tree.size() < 66_000 {
+                tree.push(&leaf(tree.size()), |_, _| ());
+            }
+            assert_eq!(tree.root(), roots[&66_000], "grown from {size}");
+        }
+        assert!(Tree::restore(66_001, &tiles).is_err());
+    }
+
+    #[test]
+    fn every_leaf_and_every_older_tree_can_be_proved_from_the_tiles() {
+        let sizes = [1, 2, 3, 255, 256, 257, 300, 70_000];
+        let (tiles, roots) = grow(sizes);
+        for size in sizes {
+            let proved = |proof: Proof| {
+                let needed: HashMap<_, _> = proof.tiles().into_iter().map(|id| (id, tiles[&id].clone())).collect();
+                proof.from_tiles(&needed).unwrap()
+            };
+            assert_eq!(proved(Proof::Root { size }), [roots[&size]]);
+            for n in [0, 1, 2, 254, 255, 256, 299, 69_999].into_iter().filter(|n| *n < size) {
+                let proof = proved(Proof::Inclusion { leaf: n, size });
+                check_record(&proof, size, roots[&size], n, leaf(n)).unwrap();
+                assert!(check_record(&proof, size, roots[&size], n, leaf(n + 1)).is_err());
+            }
+            for older in sizes.into_iter().filter(|older| *older <= size) {
+                let proof = proved(Proof::Consistency { older, size });
+                check_tree(&proof, size, roots[&size], older, roots[&older]).unwrap();
+                assert!(check_tree(&proof, size, roots[&size], older, leaf(7)).is_err());
+            }
+        }
+    }
+}
