@@ -25,7 +25,12 @@ pub enum Command {
     /// Stop everything
     Down(Data),
     /// Build the read model anew from the event log, while the old one goes on serving
-    Rebuild(Data),
+    Rebuild(Rebuild),
+    /// Verify, replay or export the log of the running stack: runs `auditor`, connected to it
+    ///
+    /// `cargo stack audit verify` reads the whole log and compares it with the newest checkpoint; `cargo stack audit -- --help` says
+    /// what else there is.
+    Audit(Audit),
     /// Run every test: Rust, the whole system, the pages, the pages in a browser
     Test(Test),
     /// Measure everything on a stack and baselines of its own, in about 20 minutes
@@ -65,7 +70,35 @@ pub struct Status {
 }
 
 #[derive(Args, Debug)]
+pub struct Rebuild {
+    #[command(flatten)]
+    pub data: Data,
+
+    /// Build and compare only, changing nothing; fails when the live read model is another one
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Discard what an interrupted rebuild left behind, instead of going on from there
+    #[arg(long)]
+    pub from_start: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Audit {
+    #[command(flatten)]
+    pub data: Data,
+
+    /// Handed to `auditor`
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+    pub arguments: Vec<String>,
+}
+
+#[derive(Args, Debug)]
 pub struct Test {
+    /// Try the images and the Compose files instead, on the Docker engine of this machine, or on one that is started for it (by root)
+    #[arg(long, conflicts_with = "arguments")]
+    pub docker: bool,
+
     /// Handed to `cargo test`, such as the name of a test
     #[arg(last = true, value_name = "ARGUMENT")]
     pub arguments: Vec<String>,

@@ -48,6 +48,31 @@ impl DataFolder {
         self.0.join("secrets.json")
     }
 
+    /// Signs the checkpoints of the log.
+    pub fn checkpoint_key(&self) -> PathBuf {
+        self.0.join("checkpoints/key")
+    }
+
+    /// Tells whether they are signed by it.
+    pub fn checkpoint_public_key(&self) -> PathBuf {
+        self.0.join("checkpoints/key.pub")
+    }
+
+    /// Signs licence keys.
+    pub fn license_key(&self) -> PathBuf {
+        self.0.join("license-key.pem")
+    }
+
+    /// To which a projector appends the checkpoints that it signs.
+    pub fn checkpoint_log(&self, replica: &str) -> PathBuf {
+        self.0.join("checkpoints").join(format!("{replica}.txt"))
+    }
+
+    /// The hashes of the access tokens.
+    pub fn access_tokens(&self) -> PathBuf {
+        self.0.join("access-tokens")
+    }
+
     pub fn state(&self) -> PathBuf {
         self.0.join("state.json")
     }

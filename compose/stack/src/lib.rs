@@ -3,12 +3,14 @@
 //! From the bottom up:
 //! - [`launch`], [`process`], [`probe`], [`identity`], [`open_files`]: one child process that cannot outlive us;
 //! - [`provision`], [`postgres`], [`nats`], [`traefik`], [`web`]: the real servers, found or installed, and configured;
-//! - [`services`]: our own processes, and what they are told;
+//! - [`services`]: our own processes, and what they are told; [`access`]: the tokens, where they ask for some;
 //! - [`stack`]: all of them, in order, each looked after by a [`keeper`]; [`state`] says who runs;
 //! - [`bench`]: measures all of that;
+//! - [`docker`]: tries the same system in containers;
 //! - [`commands`]: what people type;
 //! - [`testing`]: the same servers for the tests of every crate.
 
+pub mod access;
 pub mod account;
 pub mod bench;
 pub mod build_services;
@@ -16,6 +18,7 @@ pub mod checkout;
 pub mod cli;
 pub mod commands;
 pub mod data_folder;
+pub mod docker;
 pub mod fingerprint;
 pub mod identity;
 pub mod interrupt;

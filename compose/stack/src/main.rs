@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use stack::cli::{Cli, Command};
-use stack::commands::{bench, down, rebuild, status, supervise, test, up};
+use stack::commands::{audit, bench, down, rebuild, status, supervise, test, up};
 use stack::web;
 
 fn main() -> ExitCode {
@@ -24,12 +24,13 @@ fn run(command: Command) -> Result<()> {
         Command::Status(arguments) => status::run(&arguments),
         Command::Down(arguments) => down::run(&arguments),
         Command::Rebuild(arguments) => rebuild::run(&arguments),
+        Command::Audit(arguments) => audit::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Supervise(options) => {
             // Out of the terminal's session, whose end would end us.
             nix::unistd::setsid()?;
-            supervise::run(&options, "`cargo stack down` stops it.")
+            supervise::run(&options, supervise::Terminal::None)
         }
         Command::Web(arguments) => {
             let runtime = tokio::runtime::Runtime::new()?;

@@ -34,7 +34,7 @@ impl User {
         Self { name: "command-api", password, publish: &["sales.events.>", "$JS.API.>"], subscribe: &["_INBOX.>"] }
     }
 
-    /// The projector reads: it can neither publish events nor change or delete the stream.
+    /// The projector reads events and publishes checkpoints: it can neither publish events nor change or delete their stream.
     pub fn projector(password: String) -> Self {
         Self {
             name: "projector",
@@ -44,8 +44,29 @@ impl User {
                 "$JS.API.STREAM.INFO.SALES_EVENTS",
                 "$JS.API.STREAM.MSG.GET.SALES_EVENTS",
                 "$JS.API.CONSUMER.>",
+                "$JS.API.STREAM.CREATE.SALES_CHECKPOINTS",
+                "$JS.API.STREAM.INFO.SALES_CHECKPOINTS",
+                "$JS.API.STREAM.MSG.GET.SALES_CHECKPOINTS",
+                "sales.checkpoints",
                 "$JS.ACK.>",
                 "$JS.FC.>",
+            ],
+            subscribe: &["_INBOX.>"],
+        }
+    }
+
+    /// Another system: it may make a consumer and acknowledge, and has no say over the stream or over other consumers.
+    pub fn subscriber(password: String) -> Self {
+        Self {
+            name: "subscriber",
+            password,
+            publish: &[
+                "$JS.API.INFO",
+                "$JS.API.STREAM.INFO.SALES_EVENTS",
+                "$JS.API.CONSUMER.INFO.SALES_EVENTS.*",
+                "$JS.API.CONSUMER.CREATE.SALES_EVENTS.>",
+                "$JS.API.CONSUMER.MSG.NEXT.SALES_EVENTS.*",
+                "$JS.ACK.>",
             ],
             subscribe: &["_INBOX.>"],
         }

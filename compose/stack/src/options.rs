@@ -1,12 +1,14 @@
 //! How a stack is to run.
 
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
+use crate::traefik::Tls;
 use crate::{checkout, ports};
 
 /// More would only compete for the same cores.
@@ -21,6 +23,35 @@ pub struct Options {
     /// Port of Traefik's dashboard, on 127.0.0.1
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     pub dashboard_port: u16,
+
+    /// Ask for tokens: only customers need none. Makes tokens when there are none yet, and prints addresses to sign in with
+    #[arg(long)]
+    pub secure: bool,
+
+    /// OpenID Connect issuer whose tokens are accepted as well, with --secure
+    #[arg(long, value_name = "URL", requires_all = ["secure", "oidc_client_id", "oidc_client_secret"])]
+    pub oidc_issuer: Option<String>,
+
+    /// The pages' client at the issuer; it leads browsers back to /api/session/callback
+    #[arg(long, value_name = "ID", requires = "oidc_issuer")]
+    pub oidc_client_id: Option<String>,
+
+    /// File with the secret of the pages' client
+    #[arg(long = "oidc-client-secret-file", value_name = "FILE", requires = "oidc_issuer")]
+    pub oidc_client_secret: Option<PathBuf>,
+
+    /// How many requests per second one address may send, and twice as many at once; more are refused (429). Without it,
+    /// there is no such limit
+    #[arg(long, value_name = "N")]
+    pub limit_per_address: Option<NonZero<u32>>,
+
+    /// File with a certificate chain (PEM): pages and API are then served by TLS, at https addresses
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_certificate: Option<PathBuf>,
+
+    /// File with the key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
 
     #[command(flatten)]
     pub data: Data,
@@ -49,6 +80,13 @@ impl Options {
         Ok(Self {
             http_port: free.take()?.port(),
             dashboard_port: free.take()?.port(),
+            secure: false,
+            oidc_issuer: None,
+            oidc_client_id: None,
+            oidc_client_secret: None,
+            limit_per_address: None,
+            tls_certificate: None,
+            tls_key: None,
             data: Data { folder: folder.to_owned() },
             replicas: Vec::new(),
         })
@@ -67,6 +105,17 @@ impl Options {
         self.replicas.iter().rev().find(|replicas| replicas.service == service).map_or(1, |replicas| replicas.count)
     }
 
+    pub fn tls(&self) -> Option<Tls> {
+        let (certificate, key) = self.tls_certificate.clone().zip(self.tls_key.clone())?;
+        Some(Tls { certificate, key })
+    }
+
+    /// Where browsers find the system under one of its names.
+    pub fn origin(&self, host: &str) -> String {
+        let scheme = if self.tls_certificate.is_some() { "https" } else { "http" };
+        format!("{scheme}://{host}:{}", self.http_port)
+    }
+
     /// The same options for another process of ours.
     pub fn to_arguments(&self) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = vec![
@@ -75,6 +124,20 @@ impl Options {
             "--data-dir".into(),
             self.data.folder.clone().into(),
         ];
+        if self.secure {
+            arguments.push("--secure".into());
+        }
+        let file = |file: &Option<PathBuf>| file.as_ref().map(|file| file.clone().into_os_string());
+        for (name, value) in [
+            ("--oidc-issuer", self.oidc_issuer.clone().map(Into::into)),
+            ("--oidc-client-id", self.oidc_client_id.clone().map(Into::into)),
+            ("--oidc-client-secret-file", file(&self.oidc_client_secret)),
+            ("--limit-per-address", self.limit_per_address.map(|limit| limit.to_string().into())),
+            ("--tls-certificate", file(&self.tls_certificate)),
+            ("--tls-key", file(&self.tls_key)),
+        ] {
+            arguments.extend(value.into_iter().flat_map(|value| [name.into(), value]));
+        }
         arguments.extend(
             self.replicas.iter().map(|given| format!("--replicas={}={}", given.service.name(), given.count).into()),
         );

@@ -11,7 +11,7 @@ use crate::progress::Progress;
 use crate::tool::Tool;
 
 /// What npm and the tests write beside the sources.
-const NOT_SOURCES: &[&str] = &["node_modules", "dist", "test-results", "playwright-report"];
+const NOT_SOURCES: &[&str] = &["node_modules", "dist", "generated", "test-results", "playwright-report"];
 
 pub fn sources() -> PathBuf {
     checkout::root().join("web")

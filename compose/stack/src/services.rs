@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use crate::checkout;
 use crate::data_folder::DataFolder;
 use crate::launch::Program;
-use crate::options::Service;
+use crate::options::{Options, Service};
 use crate::pages;
 use crate::plan::{Plan, Replica};
 use crate::probe::Probe;
@@ -30,6 +30,7 @@ pub struct Wiring<'a> {
     pub plan: &'a Plan,
     pub secrets: &'a Secrets,
     pub folder: &'a DataFolder,
+    pub options: &'a Options,
 }
 
 impl Wiring<'_> {
@@ -40,6 +41,7 @@ impl Wiring<'_> {
             variable("COMMAND_API_DB_PASSWORD", &self.secrets.command_api_db),
             variable("PROJECTOR_DB_PASSWORD", &self.secrets.projector_db),
             variable("QUERY_API_DB_PASSWORD", &self.secrets.query_api_db),
+            variable("AUDITOR_DB_PASSWORD", &self.secrets.auditor_db),
         ];
         self.program("migrate-event-store", Service::CommandApi.name(), &["migrate"], environment)
     }
@@ -49,8 +51,23 @@ impl Wiring<'_> {
             variable("READ_MODEL_ADMIN_URL", self.plan.cluster.admin_url(READ_MODEL)),
             variable("PROJECTOR_DB_PASSWORD", &self.secrets.projector_db),
             variable("QUERY_API_DB_PASSWORD", &self.secrets.query_api_db),
+            variable("AUDITOR_DB_PASSWORD", &self.secrets.auditor_db),
         ];
         self.program("migrate-read-model", Service::Projector.name(), &["migrate"], environment)
+    }
+
+    /// Makes the key that signs the checkpoints of the log. It is made once: who trusts the log trusts this key.
+    pub fn make_checkpoint_key(&self) -> Result<Program> {
+        let mut program = self.program("checkpoint-key", Service::Projector.name(), &["key"], Vec::new())?;
+        program.arguments.extend(["--file".into(), self.folder.checkpoint_key().into()]);
+        Ok(program)
+    }
+
+    /// Makes the key that signs licence keys, once: who verifies them knows this key.
+    pub fn make_license_key(&self) -> Result<Program> {
+        let mut program = self.program("license-key", Service::QueryApi.name(), &["key"], Vec::new())?;
+        program.arguments.extend(["--file".into(), self.folder.license_key().into()]);
+        Ok(program)
     }
 
     pub fn service(&self, replica: &Replica) -> Result<Server> {
@@ -63,15 +80,39 @@ impl Wiring<'_> {
                 self.database("EVENT_STORE_URL", EVENT_STORE, "projector", &self.secrets.projector_db),
                 self.database("READ_MODEL_URL", READ_MODEL, "projector", &self.secrets.projector_db),
                 variable("NATS_URL", self.plan.nats.url("projector")),
+                variable("CHECKPOINT_KEY_FILE", self.folder.checkpoint_key().display().to_string()),
+                variable("CHECKPOINT_LOG", self.folder.checkpoint_log(&replica.name).display().to_string()),
             ],
             Service::QueryApi => vec![
                 self.database("EVENT_STORE_URL", EVENT_STORE, "query_api", &self.secrets.query_api_db),
                 self.database("READ_MODEL_URL", READ_MODEL, "query_api", &self.secrets.query_api_db),
+                variable("LICENSE_KEY_FILE", self.folder.license_key().display().to_string()),
             ],
         };
+        environment.extend(self.access(replica.service));
         environment.push(variable("LISTEN_ADDRESS", replica.address.to_string()));
         let program = self.program(&replica.name, replica.service.name(), &["serve"], environment)?;
         Ok(ready_at(program, replica.address))
+    }
+
+    /// Whose tokens a service accepts.
+    fn access(&self, service: Service) -> Vec<(String, String)> {
+        let options = self.options;
+        if !options.secure {
+            return Vec::new();
+        }
+        let mut environment = vec![variable("ACCESS_TOKENS", self.folder.access_tokens().display().to_string())];
+        if let (Some(issuer), Some(client), Some(secret)) =
+            (&options.oidc_issuer, &options.oidc_client_id, &options.oidc_client_secret)
+        {
+            environment.push(variable("OIDC_ISSUER", issuer));
+            environment.push(variable("OIDC_CLIENT_ID", client));
+            if service == Service::QueryApi {
+                environment.push(variable("OIDC_CLIENT_SECRET_FILE", secret.display().to_string()));
+                environment.push(variable("PUBLIC_URL", options.origin("localhost")));
+            }
+        }
+        environment
     }
 
     /// The pages' server is a subcommand of our own binary.

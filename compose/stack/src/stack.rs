@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::access;
 use crate::data_folder::DataFolder;
 use crate::interrupt::Interrupt;
 use crate::keeper::Keeper;
+use crate::launch::Program;
 use crate::leftovers;
 use crate::options::Options;
 use crate::plan::Plan;
@@ -24,7 +26,7 @@ use crate::state::{Board, Status, Urls};
 const STOP_ORDER: [&str; 7] = ["traefik", "web", "command-api", "query-api", "projector", "nats", "postgres"];
 
 /// A migration may have to rewrite a table.
-const MIGRATED_WITHIN: Duration = Duration::from_mins(10);
+const DONE_WITHIN: Duration = Duration::from_mins(10);
 
 /// A running system. Stops in order when dropped, and ends with this process in any case.
 #[derive(Debug)]
@@ -49,9 +51,12 @@ impl Stack {
         options.check_ports()?;
         folder.rotate_logs()?;
         let tools = provision::tools(progress)?;
-        let secrets = Secrets::load_or_make(&folder.secrets())?;
+        let mut secrets = Secrets::load_or_make(&folder.secrets())?;
+        if options.secure {
+            access::make_tokens(&mut secrets, &folder)?;
+        }
         let plan = Plan::new(options, tools, &folder, &secrets)?;
-        let board = Board::new(folder.state(), Urls::new(options.http_port, options.dashboard_port))?;
+        let board = Board::new(folder.state(), Urls::new(options))?;
         let mut stack = Self {
             keepers: Vec::new(),
             servers: Vec::new(),
@@ -60,7 +65,7 @@ impl Stack {
             interrupt: interrupt.clone(),
             _lock: lock,
         };
-        stack.add_all(&plan, &Wiring { plan: &plan, secrets: &secrets, folder: &folder })?;
+        stack.add_all(&plan, &Wiring { plan: &plan, secrets: &secrets, folder: &folder, options })?;
         stack.board.complete()?;
         Ok(stack)
     }
@@ -103,15 +108,26 @@ impl Stack {
         }
         self.add("postgres", plan.cluster.server()?)?;
         self.add("nats", plan.nats.server()?)?;
+        if !wiring.folder.checkpoint_key().exists() {
+            self.run(wiring.make_checkpoint_key()?)?;
+        }
+        if !wiring.folder.license_key().exists() {
+            self.run(wiring.make_license_key()?)?;
+        }
         for migration in [wiring.migrate_event_store()?, wiring.migrate_read_model()?] {
-            let name = migration.name.clone();
-            self.progress.step(&name, || Process::start(migration)?.wait_success(MIGRATED_WITHIN, &self.interrupt))?;
+            self.run(migration)?;
         }
         for replica in &plan.replicas {
             self.add(replica.service.name(), wiring.service(replica)?)?;
         }
         self.add("web", wiring.web()?)?;
         self.add("traefik", plan.traefik.server()?)
+    }
+
+    /// A program that ends by itself.
+    fn run(&self, program: Program) -> Result<()> {
+        let name = program.name.clone();
+        self.progress.step(&name, || Process::start(program)?.wait_success(DONE_WITHIN, &self.interrupt))
     }
 
     fn add(&mut self, role: &'static str, server: Server) -> Result<()> {

@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::identity::ProcessId;
+use crate::options::Options;
 use crate::probe::Probe;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -24,13 +25,14 @@ pub struct Urls {
 }
 
 impl Urls {
-    pub fn new(http_port: u16, dashboard_port: u16) -> Self {
+    pub fn new(options: &Options) -> Self {
+        let (pages, api) = (options.origin("localhost"), options.origin("sales.localhost"));
         Self {
-            shop: format!("http://localhost:{http_port}/"),
-            sales: format!("http://localhost:{http_port}/sales.html"),
-            api: format!("http://sales.localhost:{http_port}/api"),
-            docs: format!("http://sales.localhost:{http_port}/docs"),
-            dashboard: format!("http://localhost:{dashboard_port}/dashboard/"),
+            shop: format!("{pages}/"),
+            sales: format!("{pages}/sales.html"),
+            api: format!("{api}/api"),
+            docs: format!("{api}/docs"),
+            dashboard: format!("http://localhost:{}/dashboard/", options.dashboard_port),
         }
     }
 }

@@ -50,6 +50,29 @@ impl Tool {
         &self.line
     }
 
+    /// What it prints.
+    pub fn output(mut self) -> Result<String> {
+        let output = self.command.output().with_context(|| format!("cannot run {}", self.line))?;
+        ensure!(
+            output.status.success(),
+            "`{}` ended with {}:\n{}",
+            self.line,
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// What it prints in one way or the other, or why it does not.
+    pub fn everything(mut self) -> String {
+        match self.command.output() {
+            Ok(output) => {
+                [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat()
+            }
+            Err(error) => error.to_string(),
+        }
+    }
+
     /// Its output goes where ours goes.
     pub fn run(mut self) -> Result<()> {
         let status = self.command.status().with_context(|| format!("cannot run {}", self.line))?;

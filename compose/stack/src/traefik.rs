@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 
 use crate::launch::Program;
 use crate::probe::Probe;
@@ -19,6 +21,8 @@ const HOSTS: &str = "Host(`localhost`) || Host(`127.0.0.1`) || Host(`sales.local
 /// Wrong methods on purchases are command-api's to refuse.
 const COMMAND: &str = "Path(`/api/buy_mpi`) || Method(`POST`) || Method(`PUT`) || Method(`PATCH`) || Method(`DELETE`)";
 
+/// A page loads some ten files at once, and a crowd behind one address a few pages.
+const BURST_SECONDS: u64 = 2;
 const READY_WITHIN: Duration = Duration::from_mins(1);
 /// Above the grace that the configuration gives to requests in flight.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
@@ -34,6 +38,16 @@ pub struct Traefik {
     pub command_api: Vec<SocketAddr>,
     pub query_api: Vec<SocketAddr>,
     pub pages: Vec<SocketAddr>,
+    /// Requests per second from one address, if they are limited.
+    pub limit_per_address: Option<NonZero<u32>>,
+    pub tls: Option<Tls>,
+}
+
+/// Files with a certificate chain and its key, both PEM.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 impl Traefik {
@@ -45,14 +59,20 @@ impl Traefik {
         let static_text = STATIC
             .replace("@web@", &self.web.to_string())
             .replace("@dashboard@", &self.dashboard.to_string())
-            .replace("@dynamic@", &dynamic_file.to_string_lossy());
+            .replace("@dynamic@", &dynamic_file.to_string_lossy())
+            .replace("@limits@", self.limit_per_address.map_or("[]", |_| "[limits@file]"))
+            .replace("@tls@", self.tls.as_ref().map_or("", |_| "tls: { options: modern@file }"));
         fs::write(&static_file, static_text)?;
+        let rate = self.limit_per_address.map_or(0, NonZero::get);
         let dynamic_text = DYNAMIC
             .replace("@hosts@", HOSTS)
             .replace("@command@", COMMAND)
             .replace("@command-api@", &servers(&self.command_api))
             .replace("@query-api@", &servers(&self.query_api))
-            .replace("@pages@", &servers(&self.pages));
+            .replace("@pages@", &servers(&self.pages))
+            .replace("@rate@", &rate.to_string())
+            .replace("@burst@", &(BURST_SECONDS * u64::from(rate)).to_string())
+            .replace("@certificates@", &certificates(self.tls.as_ref()));
         fs::write(&dynamic_file, dynamic_text)?;
         Ok(Server {
             program: Program {
@@ -66,7 +86,8 @@ impl Traefik {
                 stop_within: STOP_WITHIN,
             },
             address: self.web,
-            probe: Probe::Http { address: self.web, path: "/ping".to_owned() },
+            // There once it has read the routes.
+            probe: Probe::Http { address: self.dashboard, path: "/api/http/routers/pages@file".to_owned() },
             ready_within: READY_WITHIN,
         })
     }
@@ -75,4 +96,10 @@ impl Traefik {
 fn servers(addresses: &[SocketAddr]) -> String {
     let servers: Vec<String> = addresses.iter().map(|address| format!("{{ url: \"http://{address}\" }}")).collect();
     format!("[{}]", servers.join(", "))
+}
+
+fn certificates(tls: Option<&Tls>) -> String {
+    // JSON is YAML, whatever the files are called.
+    let files = |tls: &Tls| json!({ "certFile": tls.certificate, "keyFile": tls.key });
+    Value::from_iter(tls.map(files)).to_string()
 }

@@ -39,6 +39,7 @@ fn router(root: &Path) -> Router {
     Router::new()
         .route("/livez", get(StatusCode::OK))
         .route("/readyz", get(StatusCode::OK))
+        .route("/startupz", get(StatusCode::OK))
         .fallback_service(files)
         .layer(middleware::from_fn(say_how_long_to_keep))
 }

@@ -10,7 +10,7 @@ use sqlx::postgres::PgPoolOptions;
 use tokio::time::sleep;
 
 use super::rig::{ONE_ROW, Rig};
-use crate::services::EVENT_STORE;
+use crate::services::{EVENT_STORE, READ_MODEL};
 
 /// A reader of the totals that waits for longer is answered by the limits of the services themselves.
 const REQUEST_LIMIT: Duration = Duration::from_secs(20);
@@ -24,6 +24,7 @@ const TELL_EVERY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Ledger {
     pub event_store: PgPool,
+    read_model: PgPool,
     one_row: PgPool,
     pub http: Client,
     totals_url: String,
@@ -62,6 +63,7 @@ impl Ledger {
         };
         Ok(Self {
             event_store: pool(EVENT_STORE)?,
+            read_model: pool(READ_MODEL)?,
             one_row: pool(ONE_ROW)?,
             http: Client::builder().timeout(REQUEST_LIMIT).build()?,
             totals_url: format!("http://{}/api/get_current_money", rig.addresses.query_api),
@@ -101,15 +103,17 @@ impl Ledger {
         Ok(())
     }
 
-    /// Waits until the relay has published and the projector has counted all of the log. Returns its end.
+    /// Waits until the relay has published and the projector has counted and signed all that the log holds now. Returns
+    /// where that ends.
     pub async fn settle(&self) -> Result<i64> {
+        let head = self.head().await?;
         let mut progress_at = Instant::now();
         let mut told_at = Instant::now();
         let mut least_behind = i64::MAX;
         loop {
-            let head = self.head().await?;
             let (published, projected) = (self.published().await?, self.totals().await?.position);
-            let behind = (head - published).max(head - projected);
+            let signed = self.signed().await?;
+            let behind = (head - published).max(head - projected).max(head - signed);
             if behind <= 0 {
                 return Ok(head);
             }
@@ -119,12 +123,12 @@ impl Ledger {
             }
             ensure!(
                 progress_at.elapsed() < STANDS_STILL_AFTER,
-                "the log ends at {head}, but the stream stands still at {published} or the totals at {projected}; the \
-                 logs of command-api and projector say more"
+                "the log ends at {head}, but the stream stands still at {published}, the totals at {projected} or the \
+                 checkpoints at {signed}; the logs of command-api and projector say more"
             );
             if told_at.elapsed() >= TELL_EVERY {
                 told_at = Instant::now();
-                println!("    waiting for relay and projection: {behind} events to go");
+                println!("    waiting for relay, projection and checkpoints: {behind} events to go");
             }
             sleep(LOOK_AGAIN).await;
         }
@@ -151,6 +155,11 @@ impl Ledger {
         let value = metrics.lines().find_map(|line| line.strip_prefix(METRIC));
         let position = value.with_context(|| format!("command-api has no metric {METRIC}"))?.parse()?;
         Ok(position)
+    }
+
+    /// The position up to which checkpoints are signed.
+    async fn signed(&self) -> Result<i64> {
+        Ok(sqlx::query_scalar("select position from tree_head").fetch_one(&self.read_model).await?)
     }
 
     /// Counted, not taken from anybody's word.

@@ -3,7 +3,7 @@
 //! - [`settings`]: what is measured, how often and for how long; [`environment`]: on what
 //! - [`rig`]: the stack and what it is compared with, all running at once and driven one after the other
 //! - [`load`]: wrk, whose every purchase is counted, and its [`answers`]; [`ledger`]: acknowledged = stored = projected; [`driver`]: both
-//! - [`purchases`], [`reads`], [`visible`], [`rebuild`], [`footprint`], [`growth`]: the sections
+//! - [`purchases`], [`reads`], [`visible`], [`streams`], [`rebuild`], [`footprint`], [`growth`]: the sections
 //! - [`usage`]: memory and CPU time of processes; [`fill`]: a log that has grown
 //! - [`figures`], [`row`], [`report`]: what came out
 
@@ -40,6 +40,7 @@ mod report;
 mod rig;
 mod row;
 pub mod settings;
+mod streams;
 mod usage;
 mod visible;
 
@@ -92,6 +93,7 @@ fn measure_section(bench: &mut Bench, section: Section) -> Result<Vec<Row>> {
         Section::Traefik => purchases::through_traefik(bench),
         Section::Reads => reads::measure(bench),
         Section::Visible => visible::measure(bench),
+        Section::Streams => streams::measure(bench),
         Section::Rebuild => rebuild::measure(bench),
         Section::Footprint => footprint::measure(bench),
         Section::Growth => growth::measure(bench),

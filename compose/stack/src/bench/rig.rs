@@ -106,6 +106,8 @@ impl Rig {
             command_api: vec![nothing],
             query_api: vec![nothing],
             pages: vec![nothing],
+            limit_per_address: None,
+            tls: None,
         }
         .server()?;
         "traefik-before-nothing".clone_into(&mut server.program.name);

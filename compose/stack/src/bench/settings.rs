@@ -12,6 +12,8 @@ use crate::checkout;
 pub const MOST_CONNECTIONS: u32 = 512;
 /// Connections of the loads that read.
 pub const READERS: u32 = 64;
+/// Clients of the stream of totals.
+const STREAM_CLIENTS: usize = 2000;
 
 /// A part of the bench that can be run alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -25,6 +27,8 @@ pub enum Section {
     Reads,
     /// Time from a purchase to the totals that show it
     Visible,
+    /// Clients that are sent the totals as they change, while licences are bought
+    Streams,
     /// Rebuilding the read model, beside Postgres' own copy of the log
     Rebuild,
     /// Time to start, memory and CPU time of each process
@@ -40,6 +44,7 @@ impl Section {
             Self::Traefik => "Purchases through Traefik",
             Self::Reads => "Reads",
             Self::Visible => "From a purchase to the totals",
+            Self::Streams => "Streams of totals",
             Self::Rebuild => "Rebuild and replay",
             Self::Footprint => "Footprint",
             Self::Growth => "Growth",
@@ -87,6 +92,8 @@ pub struct Settings {
     pub long_load_seconds: u64,
     /// Purchases that are followed until they are visible, while the system is idle.
     pub idle_probes: u32,
+    /// Clients that are sent the totals as they change.
+    pub stream_clients: usize,
     /// At least this long a log is rebuilt.
     pub rebuilt_events: i64,
     /// Lengths of the log at which the loads are repeated.
@@ -108,6 +115,7 @@ impl From<&Arguments> for Settings {
             warm_up_seconds: if quick { 0 } else { 2 },
             long_load_seconds: if quick { seconds } else { 60 },
             idle_probes: if quick { 50 } else { 300 },
+            stream_clients: if quick { STREAM_CLIENTS / 10 } else { STREAM_CLIENTS },
             rebuilt_events: if quick { 50_000 } else { 1_000_000 },
             grown_to: match (quick, large) {
                 (true, _) => vec![100_000],

@@ -1,8 +1,10 @@
 //! What each command does.
 
+pub mod audit;
 pub mod bench;
 pub mod down;
 pub mod rebuild;
+mod running;
 pub mod status;
 pub mod supervise;
 pub mod test;

@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
-use super::supervise;
+use super::supervise::{self, Terminal};
+use crate::access;
 use crate::build_services::build_services;
 use crate::cli::Up;
 use crate::data_folder::{DataFolder, SUPERVISOR};
@@ -17,6 +18,7 @@ use crate::identity::ProcessId;
 use crate::interrupt::Interrupt;
 use crate::options::Options;
 use crate::progress::Progress;
+use crate::secrets::Secrets;
 use crate::state::State;
 use crate::{checkout, pages, prerequisites, provision};
 
@@ -31,9 +33,15 @@ pub fn run(up: &Up) -> Result<()> {
     up.options.check_ports()?;
     prepare()?;
     if up.detach {
-        follow(start_in_background(&up.options, &folder)?, &folder)
+        follow(start_in_background(&up.options, &folder)?, &folder)?;
+        // Here and not by the one in the background, what it says is kept.
+        if up.options.secure {
+            let secrets = Secrets::load_or_make(&folder.secrets())?;
+            print!("{}", access::how_to_sign_in(&up.options, &secrets.access_tokens));
+        }
+        Ok(())
     } else {
-        supervise::run(&up.options, "Ctrl-C stops it.")
+        supervise::run(&up.options, Terminal::Here)
     }
 }
 

@@ -118,6 +118,56 @@ impl Databases {
         self.head().await
     }
 
+    /// Appends events as if they were recorded at a time, which is not before that of the last one. Returns the end of the log.
+    pub async fn append_at(&self, time: &str, events: &[(&str, String)]) -> i64 {
+        let append = sqlx::query(
+            "with moved as (
+                 update head set position = position + cardinality($1), recorded_at = $3::text::timestamptz returning position
+             )
+             insert into event (position, recorded_at, event_id, schema_version, event_type, data)
+             select position - cardinality($1) + ordinal, $3::text::timestamptz, gen_random_uuid(), 1, event_type, data::json
+             from moved cross join unnest($1, $2) with ordinality as batch (event_type, data, ordinal)",
+        );
+        append
+            .bind(events.iter().map(|(event_type, _)| *event_type).collect::<Vec<_>>())
+            .bind(events.iter().map(|(_, data)| data.as_str()).collect::<Vec<_>>())
+            .bind(time)
+            .execute(self.event_store())
+            .await
+            .expect("events can be appended");
+        self.head().await
+    }
+
+    /// What was sold in each minute and quarter of an hour, and the resets, by the log: counted by the database, in other words than
+    /// the projector's.
+    pub async fn history_of_log(&self) -> Vec<String> {
+        let history = sqlx::query_scalar(
+            "select concat_ws(
+                 ' ', minutes, to_timestamp(floor(extract(epoch from recorded_at) / 60 / minutes) * 60 * minutes),
+                 data ->> 'license', count(*), sum((data -> 'price' ->> 'amount_minor')::bigint))
+             from event cross join (values (1), (15)) as width (minutes)
+             where event_type = 'LicensePurchased'
+             group by minutes, floor(extract(epoch from recorded_at) / 60 / minutes), data ->> 'license'
+             union all
+             select concat_ws(' ', position, recorded_at, data ->> 'reason') from event where event_type = 'SalesReset'
+             order by 1",
+        );
+        history.fetch_all(self.event_store()).await.expect("the database counts")
+    }
+
+    /// The same by the live read model.
+    pub async fn history_of_read_model(&self) -> Vec<String> {
+        let history = sqlx::query_scalar(
+            "with live as (select generation from projection where live)
+             select concat_ws(' ', minutes, begins_at, license, sales_count, revenue_minor)
+             from history_bucket join live using (generation)
+             union all
+             select concat_ws(' ', position, reset_at, reason) from history_reset join live using (generation)
+             order by 1",
+        );
+        history.fetch_all(self.read_model()).await.expect("the database answers")
+    }
+
     /// What the log adds up to since the last reset: counted by the database, in other words than the projector's.
     pub async fn count_log(&self) -> Counted {
         counted(
@@ -194,6 +244,7 @@ async fn make_templates(postgres: &Postgres) {
         ("COMMAND_API_DB_PASSWORD", PASSWORD),
         ("PROJECTOR_DB_PASSWORD", PASSWORD),
         ("QUERY_API_DB_PASSWORD", PASSWORD),
+        ("AUDITOR_DB_PASSWORD", PASSWORD),
     ];
     let with = |url: &'static str, value| [&[(url, value)], &passwords[..]].concat();
     Service::run("command-api", "migrate", &with("EVENT_STORE_ADMIN_URL", event_store.as_str())).await;

@@ -5,17 +5,27 @@
 
 use std::sync::OnceLock;
 
+mod command;
 mod databases;
+mod document;
 mod folder;
+mod issuer;
 mod nats;
+mod past;
 mod postgres;
 mod proxy;
+mod schema;
 mod service;
 
+pub use command::{Command, Ended};
 pub use databases::{Counted, Databases, eventually, purchased, reset};
+pub use document::assert_committed;
+pub use issuer::{CLIENT_SECRET, Issuer};
 pub use nats::Nats;
+pub use past::{Past, record};
 pub use postgres::{Postgres, own_postgres, postgres};
 pub use proxy::Proxy;
+pub use schema::Schema;
 pub use service::{Service, Until};
 
 use crate::interrupt::Interrupt;
@@ -24,7 +34,7 @@ use crate::progress::Progress;
 use crate::provision::{self, Tools};
 
 /// Where the servers' binaries are, found or installed once per test process.
-fn tools() -> &'static Tools {
+pub fn tools() -> &'static Tools {
     static TOOLS: OnceLock<Tools> = OnceLock::new();
     TOOLS.get_or_init(|| provision::tools(Progress::Silent).expect("Postgres, NATS and Traefik can be provided"))
 }

@@ -27,7 +27,12 @@ impl Nats {
             folder,
             address: ports.take().expect("a port is free"),
             monitoring: ports.take().expect("a port is free"),
-            users: vec![User::command_api(secrets::password()), User::projector(secrets::password()), admin],
+            users: vec![
+                User::command_api(secrets::password()),
+                User::projector(secrets::password()),
+                User::subscriber(secrets::password()),
+                admin,
+            ],
         };
         drop(ports);
         let mut nats = Self { configuration, process: None };
@@ -35,7 +40,7 @@ impl Nats {
         nats
     }
 
-    /// For `command-api` or `projector`, with the rights that they have in production.
+    /// For `command-api`, `projector` or `subscriber`, with the rights that they have in production.
     pub fn url(&self, user: &str) -> String {
         self.configuration.url(user)
     }

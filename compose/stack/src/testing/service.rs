@@ -38,7 +38,7 @@ impl Service {
     /// Runs `<name> serve` on a free port, with these variables on top of our own environment.
     pub async fn start(name: &str, until: Until, environment: &[(&str, &str)]) -> Self {
         let address = ports::free().expect("a port is free");
-        let mut program = program(name, "serve", environment);
+        let mut program = program(name, &["serve"], environment);
         program.environment.push(("LISTEN_ADDRESS".to_owned(), address.to_string()));
         let server = Server { program, address, probe: probe(address, until), ready_within: READY_WITHIN };
         let started = blocking(move || server.start_and_wait(&Interrupt::default())).await;
@@ -48,7 +48,7 @@ impl Service {
 
     /// Runs a subcommand that ends by itself, such as `migrate`; panics with its output when it fails.
     pub async fn run(name: &str, subcommand: &str, environment: &[(&str, &str)]) {
-        let program = program(name, subcommand, environment);
+        let program = program(name, &[subcommand], environment);
         let ran = blocking(move || Process::start(program)?.wait_success(RUN_WITHIN, &Interrupt::default())).await;
         ran.unwrap_or_else(|error| panic!("{error:#}"));
     }
@@ -120,12 +120,12 @@ impl Drop for Service {
     }
 }
 
-fn program(name: &str, subcommand: &str, environment: &[(&str, &str)]) -> Program {
+pub(super) fn program(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Program {
     let path: PathBuf = checkout::binary(name).unwrap_or_else(|error| panic!("{error}"));
     Program {
         name: name.to_owned(),
         path,
-        arguments: vec![subcommand.into()],
+        arguments: arguments.iter().map(Into::into).collect(),
         environment: environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
         account: None,
         log: folder::new(name).join(format!("{name}.log")),

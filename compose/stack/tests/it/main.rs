@@ -1,10 +1,19 @@
 //! What `cargo stack` promises, tried on real processes.
 
+mod access;
+mod backup;
 mod bench;
 mod cli;
+mod fuzz;
+mod high_availability;
+mod limits;
+mod monitoring;
+mod nats_cluster;
 mod proxy;
 mod routes;
 mod running;
 mod servers;
+mod streams;
 mod system;
+mod traces;
 mod web;

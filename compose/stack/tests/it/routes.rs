@@ -18,12 +18,17 @@ async fn traefik_takes_each_request_to_the_one_that_answers_it() {
             let openapi: Value = get(host, &format!("/docs/{api}.json")).await.json().await.unwrap();
             assert!(openapi["openapi"].is_string(), "{host} {api}");
         }
+        let asyncapi: Value = get(host, "/docs/events.json").await.json().await.unwrap();
+        assert!(asyncapi["asyncapi"].is_string(), "{host}");
         let docs = get(host, "/docs/").await;
         assert_eq!(docs.headers()["content-type"], "text/html", "{host}");
         let html = docs.text().await.unwrap();
         let script = html.split('"').find(|part| part.starts_with("/assets/")).expect("the docs have a script");
         assert_eq!(get(host, script).await.status(), 200, "{host} {script}");
     }
+    let export =
+        system.request(Method::GET, "/api/events").header("accept", "application/x-ndjson").send().await.unwrap();
+    assert_eq!(export.headers()["content-type"], "application/x-ndjson");
     for page in ["/", "/sales.html"] {
         assert_eq!(get("localhost", page).await.status(), 200, "{page}");
         assert_eq!(get("sales.localhost", page).await.status(), 404, "{page}");

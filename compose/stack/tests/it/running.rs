@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use stack::state::Status;
@@ -32,7 +33,7 @@ impl Running {
         let folder = TempDir::new().unwrap();
         let options = Options::on_free_ports(folder.path()).unwrap();
         // Connections are not kept: those to a Traefik that was stopped would fail in the next one's place.
-        let http = Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        let http = Client::builder().pool_max_idle_per_host(0).redirect(Policy::none()).build().unwrap();
         Self { folder, options, http }
     }
 
@@ -55,9 +56,16 @@ impl Running {
         assert_success(&stack("down", self.folder()).output().unwrap());
     }
 
+    /// What `audit` says.
+    pub fn audit(&self, arguments: &[&str]) -> String {
+        let output = stack("audit", self.folder()).args(arguments).output().unwrap();
+        assert_success(&output);
+        text(&output.stdout)
+    }
+
     /// What `rebuild` says.
-    pub fn rebuild(&self) -> String {
-        let output = stack("rebuild", self.folder()).output().unwrap();
+    pub fn rebuild(&self, options: &[&str]) -> String {
+        let output = stack("rebuild", self.folder()).args(options).output().unwrap();
         assert_success(&output);
         text(&output.stdout)
     }
@@ -92,6 +100,15 @@ impl Running {
         let state = std::fs::read_to_string(self.folder().join("state.json")).unwrap();
         let state: Value = serde_json::from_str(&state).unwrap();
         state["supervisor"]["pid"].as_i64().unwrap().try_into().unwrap()
+    }
+
+    /// Where browsers find the pages.
+    pub fn url(&self) -> String {
+        self.options.origin("localhost")
+    }
+
+    pub fn http_port(&self) -> u16 {
+        self.options.http_port
     }
 
     pub fn dashboard_port(&self) -> u16 {

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::running::{Running, is_alive, text, until};
 
@@ -41,12 +41,41 @@ async fn the_read_model_is_rebuilt_while_the_system_runs() {
     let last = system.buy("pro").await;
     let before = system.totals(last).await;
 
-    let said = system.rebuild();
+    let said = system.rebuild(&["--dry-run"]);
+    assert!(said.contains("The dry run is over"), "{said}");
+
+    let said = system.rebuild(&["--from-start"]);
 
     assert!(said.contains("compared_with_old=Same"), "{said}");
     assert_eq!(system.totals(last).await, before);
     let last = system.buy("pro").await;
     assert_eq!(system.totals(last).await["sales_count"], 2);
+}
+
+#[tokio::test]
+async fn the_books_are_audited_while_the_system_runs() {
+    let system = Running::up(&[]);
+    let kept = system.folder().join("kept.txt").display().to_string();
+    let mut last = 0;
+    for license in ["pro", "basic"] {
+        last = system.buy(license).await;
+        until("there is a checkpoint for the purchase", async || {
+            let proof = system.request(Method::GET, &format!("/api/events/{last}/proof")).send().await.unwrap();
+            proof.status() == 200
+        })
+        .await;
+        system.audit(&["checkpoint", "--file", &kept]);
+    }
+
+    let verdict: Value = serde_json::from_str(&system.audit(&["verify", "--checkpoints", &kept, "--json"])).unwrap();
+    assert_eq!((&verdict["events"], &verdict["fault"]), (&json!(2), &Value::Null));
+    assert!([1, 2].iter().all(|position| verdict["confirmed"].as_array().unwrap().contains(&json!(position))));
+
+    let replayed: Value = serde_json::from_str(&system.audit(&["replay", "--format=json"])).unwrap();
+    let totals = system.totals(last).await;
+    for field in ["by_license", "position"] {
+        assert_eq!(replayed[field], totals[field], "{field}");
+    }
 }
 
 #[tokio::test]

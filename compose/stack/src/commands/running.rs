@@ -1,0 +1,31 @@
+//! The stack that is running already, for commands that work on its databases.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+
+use crate::data_folder::DataFolder;
+use crate::options::Data;
+use crate::secrets::Secrets;
+use crate::state::State;
+
+pub struct Running {
+    pub folder: DataFolder,
+    pub secrets: Secrets,
+    postgres: SocketAddr,
+}
+
+impl Running {
+    pub fn find(data: &Data) -> Result<Self> {
+        let not_running = || format!("no stack is running on {}; `cargo stack up` starts one", data.folder.display());
+        let folder = DataFolder::existing(&data.folder).with_context(not_running)?;
+        let state = State::read(&folder.state())?.with_context(not_running)?;
+        let postgres = state.processes.iter().find(|entry| entry.name == "postgres").with_context(not_running)?.address;
+        let secrets = Secrets::load_or_make(&folder.secrets())?;
+        Ok(Self { folder, secrets, postgres })
+    }
+
+    pub fn url(&self, role: &str, password: &str, database: &str) -> String {
+        format!("postgres://{role}:{password}@{}/{database}", self.postgres)
+    }
+}

@@ -1,0 +1,423 @@
+//! Who is let in: every endpoint with every kind of token, in a system that asks for them.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::{Engine, engine::general_purpose::STANDARD, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+use stack::testing::Issuer;
+use stack::{checkout, ports};
+
+use crate::running::{Running, assert_success, text, until};
+
+/// Every endpoint of both APIs, and the role that it needs. What the documents list and this table does not, or the other way
+/// round, fails the test.
+const ENDPOINTS: [(&str, &str, &str); 19] = [
+    ("POST", "/api/buy_mpi", "customer"),
+    ("DELETE", "/api/sales", "operator"),
+    ("GET", "/api/get_current_money", "sales"),
+    ("GET", "/api/sales/history", "sales"),
+    ("GET", "/api/sales/stream", "sales"),
+    ("GET", "/api/sales/latest", "sales"),
+    ("GET", "/api/purchases/{purchase_id}", "customer"),
+    ("GET", "/api/purchases/{purchase_id}/license_key", "customer"),
+    ("GET", "/api/jwks.json", "customer"),
+    ("GET", "/api/events", "auditor"),
+    ("GET", "/api/events/{event}", "auditor"),
+    ("GET", "/api/events/{event}/proof", "customer"),
+    ("GET", "/api/events/checkpoint", "auditor"),
+    ("GET", "/api/events/consistency", "auditor"),
+    ("GET", "/api/session", "customer"),
+    ("POST", "/api/session", "customer"),
+    ("DELETE", "/api/session", "customer"),
+    ("GET", "/api/session/start", "customer"),
+    ("GET", "/api/session/callback", "customer"),
+];
+const ROLES: [&str; 4] = ["customer", "sales", "auditor", "operator"];
+
+/// A system that asks for tokens, with an issuer of its own.
+struct Secured {
+    system: Running,
+    issuer: Issuer,
+    /// A token of the file for each role.
+    tokens: Vec<(&'static str, String)>,
+    expired: String,
+}
+
+impl Secured {
+    fn start() -> Self {
+        let system = Running::prepare();
+        let tokens_file = system.folder().join("access-tokens");
+        let tokens = ROLES.map(|role| (role, new_token(&tokens_file, role, &[role]))).to_vec();
+        let expired = new_token(&tokens_file, "late", &["operator"]);
+        let text = std::fs::read_to_string(&tokens_file).unwrap();
+        let (before, line) = text.trim_end().rsplit_once('\n').unwrap();
+        std::fs::write(&tokens_file, format!("{before}\n{line}  2026-01-01T00:00:00Z\n")).unwrap();
+        let issuer = Issuer::start(&system.url()).unwrap();
+        let secret = system.folder().join("client-secret");
+        issuer.write_secret(&secret).unwrap();
+        let options = [
+            "--secure".to_owned(),
+            format!("--oidc-issuer={}", issuer.ready.issuer),
+            format!("--oidc-client-id={}", issuer.ready.client_id),
+            format!("--oidc-client-secret-file={}", secret.display()),
+        ];
+        system.up_again(&options.each_ref().map(String::as_str));
+        Self { system, issuer, tokens, expired }
+    }
+
+    fn token(&self, role: &str) -> &str {
+        &self.tokens.iter().find(|(known, _)| *known == role).unwrap().1
+    }
+
+    /// Through Traefik, as one of our own pages would send it.
+    fn request(&self, method: &str, path: &str, token: Option<&str>) -> RequestBuilder {
+        let method: Method = method.parse().unwrap();
+        let request = self.system.request(method, path).header("Sec-Fetch-Site", "same-origin");
+        match token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    /// A JWT as the issuer makes them, with other claims.
+    fn forged(&self, key: &Issuer, change: &Value) -> String {
+        let mut claims = json!({
+            "iss": self.issuer.ready.issuer, "aud": self.issuer.ready.audience, "sub": "forger", "roles": ROLES, "exp": now() + 600,
+        });
+        for (name, value) in change.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        let mut header = Header::new(Algorithm::ES256);
+        header.kid = Some(self.issuer.ready.signing_key.kid.clone());
+        let der = STANDARD.decode(&key.ready.signing_key.pkcs8).unwrap();
+        encode(&header, &claims, &EncodingKey::from_ec_der(&der)).unwrap()
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+pub fn new_token(file: &Path, subject: &str, roles: &[&str]) -> String {
+    let mut command = Command::new(checkout::binary("command-api").unwrap());
+    command.args(["token", "--subject", subject]).args(roles.iter().flat_map(|role| ["--role", role]));
+    command.arg("--file").arg(file);
+    let output = command.output().unwrap();
+    assert_success(&output);
+    text(&output.stdout).trim_end().to_owned()
+}
+
+async fn assert_problem(response: Response, status: u16, kind: &str, what: &str) {
+    assert_eq!(response.status(), status, "{what}");
+    assert_eq!(response.headers()["content-type"], "application/problem+json", "{what}");
+    assert_eq!(response.headers().contains_key("www-authenticate"), status == 401, "{what}");
+    let problem: Value = response.json().await.unwrap();
+    assert_eq!(problem["type"], format!("urn:sales:problem:{kind}"), "{what}: {problem}");
+}
+
+#[tokio::test]
+async fn every_endpoint_lets_in_who_may_and_nobody_else() {
+    let secured = Secured::start();
+    let mut documented = BTreeSet::new();
+    for document in ["command-api", "query-api"] {
+        let document: Value =
+            secured.request("GET", &format!("/docs/{document}.json"), None).send().await.unwrap().json().await.unwrap();
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            documented
+                .extend(operations.as_object().unwrap().keys().map(|method| (method.to_uppercase(), path.clone())));
+        }
+    }
+    let table = ENDPOINTS.map(|(method, path, _)| (method.to_owned(), path.to_owned()));
+    assert_eq!(documented, table.into(), "the table and the documents list the same endpoints");
+
+    let bought = secured.request("POST", "/api/buy_mpi", None).json(&json!({ "license": "pro" })).send().await.unwrap();
+    let id = bought.json::<Value>().await.unwrap()["purchase_id"].as_str().unwrap().to_owned();
+    until("it is signed", async || {
+        secured.request("GET", &format!("/api/events/{id}/proof"), None).send().await.unwrap().status() == 200
+    })
+    .await;
+
+    let foreign = Issuer::start(&secured.system.url()).unwrap();
+    let own = &secured.issuer;
+    let hmac = EncodingKey::from_secret(own.ready.signing_key.pkcs8.as_bytes());
+    let claims = json!({ "iss": own.ready.issuer, "aud": "sales", "sub": "x", "roles": ROLES, "exp": now() + 600 });
+    let unsigned =
+        |header: &str| format!("{}.{}.", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let genuine = own.token_of("sales").await.unwrap();
+    let [head, _, signature] = genuine.split('.').collect::<Vec<_>>()[..] else { panic!("a JWT has three parts") };
+    let wrong = [
+        ("an unknown token", format!("sales_{}", "A".repeat(43))),
+        ("no token at all", "nonsense".to_owned()),
+        ("an expired token of the file", secured.expired.clone()),
+        ("an expired JWT", secured.forged(own, &json!({ "exp": now() - 60 }))),
+        ("a JWT that is not valid yet", secured.forged(own, &json!({ "nbf": now() + 600 }))),
+        ("a JWT that says it is from elsewhere", secured.forged(own, &json!({ "iss": "https://elsewhere.example" }))),
+        ("a JWT for others", secured.forged(own, &json!({ "aud": "others" }))),
+        ("a JWT that never ends", secured.forged(own, &json!({ "exp": null }))),
+        ("a JWT that somebody else signed", secured.forged(&foreign, &json!({}))),
+        ("a JWT of another issuer", foreign.token_of("operator").await.unwrap()),
+        ("a JWT that nobody signed", unsigned(r#"{"alg":"none","typ":"JWT"}"#)),
+        ("a JWT that says nobody signed it, in capitals", unsigned(r#"{"alg":"NONE","typ":"JWT"}"#)),
+        (
+            "a JWT signed with a public key as the secret",
+            encode(&Header::new(Algorithm::HS256), &claims, &hmac).unwrap(),
+        ),
+        (
+            "a JWT whose claims were changed",
+            format!("{head}.{}.{signature}", URL_SAFE_NO_PAD.encode(claims.to_string())),
+        ),
+    ];
+    let mut right: Vec<(String, Option<String>, &str)> = vec![("no token".to_owned(), None, "customer")];
+    for role in ROLES {
+        right.push((format!("a token of the role {role}"), Some(secured.token(role).to_owned()), role));
+        right.push((format!("a JWT of the role {role}"), Some(own.token_of(role).await.unwrap()), role));
+    }
+    right.push(("a JWT without roles".to_owned(), Some(secured.forged(own, &json!({ "roles": null }))), "customer"));
+
+    for (method, path, needed) in ENDPOINTS {
+        let address = match path {
+            "/api/events/{event}" => "/api/events/1".to_owned(),
+            "/api/events/consistency" => format!("{path}?from=1&to=1"),
+            "/api/sales/history" => format!("{path}?interval=hour"),
+            _ => path.replace("{purchase_id}", &id).replace("{event}", &id),
+        };
+        let send = |token: Option<&str>| {
+            let request = secured.request(method, &address, token);
+            match path {
+                "/api/buy_mpi" => request.json(&json!({ "license": "basic" })),
+                "/api/session" if method == "POST" => request.json(&json!({ "token": secured.token("sales") })),
+                _ => request,
+            }
+        };
+        for (name, token) in &wrong {
+            let response = send(Some(token)).send().await.unwrap();
+            assert_problem(response, 401, "unauthenticated", &format!("{method} {path} with {name}")).await;
+        }
+        for (name, token, role) in &right {
+            let response = send(token.as_deref()).send().await.unwrap();
+            let what = format!("{method} {path} with {name}");
+            if needed == "customer" || needed == *role {
+                let status = response.status();
+                assert!(status.is_success() || status.is_redirection(), "{what}: {status}");
+            } else if token.is_none() {
+                assert_problem(response, 401, "unauthenticated", &what).await;
+            } else {
+                assert_problem(response, 403, "forbidden", &what).await;
+            }
+        }
+    }
+
+    // What is found by counting up is for auditors; what is found by an id that only its buyer knows is not.
+    let by_position = |token| secured.request("GET", "/api/events/1/proof", token).send();
+    assert_problem(by_position(None).await.unwrap(), 401, "unauthenticated", "a proof by position").await;
+    assert_problem(by_position(Some(secured.token("sales"))).await.unwrap(), 403, "forbidden", "a proof by position")
+        .await;
+    assert_eq!(by_position(Some(secured.token("auditor"))).await.unwrap().status(), 200);
+
+    assert_nothing_is_in_the_logs(&secured, &[&genuine, &wrong[3].1]);
+}
+
+/// Whatever opens something must not be where many may read.
+fn assert_nothing_is_in_the_logs(secured: &Secured, more: &[&str]) {
+    let secrets: Value =
+        serde_json::from_slice(&std::fs::read(secured.system.folder().join("secrets.json")).unwrap()).unwrap();
+    let mut secret: Vec<&str> = secured.tokens.iter().map(|(_, token)| token.as_str()).collect();
+    secret.extend(secrets.as_object().unwrap().values().filter_map(Value::as_str));
+    secret.extend(secrets["access_tokens"].as_object().unwrap().values().filter_map(Value::as_str));
+    secret.push(stack::testing::CLIENT_SECRET);
+    secret.extend(more);
+    let mut read = 0;
+    for log in std::fs::read_dir(secured.system.folder().join("logs")).unwrap() {
+        let log = log.unwrap().path();
+        let content = String::from_utf8_lossy(&std::fs::read(&log).unwrap()).into_owned();
+        read += content.len();
+        let found = secret.iter().filter(|secret| content.contains(**secret)).count();
+        assert_eq!(found, 0, "secrets in {}", log.display());
+    }
+    assert!(read > 1000, "there are logs");
+}
+
+#[tokio::test]
+async fn health_is_for_everybody_and_metrics_are_for_operators() {
+    let secured = Secured::start();
+    for process in secured.system.status().processes {
+        if !["command-api", "projector", "query-api"].contains(&process.name.as_str()) {
+            continue;
+        }
+        let get = |path: &str, token: Option<&str>| {
+            let request = secured.system.http.get(format!("http://{}{path}", process.address));
+            match token {
+                Some(token) => request.bearer_auth(token).send(),
+                None => request.send(),
+            }
+        };
+        for path in ["/livez", "/readyz", "/startupz"] {
+            assert_eq!(get(path, None).await.unwrap().status(), 200, "{} {path}", process.name);
+        }
+        assert_problem(get("/metrics", None).await.unwrap(), 401, "unauthenticated", &process.name).await;
+        assert_problem(get("/metrics", Some(&secured.expired)).await.unwrap(), 401, "unauthenticated", &process.name)
+            .await;
+        assert_problem(get("/metrics", Some(secured.token("sales"))).await.unwrap(), 403, "forbidden", &process.name)
+            .await;
+        let metrics = get("/metrics", Some(secured.token("operator"))).await.unwrap();
+        assert_eq!(metrics.status(), 200);
+        let metrics = metrics.text().await.unwrap();
+        assert!(secured.tokens.iter().all(|(_, token)| !metrics.contains(token)));
+    }
+}
+
+#[tokio::test]
+async fn a_token_works_and_stops_working_without_a_restart() {
+    let secured = Secured::start();
+    let file = secured.system.folder().join("access-tokens");
+    let read = async |token: &str| {
+        secured.request("GET", "/api/get_current_money", Some(token)).send().await.unwrap().status()
+    };
+    let before = std::fs::read_to_string(&file).unwrap();
+    let token = new_token(&file, "newcomer", &["sales"]);
+    until("the new token is known", async || read(&token).await == StatusCode::OK).await;
+    // What cannot be read changes nothing.
+    std::fs::write(&file, "nonsense\n").unwrap();
+    let log = secured.system.folder().join("logs/query-api.log");
+    until("the file is refused", async || {
+        std::fs::read_to_string(&log).unwrap().contains("The access tokens stay as they were")
+    })
+    .await;
+    assert_eq!(read(&token).await, StatusCode::OK);
+    std::fs::write(&file, before).unwrap();
+    until("the token is refused", async || read(&token).await == StatusCode::UNAUTHORIZED).await;
+    assert_eq!(read(secured.token("sales")).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_reset_names_who_did_it_and_why() {
+    let secured = Secured::start();
+    let reset = |reason: &str| {
+        secured.request("DELETE", "/api/sales", Some(secured.token("operator"))).query(&[("reason", reason)]).send()
+    };
+    assert_eq!(reset("end of the year").await.unwrap().status(), 200);
+    for reason in ["", "two\nlines", &"x".repeat(501)] {
+        assert_problem(reset(reason).await.unwrap(), 400, "invalid-query", reason).await;
+    }
+    assert_eq!(reset(&"ü".repeat(500)).await.unwrap().status(), 200);
+    let buy = secured.request("POST", "/api/buy_mpi", Some(secured.token("sales"))).json(&json!({ "license": "pro" }));
+    assert_eq!(buy.send().await.unwrap().status(), 201);
+    let buy = secured.request("POST", "/api/buy_mpi", None).json(&json!({ "license": "pro" }));
+    assert_eq!(buy.send().await.unwrap().status(), 201);
+
+    let page: Value = secured
+        .request("GET", "/api/events", Some(secured.token("auditor")))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    let told: Vec<[&Value; 3]> = page["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| [&event["actor"], &event["actorrole"], &event["data"]["reason"]])
+        .collect();
+    let (long, null) = (json!("ü".repeat(500)), Value::Null);
+    assert_eq!(
+        told,
+        [
+            [&json!("operator"), &json!("operator"), &json!("end of the year")],
+            [&json!("operator"), &json!("operator"), &long],
+            [&json!("sales"), &json!("customer"), &null],
+            [&null, &null, &null],
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_session_is_a_cookie_that_only_our_own_pages_can_use() {
+    let secured = Secured::start();
+    let sign_in = |token: &str, site: &str| {
+        let request = secured.system.request(Method::POST, "/api/session").header("Sec-Fetch-Site", site);
+        request.json(&json!({ "token": token })).send()
+    };
+    assert_problem(sign_in("sales_x", "same-origin").await.unwrap(), 401, "unauthenticated", "a wrong token").await;
+    let operator = secured.token("operator");
+    assert_problem(sign_in(operator, "cross-site").await.unwrap(), 403, "cross-site", "a foreign page").await;
+    let signed_in = sign_in(operator, "same-origin").await.unwrap();
+    let cookie = signed_in.headers()["set-cookie"].to_str().unwrap().to_owned();
+    assert!(
+        cookie.contains("; HttpOnly") && cookie.contains("; SameSite=Strict") && !cookie.contains("Secure"),
+        "{cookie}"
+    );
+    assert_eq!(signed_in.headers()["cache-control"], "no-store");
+    assert_eq!(signed_in.json::<Value>().await.unwrap()["subject"], "operator");
+    let cookie = cookie.split(';').next().unwrap();
+
+    let reset = |site: Option<(&'static str, String)>| {
+        let request = secured.system.request(Method::DELETE, "/api/sales").header("Cookie", cookie);
+        site.into_iter().fold(request, |request, (name, value)| request.header(name, value)).send()
+    };
+    let ours = format!("http://localhost:{}", secured.system.url().rsplit(':').next().unwrap());
+    for foreign in [
+        None,
+        Some(("Sec-Fetch-Site", "cross-site".to_owned())),
+        Some(("Sec-Fetch-Site", "same-site".to_owned())),
+        Some(("Origin", "https://elsewhere.example".to_owned())),
+        Some(("Origin", ours.clone() + "0")),
+    ] {
+        assert_problem(reset(foreign.clone()).await.unwrap(), 403, "cross-site", &format!("{foreign:?}")).await;
+    }
+    assert_eq!(reset(Some(("Sec-Fetch-Site", "same-origin".to_owned()))).await.unwrap().status(), 200);
+
+    let over = secured.system.request(Method::GET, "/api/session").header("Cookie", "session=sales_over").send();
+    let over: Value = over.await.unwrap().json().await.unwrap();
+    assert_eq!(
+        (&over["subject"], &over["roles"], &over["access"]),
+        (&Value::Null, &json!(["customer"]), &json!("closed"))
+    );
+    let buy = secured.system.request(Method::POST, "/api/buy_mpi").header("Cookie", "session=sales_over");
+    let buy = buy.header("Sec-Fetch-Site", "same-origin").json(&json!({ "license": "basic" }));
+    assert_eq!(buy.send().await.unwrap().status(), 201, "a session that is over does not keep anybody from buying");
+
+    let out = secured.request("DELETE", "/api/session", None).header("Cookie", cookie).send().await.unwrap();
+    let removal = out.headers()["set-cookie"].to_str().unwrap();
+    assert!(removal.starts_with("session=;") && removal.contains("Max-Age=0"), "{removal}");
+}
+
+/// A service as somebody starts it by hand on an address.
+fn serve(address: &str, environment: &[(&str, &str)]) -> Command {
+    let address: SocketAddr = format!("{address}:{}", ports::free().unwrap().port()).parse().unwrap();
+    let mut command = Command::new(checkout::binary("query-api").unwrap());
+    let nowhere = "postgres://nobody@127.0.0.1:1/nothing";
+    command.arg("serve").env("LISTEN_ADDRESS", address.to_string()).env("NO_COLOR", "1");
+    command.env("EVENT_STORE_URL", nowhere).env("READ_MODEL_URL", nowhere);
+    command.envs(environment.iter().copied());
+    command
+}
+
+#[test]
+fn nobody_starts_open_to_others_without_meaning_to() {
+    let refused = serve("0.0.0.0", &[]).output().unwrap();
+    assert!(!refused.status.success());
+    let said = text(&refused.stdout);
+    assert!(
+        ["0.0.0.0", "ACCESS_TOKENS", "OIDC_ISSUER", "OPEN_ACCESS"].iter().all(|word| said.contains(word)),
+        "{said}"
+    );
+
+    let missing = serve("127.0.0.1", &[("ACCESS_TOKENS", "/nowhere/tokens")]).output().unwrap();
+    assert!(!missing.status.success());
+    assert!(text(&missing.stdout).contains("/nowhere/tokens"), "{}", text(&missing.stdout));
+
+    let mut open = serve("0.0.0.0", &[("OPEN_ACCESS", "true")]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(open.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let starts = said.any(|line| line.contains("Answering requests"));
+    open.kill().unwrap();
+    open.wait().unwrap();
+    assert!(starts);
+}

@@ -1,0 +1,318 @@
+//! Three nodes of Postgres under Patroni, with the configuration of `compose/ha`: the primary is lost while people buy.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use reqwest::Client;
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
+use stack::account::Account;
+use stack::interrupt::Interrupt;
+use stack::launch::Program;
+use stack::ports::FreePorts;
+use stack::probe::Probe;
+use stack::process::Process;
+use stack::progress::Progress;
+use stack::server::Server;
+use stack::testing::{Nats, Service, Until, tools};
+use stack::{checkout, provision};
+use tempfile::TempDir;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use crate::running::until;
+
+const NODES: usize = 3;
+/// Of every user. It protects nothing: the nodes are reached through loopback alone.
+const PASSWORD: &str = "test";
+const BUYERS: usize = 8;
+/// What is promised: service is back within this time.
+const BACK_WITHIN: Duration = Duration::from_secs(30);
+
+/// Etcd, Patroni with its Postgres, and the proxy that leads to the primary.
+struct Cluster {
+    folder: TempDir,
+    nodes: Vec<Node>,
+    proxy: SocketAddr,
+    _etcd: Process,
+    _proxy: Process,
+}
+
+struct Node {
+    /// Of Patroni.
+    address: SocketAddr,
+    data: PathBuf,
+    program: Program,
+    patroni: Option<Process>,
+}
+
+fn program(name: &str, path: &str, folder: &Path, arguments: &[String]) -> Program {
+    Program {
+        name: name.to_owned(),
+        path: path.into(),
+        arguments: arguments.iter().map(Into::into).collect(),
+        environment: Vec::new(),
+        account: None,
+        log: folder.join(format!("{name}.log")),
+        stop_signal: Signal::SIGTERM,
+        stop_within: Duration::from_secs(30),
+    }
+}
+
+async fn start(program: Program, address: SocketAddr, path: &str) -> Process {
+    let probe = Probe::Http { address, path: path.to_owned() };
+    let server = Server { program, address, probe, ready_within: Duration::from_mins(1) };
+    let started = spawn_blocking(move || server.start_and_wait(&Interrupt::default())).await.unwrap();
+    started.unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let folder = TempDir::new().unwrap();
+        let mut ports = FreePorts::default();
+        let mut port = || ports.take().unwrap();
+        let (etcd_address, etcd_peers) = (port(), port());
+        let arguments = [
+            format!("--data-dir={}", folder.path().join("etcd").display()),
+            format!("--listen-client-urls=http://{etcd_address}"),
+            format!("--advertise-client-urls=http://{etcd_address}"),
+            format!("--listen-peer-urls=http://{etcd_peers}"),
+            format!("--initial-advertise-peer-urls=http://{etcd_peers}"),
+            format!("--initial-cluster=default=http://{etcd_peers}"),
+        ];
+        let nodes: Vec<_> = (0..NODES).map(|_| (port(), port())).collect();
+        let (proxy, proxy_health) = (port(), port());
+        drop(ports);
+        let etcd = start(program("etcd", "etcd", folder.path(), &arguments), etcd_address, "/health").await;
+
+        let packages = spawn_blocking(|| provision::patroni(Progress::Silent)).await.unwrap().unwrap();
+        let mut configuration = fs::read_to_string(checkout::root().join("compose/ha/haproxy.cfg")).unwrap();
+        let mut cluster = Vec::new();
+        for (number, (postgres, patroni)) in (1..).zip(nodes) {
+            cluster.push(Node::start(folder.path(), number, postgres, patroni, etcd_address, &packages));
+            let named = format!("postgres-{number}:5432");
+            assert!(configuration.contains(&named), "{configuration}");
+            configuration = configuration.replace(&named, &format!("{postgres} port {}", patroni.port()));
+        }
+        for (bind, address) in [("bind :5432", proxy), ("bind :8404", proxy_health)] {
+            assert!(configuration.contains(bind), "{configuration}");
+            configuration = configuration.replace(bind, &format!("bind {address}"));
+        }
+        let file = folder.path().join("haproxy.cfg");
+        fs::write(&file, configuration).unwrap();
+        let arguments = ["-f".to_owned(), file.display().to_string()];
+        let haproxy = start(program("haproxy", "haproxy", folder.path(), &arguments), proxy_health, "/livez").await;
+        let cluster = Self { folder, nodes: cluster, proxy, _etcd: etcd, _proxy: haproxy };
+        cluster.until_complete().await;
+        cluster
+    }
+
+    /// One is the primary, and another one confirms what it commits.
+    async fn until_complete(&self) {
+        until(&format!("there are a primary and standbys; logs in {}", self.folder.path().display()), async || {
+            self.with("/primary").await.len() == 1
+                && self.with("/synchronous").await.len() == 1
+                && self.with("/replica").await.len() == NODES - 1
+        })
+        .await;
+    }
+
+    /// The nodes of which Patroni says that they are that.
+    async fn with(&self, role: &str) -> Vec<usize> {
+        let mut found = Vec::new();
+        for (number, node) in self.nodes.iter().enumerate() {
+            let answer = reqwest::get(format!("http://{}{role}", node.address)).await;
+            if answer.is_ok_and(|answer| answer.status() == 200) {
+                found.push(number);
+            }
+        }
+        found
+    }
+
+    /// Through the proxy.
+    fn url(&self, role: &str, database: &str) -> String {
+        format!("postgres://{role}:{PASSWORD}@{}/{database}", self.proxy)
+    }
+
+    async fn migrate(&self) {
+        let passwords = ["COMMAND_API", "PROJECTOR", "QUERY_API", "AUDITOR"].map(|role| format!("{role}_DB_PASSWORD"));
+        for (service, setting, database) in [
+            ("command-api", "EVENT_STORE_ADMIN_URL", "event_store"),
+            ("projector", "READ_MODEL_ADMIN_URL", "read_model"),
+        ] {
+            let url = self.url("postgres", database);
+            let mut environment = vec![(setting, url.as_str())];
+            environment.extend(passwords.iter().map(|password| (password.as_str(), PASSWORD)));
+            Service::run(service, "migrate", &environment).await;
+        }
+    }
+}
+
+impl Node {
+    fn start(
+        folder: &Path,
+        number: usize,
+        postgres: SocketAddr,
+        address: SocketAddr,
+        etcd: SocketAddr,
+        packages: &Path,
+    ) -> Self {
+        let name = format!("postgres-{number}");
+        let own = folder.join(&name);
+        fs::create_dir(&own).unwrap();
+        let account = Account::for_postgres().unwrap();
+        if let Some(account) = &account {
+            chown(&own, Some(account.user_id), Some(account.group_id)).unwrap();
+        }
+        let configuration = checkout::root().join("compose/ha/patroni.yml").display().to_string();
+        let mut program = program(&name, "python3", folder, &["-m".to_owned(), "patroni".to_owned(), configuration]);
+        program.account = account;
+        let data = own.join("data");
+        let text = |path: PathBuf| path.display().to_string();
+        program.environment = [
+            ("PYTHONPATH", text(packages.to_owned())),
+            ("PATRONI_NAME", name),
+            ("PATRONI_RESTAPI_LISTEN", address.to_string()),
+            ("PATRONI_RESTAPI_CONNECT_ADDRESS", address.to_string()),
+            ("PATRONI_POSTGRESQL_LISTEN", postgres.to_string()),
+            ("PATRONI_POSTGRESQL_CONNECT_ADDRESS", postgres.to_string()),
+            ("PATRONI_POSTGRESQL_DATA_DIR", text(data.clone())),
+            ("PATRONI_POSTGRESQL_BIN_DIR", text(tools().postgres.clone())),
+            ("PATRONI_POSTGRESQL_PGPASS", text(own.join("pgpass"))),
+            ("PATRONI_ETCD3_HOSTS", etcd.to_string()),
+            ("PATRONI_SUPERUSER_PASSWORD", PASSWORD.to_owned()),
+            ("PATRONI_REPLICATION_PASSWORD", PASSWORD.to_owned()),
+            ("PATRONI_REWIND_PASSWORD", PASSWORD.to_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .to_vec();
+        let patroni = Some(Process::start(program.clone()).unwrap());
+        Self { address, data, program, patroni }
+    }
+
+    /// As the loss of the machine does it.
+    fn kill(&mut self) {
+        let postmaster = fs::read_to_string(self.data.join("postmaster.pid")).unwrap();
+        let postmaster = postmaster.lines().next().unwrap().trim().parse().unwrap();
+        self.patroni.take().unwrap().kill().unwrap();
+        kill(Pid::from_raw(postmaster), Signal::SIGKILL).unwrap();
+    }
+
+    fn start_again(&mut self) {
+        self.patroni = Some(Process::start(self.program.clone()).unwrap());
+    }
+}
+
+/// One of each, connected through the proxy.
+struct Services {
+    command_api: Service,
+    projector: Service,
+    query_api: Service,
+}
+
+impl Services {
+    async fn start(cluster: &Cluster, nats: &Nats) -> Self {
+        let start = async |name: &str, role: &str| {
+            let (event_store, read_model) = (cluster.url(role, "event_store"), cluster.url(role, "read_model"));
+            let user = if name == "query-api" { "subscriber" } else { name };
+            let nats = nats.url(user);
+            let environment =
+                [("EVENT_STORE_URL", &*event_store), ("READ_MODEL_URL", &read_model), ("NATS_URL", &nats)];
+            Service::start(name, Until::Ready, &environment).await
+        };
+        Self {
+            command_api: start("command-api", "command_api").await,
+            projector: start("projector", "projector").await,
+            query_api: start("query-api", "query_api").await,
+        }
+    }
+}
+
+/// Buys again and again, each purchase until it is acknowledged. Returns the positions by key, and when each was acknowledged.
+async fn buy_until(enough: Arc<AtomicBool>, service: String) -> Vec<(Uuid, i64, Instant)> {
+    let client = Client::builder().timeout(Duration::from_secs(15)).build().unwrap();
+    let mut bought = Vec::new();
+    while !enough.load(Ordering::Relaxed) {
+        let key = Uuid::new_v4();
+        loop {
+            let request = client.post(format!("{service}/api/buy_mpi")).header("Idempotency-Key", key.to_string());
+            match request.json(&json!({ "license": "basic" })).send().await {
+                Ok(reply) if reply.status() == 201 => {
+                    let receipt: Value = reply.json().await.unwrap();
+                    bought.push((key, receipt["position"].as_i64().unwrap(), Instant::now()));
+                    break;
+                }
+                // Not known, or not now: the same purchase again.
+                Ok(_) | Err(_) => sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+    bought
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_acknowledged_purchase_is_lost_with_the_primary_and_the_shop_is_back_in_half_a_minute() {
+    let mut cluster = Cluster::start().await;
+    cluster.migrate().await;
+    let nats = spawn_blocking(Nats::start).await.unwrap();
+    let services = Services::start(&cluster, &nats).await;
+    let Services { command_api, projector, query_api } = &services;
+
+    let enough = Arc::new(AtomicBool::new(false));
+    let mut buyers = JoinSet::new();
+    for _ in 0..BUYERS {
+        buyers.spawn(buy_until(Arc::clone(&enough), command_api.url()));
+    }
+    let counted = async || command_api.metric("sales_commands_committed_total").await;
+    until("people buy", async || counted().await > 200.0).await;
+
+    let primary = cluster.with("/primary").await[0];
+    cluster.nodes[primary].kill();
+    let lost = Instant::now();
+    // What was under way is answered or given up within the writer's patience.
+    until("another node is the primary", async || cluster.with("/primary").await.iter().any(|node| *node != primary))
+        .await;
+    let promoted = lost.elapsed();
+    let before = counted().await;
+    until("people buy again", async || counted().await > before + 200.0).await;
+    enough.store(true, Ordering::Relaxed);
+    let bought: Vec<_> = buyers.join_all().await.into_iter().flatten().collect();
+
+    let mut since: Vec<Duration> = bought.iter().filter_map(|(_, _, at)| at.checked_duration_since(lost)).collect();
+    since.sort();
+    let gaps = since.windows(2).map(|pair| pair[1].saturating_sub(pair[0]));
+    let outage = gaps.chain(since.first().copied()).max().unwrap();
+    eprintln!("promoted after {promoted:.1?}, nobody could buy for {outage:.1?}, {} purchases in all", bought.len());
+    assert!(outage < BACK_WITHIN, "nobody could buy for {outage:?}");
+
+    // Everything that was acknowledged is there, where it was acknowledged, and nothing else is.
+    let mut log = PgConnection::connect(&cluster.url("postgres", "event_store")).await.unwrap();
+    let stored: Vec<(Uuid, i64)> =
+        sqlx::query_as("select event_id, position from event").fetch_all(&mut log).await.unwrap();
+    let stored: BTreeMap<_, _> = stored.into_iter().collect();
+    let acknowledged: BTreeMap<_, _> = bought.iter().map(|(key, position, _)| (*key, *position)).collect();
+    assert_eq!(acknowledged.len(), bought.len());
+    assert_eq!(stored, acknowledged);
+    let end = bought.iter().map(|(_, position, _)| *position).max().unwrap();
+    assert_eq!(usize::try_from(end).unwrap(), bought.len(), "without a hole");
+    let totals = query_api.get(&format!("/api/get_current_money?min_position={end}")).await;
+    let totals: Value = totals.json().await.unwrap();
+    assert_eq!(totals["sales_count"], end, "{totals}");
+    until("all are ready again", async || {
+        projector.is(Until::Ready).await && command_api.is(Until::Ready).await && query_api.is(Until::Ready).await
+    })
+    .await;
+
+    // The lost one comes back as a standby: what it alone had, it takes back.
+    cluster.nodes[primary].start_again();
+    cluster.until_complete().await;
+}

@@ -1,0 +1,175 @@
+//! Whoever sends too much, too slowly or too often: that client is refused, and others are served.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use reqwest::{Certificate, Client, Method, StatusCode};
+use serde_json::{Value, json};
+use stack::{open_files, ports};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::running::Running;
+
+/// Of one test, in one place.
+const IDLE: usize = 5000;
+/// More than the longest of the limits, which is half a minute.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// Each within what one client may have to wait on a busy machine.
+const SERVED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Traefik, and the two services that answer requests.
+fn doors(system: &Running) -> Vec<(String, SocketAddr)> {
+    let status = system.status();
+    let services =
+        status.processes.into_iter().filter(|process| ["command-api", "query-api"].contains(&process.name.as_str()));
+    services
+        .map(|process| (process.name, process.address))
+        .chain([("traefik".to_owned(), ports::loopback(system.http_port()))])
+        .collect()
+}
+
+async fn is_served(system: &Running) {
+    let served = async {
+        let position = system.buy("basic").await;
+        system.totals(position).await;
+    };
+    timeout(SERVED_WITHIN, served).await.expect("others are served");
+}
+
+/// What comes back until the other side hangs up.
+async fn answer_to(address: SocketAddr, request: &[u8]) -> String {
+    let mut peer = TcpStream::connect(address).await.unwrap();
+    // The other side may have hung up before it has read all of it.
+    let _ = peer.write_all(request).await;
+    let mut answer = Vec::new();
+    let _ = timeout(PATIENCE, peer.read_to_end(&mut answer)).await.expect("it is cut off");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn thousands_of_idle_connections_keep_nobody_from_buying() {
+    open_files::allow(3 * IDLE as u64 + 500).unwrap();
+    let system = Running::up(&[]);
+    let mut idle = Vec::new();
+    for (name, address) in doors(&system) {
+        for chunk in 0..IDLE / 100 {
+            let opened = join_all((0..100).map(|_| TcpStream::connect(address))).await;
+            idle.extend(opened.into_iter().map(|peer| peer.unwrap_or_else(|error| panic!("{name}, {chunk}: {error}"))));
+        }
+        is_served(&system).await;
+    }
+    assert_eq!(idle.len(), 3 * IDLE);
+}
+
+#[tokio::test]
+async fn who_sends_slowly_is_cut_off_and_others_are_served() {
+    let system = Running::up(&[]);
+    let slow = doors(&system).into_iter().map(|(name, address)| async move {
+        let head = answer_to(address, b"POST /api/buy_mpi HTTP/1.1\r\nhost: localhost\r\n").await;
+        // Traefik and hyper hang up, with or without 408.
+        assert!(head.is_empty() || head.starts_with("HTTP/1.1 408"), "{name}: {head}");
+    });
+    let slow = tokio::spawn(async move { join_all(slow).await });
+    while !slow.is_finished() {
+        is_served(&system).await;
+    }
+    slow.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_a_problem_of_its_own() {
+    let system = Running::up(&[]);
+    let (_, command_api) = doors(&system).into_iter().find(|(name, _)| name == "command-api").unwrap();
+    let started = Instant::now();
+    let request = "POST /api/buy_mpi HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 20\r\n\r\n{";
+    let answer = answer_to(command_api, request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.contains("urn:sales:problem:body-too-slow"), "{answer}");
+    assert!(started.elapsed() > Duration::from_secs(4));
+    is_served(&system).await;
+}
+
+#[tokio::test]
+async fn heads_and_bodies_that_are_too_large_are_refused() {
+    let system = Running::up(&[]);
+    for (name, address) in doors(&system) {
+        let head =
+            format!("GET /api/get_current_money HTTP/1.1\r\nhost: localhost\r\nx-much: {}\r\n\r\n", "x".repeat(40_000));
+        let answer = answer_to(address, head.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 431"), "{name}: {answer}");
+    }
+    for size in [3_000, 17_000, 60_000] {
+        for key in [Some("much"), None] {
+            let purchase = json!({ "license": "basic", "more": "x".repeat(size) });
+            let request = system.request(Method::POST, "/api/buy_mpi").json(&purchase);
+            let refused = key.into_iter().fold(request, |request, key| request.header("idempotency-key", key));
+            let refused = refused.send().await.unwrap();
+            let (status, kind) =
+                if size < 16_000 && key.is_none() { (422, "invalid-body") } else { (413, "body-too-large") };
+            assert_eq!(refused.status(), status, "{size}");
+            assert_eq!(refused.headers()["content-type"], "application/problem+json");
+            let problem: Value = refused.json().await.unwrap();
+            assert_eq!(problem["type"], format!("urn:sales:problem:{kind}"), "{size}");
+        }
+        let token = json!({ "token": "x".repeat(size) });
+        let signed_in = system.request(Method::POST, "/api/session").json(&token).send().await.unwrap();
+        assert_eq!(signed_in.status(), if size < 16_000 { 200 } else { 413 }, "{size}");
+    }
+    is_served(&system).await;
+}
+
+#[tokio::test]
+async fn one_address_has_its_share_and_is_told_so_beyond() {
+    let system = Running::up(&["--limit-per-address=5"]);
+    let mut asked: Vec<_> = (0..60).map(|_| system.request(Method::GET, "/api/get_current_money").send()).collect();
+    let refused_at_once = asked.len() - 20;
+    let answers: Vec<_> = join_all(asked.drain(..)).await.into_iter().map(Result::unwrap).collect();
+    let served = answers.iter().filter(|answer| answer.status() == 200).count();
+    assert!(served >= 10, "{served} of a burst of 10 were served");
+    let mut refused = 0;
+    for answer in answers.into_iter().filter(|answer| answer.status() != 200) {
+        refused += 1;
+        assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        assert_eq!(answer.headers()["retry-after"], "1");
+        assert_eq!(answer.json::<Value>().await.unwrap()["type"], "urn:sales:problem:too-many-requests");
+    }
+    assert!(refused >= refused_at_once, "{refused} of 60 were refused");
+}
+
+#[tokio::test]
+async fn over_tls_the_session_is_for_tls_alone() {
+    let system = Running::prepare();
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (system.folder().join("certificate.pem"), system.folder().join("key.pem"));
+    std::fs::write(&certificate, cert.pem()).unwrap();
+    std::fs::write(&key, signing_key.serialize_pem()).unwrap();
+    let file = |name: &str, path: &std::path::Path| format!("{name}={}", path.display());
+    system.up_again(&["--secure", &file("--tls-certificate", &certificate), &file("--tls-key", &key)]);
+
+    let trusting = Client::builder().add_root_certificate(Certificate::from_pem(cert.pem().as_bytes()).unwrap());
+    let client = trusting.https_only(true).resolve("localhost", ports::loopback(system.http_port())).build().unwrap();
+    let url = format!("https://localhost:{}", system.http_port());
+    assert!(system.status_json()["urls"]["shop"].as_str().unwrap().starts_with(&url));
+    let secrets: Value = serde_json::from_slice(&std::fs::read(system.folder().join("secrets.json")).unwrap()).unwrap();
+    let session = client
+        .post(format!("{url}/api/session"))
+        .header("sec-fetch-site", "same-origin")
+        .json(&json!({ "token": secrets["access_tokens"]["sales-team"] }))
+        .send()
+        .await
+        .unwrap();
+    assert!(session.status().is_success(), "{}", session.status());
+    assert_eq!(session.headers()["strict-transport-security"], "max-age=31536000");
+    let cookie = session.headers()["set-cookie"].to_str().unwrap();
+    for attribute in ["HttpOnly", "SameSite=Strict", "Secure"] {
+        assert!(cookie.contains(attribute), "{cookie}");
+    }
+    // Without TLS there is nothing to be had at that port.
+    let plain = system.request(Method::GET, "/").send().await.unwrap();
+    assert!(plain.status().is_client_error(), "{}", plain.status());
+}
