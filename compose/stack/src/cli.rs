@@ -95,11 +95,11 @@ pub struct Audit {
 
 #[derive(Args, Debug)]
 pub struct Test {
-    /// Try the images and the Compose files instead, on the Docker engine of this machine, or on one that is started for it (by root)
+    /// Try the images and the Compose files alone, on the Docker engine of this machine, or on one that is started for it (by root)
     #[arg(long, conflicts_with = "arguments")]
     pub docker: bool,
 
-    /// Handed to `cargo test`, such as the name of a test
+    /// Handed to `cargo test`, such as the name of a test; the images and the Compose files are then left out
     #[arg(last = true, value_name = "ARGUMENT")]
     pub arguments: Vec<String>,
 }

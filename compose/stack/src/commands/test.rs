@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::slice;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::geteuid;
 use serde_json::{Value, json};
 
@@ -36,7 +37,10 @@ struct Section {
 
 pub fn run(arguments: &cli::Test) -> Result<()> {
     if arguments.docker {
-        return summary(&[images_and_compose_files()]);
+        let section = images_and_compose_files();
+        summary(slice::from_ref(&section))?;
+        // Who asks for nothing else is not served by hearing that there was nothing to try it on.
+        return section.not_run.map_or(Ok(()), |reason| bail!("not run: {reason}"));
     }
     let mut sections = Vec::new();
     // Nothing can be tested without these.
@@ -66,6 +70,9 @@ pub fn run(arguments: &cli::Test) -> Result<()> {
         }),
         section("pages in a browser", browser),
     ]);
+    if arguments.arguments.is_empty() {
+        sections.push(images_and_compose_files());
+    }
     summary(&sections)
 }
 
