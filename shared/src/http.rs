@@ -30,7 +30,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::OpenApi;
 
 use crate::{
-    access::{Access, guard, role::Role},
+    access::{Access, guard},
     body,
     problem::Problem,
     process,
@@ -57,21 +57,21 @@ pub fn api(
     guard::describe(&mut openapi);
     let document = Bytes::from(openapi.to_string());
     let document = async move || ([(header::CONTENT_TYPE, "application/json")], document);
-    guard::guarded(router, &openapi, access)
-        .merge(documents)
-        .route(&format!("/docs/{service}.json"), get(document))
+    let documents = documents.route(&format!("/docs/{service}.json"), get(document));
+    guard::guarded(router, &openapi, access.clone())
+        .merge(guard::for_operators(documents, access))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
         .layer(middleware::from_fn(body::take_in))
-        .layer(middleware::from_fn_with_state(latency, bound_and_measure))
+        .layer(middleware::from_fn_with_state((latency, REQUEST_TIMEOUT), bound_and_measure))
 }
 
 /// What operators and the proxy ask of every process: does it live, can it do its job, and, for operators alone, what does it count.
 pub fn operations(registry: Registry, readiness: Readiness, started: Arc<AtomicBool>, access: Access) -> Router {
     let (registry, process) = (Arc::new(registry), Arc::new(process::standard_metrics()));
     let why = Arc::clone(&readiness);
-    Router::new()
+    let router = Router::new()
         .route("/livez", get(async || "alive\n"))
         // For engines, which replace what is not healthy: once it has started, no other process could do more than this one.
         .route(
@@ -95,17 +95,17 @@ pub fn operations(registry: Registry, readiness: Readiness, started: Arc<AtomicB
         .route("/problems/429", get(async || Problem::too_many_requests()))
         .route(
             "/metrics",
-            get(async move |request: Request| {
-                access.caller(request.method(), request.headers()).await?.require(Role::Operator)?;
+            get(async move || {
                 let mut text = String::new();
                 for registry in [&*registry, &*process] {
                     encode_registry(&mut text, registry).expect("a string takes whatever is written");
                 }
                 encode_eof(&mut text).expect("a string takes whatever is written");
                 let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-                Ok::<_, Problem>(([(header::CONTENT_TYPE, content_type)], text))
+                ([(header::CONTENT_TYPE, content_type)], text)
             }),
-        )
+        );
+    guard::for_operators(router, access)
 }
 
 async fn not_found(request: Request) -> Problem {
@@ -142,13 +142,17 @@ impl Latency {
     }
 }
 
-async fn bound_and_measure(State(Latency(latency)): State<Latency>, mut request: Request, next: Next) -> Response {
+async fn bound_and_measure(
+    State((Latency(latency), limit)): State<(Latency, Duration)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     // Only names that we gave ourselves become labels: their number is bounded.
     let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
     let method = method_label(request.method());
     let span = RequestSpan::begin(&mut request, method, &route);
-    let response = timeout(REQUEST_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| {
+    let response = timeout(limit, next.run(request)).await.unwrap_or_else(|_| {
         Problem::unavailable(
             "The request took too long. It may still take effect: repeat it with the same Idempotency-Key.",
         )
@@ -169,5 +173,27 @@ fn method_label(method: &Method) -> &'static str {
         Method::POST => "POST",
         Method::DELETE => "DELETE",
         _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use axum::body::Body;
+    use hyper::service::Service;
+    use hyper_util::service::TowerToHyperService;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_takes_too_long_is_answered_all_the_same() {
+        let bounds = (Latency::register(&mut Registry::default()), Duration::from_millis(1));
+        let router = Router::new().route("/", get(pending::<()>));
+        let service = TowerToHyperService::new(router.layer(middleware::from_fn_with_state(bounds, bound_and_measure)));
+        let answer = service.call(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.headers()[header::RETRY_AFTER], "1");
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json");
     }
 }

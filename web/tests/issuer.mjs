@@ -3,17 +3,15 @@
  * with people whose login name says what they may do and with one machine per role.
  *
  *   node web/tests/issuer.mjs --port 0 --client-secret S --redirect-uri URL --post-logout-uri URL
- *     [--keys FILE] [--alg ES256|RS256]
+ *     [--alg ES256|RS256]
  *
  * It prints one line of JSON when it listens, and ends when its stdin does, or on SIGTERM: nobody has to clean up after
- * a test that died. Everything that it knows is in memory. Whoever wants the same keys after a restart, or keys to forge
- * tokens with, passes a JWKS of private keys, one for ES256 and one for RS256.
+ * a test that died. Everything that it knows is in memory: after a restart it has other keys.
  *
  * Plain JavaScript, because the oldest Node that the pages support does not read TypeScript.
  */
 import { createPrivateKey, generateKeyPairSync, randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import process from "node:process";
 import { URLSearchParams } from "node:url";
@@ -26,7 +24,6 @@ const { values: options } = parseArgs({
     "client-secret": { type: "string" },
     "redirect-uri": { type: "string", multiple: true },
     "post-logout-uri": { type: "string", multiple: true },
-    keys: { type: "string" },
     alg: { type: "string", default: "ES256" },
   },
 });
@@ -71,7 +68,7 @@ function generateKeys() {
 }
 
 const configuration = {
-  jwks: options.keys === undefined ? generateKeys() : JSON.parse(readFileSync(options.keys, "utf8")),
+  jwks: generateKeys(),
   clients: [
     {
       client_id: PEOPLE,

@@ -41,8 +41,6 @@ pub struct Purchase {
         (status = 201, description = "Bought", body = Receipt,
             headers(("Location" = String, description = "Where the receipt can be read again"))),
         (status = 400, description = "Malformed JSON or header", body = Problem, content_type = "application/problem+json"),
-        (status = 408, description = "The body did not arrive within five seconds", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "Body over 16 KiB", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "Body is not application/json", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Unknown licence or field, or the key belongs to another command", body = Problem,
             content_type = "application/problem+json"),

@@ -7,3 +7,4 @@ mod http;
 mod relay;
 mod subscriber;
 mod support;
+mod token;

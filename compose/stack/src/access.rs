@@ -32,6 +32,9 @@ pub fn make_tokens(secrets: &mut Secrets, folder: &DataFolder) -> Result<()> {
     Ok(())
 }
 
+/// For whoever starts it without asking for tokens.
+pub const IS_OPEN: &str = "Access is open: everybody on this machine may do everything; --secure asks for tokens";
+
 /// What to paste where; for the terminal alone.
 pub fn how_to_sign_in(options: &Options, tokens: &BTreeMap<String, String>) -> String {
     let url = options.origin("localhost");

@@ -1,6 +1,6 @@
 //! `GET /api/events/{event}`: a single event of the log.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use axum::{
     extract::{Path, State, rejection::PathRejection},
@@ -9,6 +9,7 @@ use axum::{
 };
 use shared::{
     cloud_event::{self, CloudEvent},
+    event::EventId,
     event_log::{self, Position, RecordedEvent},
     problem::Problem,
 };
@@ -43,7 +44,7 @@ pub async fn get_event(
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let event = find(&sources, path).await?;
+    let event = find(&sources, Name::of(path)?).await?;
     let etag = HeaderValue::try_from(format!("\"{}\"", event.event_id)).expect("an id is plain ASCII");
     let common = [(header::CACHE_CONTROL, FOREVER), (header::ETAG, etag.clone())];
     if etag::matches(&headers, &etag) {
@@ -53,19 +54,71 @@ pub async fn get_event(
     Ok((common, content_type, CloudEvent::from(&event).to_json()).into_response())
 }
 
-/// The event that an address names.
-pub async fn find(sources: &Sources, path: Result<Path<String>, PathRejection>) -> Result<RecordedEvent, Problem> {
-    // What is not even text is the name of no event either.
-    let name = path.map(|Path(name)| name).unwrap_or_default();
-    let store = &sources.event_store;
-    let position = name.parse().ok().and_then(|number: i64| Position::try_from(number).ok());
-    let event = match (position, Uuid::try_parse(&name)) {
-        (Some(position), _) => event_log::read_at(store, position).await,
-        (None, Ok(id)) => event_log::read_by_id(store, id.into()).await,
-        (None, Err(_)) => Ok(None),
+/// What an address names an event by. Every endpoint reads it here, so that what one takes for an id, none takes for a position.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Name {
+    /// Which anybody can count up.
+    Position(Position),
+    /// Which, of a purchase, its buyer knows.
+    Id(EventId),
+}
+
+impl Name {
+    /// A position has one way of writing: without it, digits would be a position and, 32 of them, a UUID as well.
+    fn parse(text: &str) -> Option<Self> {
+        let position = text.parse().ok().and_then(|number: i64| Position::try_from(number).ok());
+        match position.filter(|position| position.to_string() == text) {
+            Some(position) => Some(Self::Position(position)),
+            None => Uuid::try_parse(text).ok().map(|id| Self::Id(id.into())),
+        }
+    }
+
+    /// What the address has; what is not even text is the name of no event either.
+    pub fn of(path: Result<Path<String>, PathRejection>) -> Result<Self, Problem> {
+        let text = path.map(|Path(text)| text).unwrap_or_default();
+        Self::parse(&text).ok_or_else(|| unknown(&text))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Position(position) => position.fmt(f),
+            Self::Id(id) => id.fmt(f),
+        }
+    }
+}
+
+/// The event of that name.
+pub async fn find(sources: &Sources, name: Name) -> Result<RecordedEvent, Problem> {
+    let event = match name {
+        Name::Position(position) => event_log::read_at(&sources.event_store, position).await,
+        Name::Id(id) => event_log::read_by_id(&sources.event_store, id).await,
     };
-    event.map_err(|error| log_problem(&error.into()))?.ok_or_else(|| {
-        let detail = format!("There is no event with the position or id {name}.");
-        Problem::new(StatusCode::NOT_FOUND, "unknown-event", "There is no such event", detail)
-    })
+    event.map_err(|error| log_problem(&error.into()))?.ok_or_else(|| unknown(name))
+}
+
+pub fn unknown(name: impl fmt::Display) -> Problem {
+    let detail = format!("There is no event with the position or id {name}.");
+    Problem::new(StatusCode::NOT_FOUND, "unknown-event", "There is no such event", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_position_or_an_id_and_never_both() {
+        let position = |number: i64| Some(Name::Position(number.try_into().unwrap()));
+        let id = |text: &str| Some(Name::Id(text.parse::<Uuid>().unwrap().into()));
+        assert_eq!(Name::parse("0"), position(0));
+        assert_eq!(Name::parse("17"), position(17));
+        assert_eq!(Name::parse("9223372036854775807"), position(i64::MAX));
+        for one in ["00000000000000000000000000000001", "00000000-0000-0000-0000-000000000001"] {
+            assert_eq!(Name::parse(one), id(one));
+        }
+        for none in ["", "-1", "+1", "01", "007", " 1", "1.0", "9223372036854775808", "purchase", "%31"] {
+            assert_eq!(Name::parse(none), None, "{none:?}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use shared::{
     access::{caller::Caller, role::Role},
     cloud_event::CloudEvent,
+    event::LICENSE_PURCHASED,
     event_log::Position,
     merkle::{Proof, record_hash},
     problem::{Problem, Query},
@@ -17,12 +18,11 @@ use shared::{
 };
 use tokio::time::{Instant, sleep};
 use utoipa::{IntoParams, ToSchema};
-use uuid::Uuid;
 
 use super::{
     Sources,
     checkpoint::{self, transparency_problem},
-    event,
+    event::{self, Name},
 };
 
 /// Longer than it takes to sign an event, unless something is wrong.
@@ -57,7 +57,7 @@ pub struct InclusionProof {
 
 /// Proof that an event is in the log that was signed
 ///
-/// By its id, which buyers know of their purchase, for everybody; by its position, for auditors.
+/// Of a purchase, by its id, which its buyer knows, for everybody; by its position, and of every other event, for auditors.
 #[utoipa::path(
     get,
     path = "/api/events/{event}/proof",
@@ -78,11 +78,16 @@ pub async fn get_inclusion_proof(
     path: Result<Path<String>, PathRejection>,
     Query(parameters): Query<Parameters>,
 ) -> Result<Json<InclusionProof>, Problem> {
+    let name = Name::of(path)?;
     // Buyers know the ids of their own purchases; positions can be counted up.
-    if path.as_ref().is_ok_and(|Path(name)| Uuid::try_parse(name).is_err()) {
+    if matches!(name, Name::Position(_)) {
         caller.require(Role::Auditor)?;
     }
-    let event = event::find(&sources, path).await?;
+    let event = event::find(&sources, name).await?;
+    // Whatever else happened is nobody's own. That it did is for auditors as well: an id may follow from a key that can be guessed.
+    if event.event_type != LICENSE_PURCHASED && !caller.roles.contains(Role::Auditor) {
+        return Err(event::unknown(name));
+    }
     let (newest, note) = signed(&sources, event.position).await?;
     let tree_size = parameters.checkpoint.unwrap_or(newest);
     if tree_size < event.position || tree_size > newest {

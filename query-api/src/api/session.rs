@@ -101,8 +101,6 @@ pub async fn get_session(State(sign_in): State<Arc<SignIn>>, caller: Caller) -> 
         (status = 200, description = "Signed in", body = Session,
             headers(("Set-Cookie" = String, description = "The session; ends with the browser"))),
         (status = 400, description = "Malformed JSON", body = Problem, content_type = "application/problem+json"),
-        (status = 408, description = "The body did not arrive within five seconds", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "Body over 16 KiB", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "Body is not application/json", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Unknown field", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The issuer has not answered yet", body = Problem,

@@ -10,6 +10,9 @@ use axum::{
 use super::role::{Role, Roles};
 use crate::problem::Problem;
 
+/// What the events call somebody without a name who may do everything. Nobody else is called so.
+pub const ANONYMOUS: &str = "anonymous";
+
 /// What an event says about who caused it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Actor {
@@ -61,7 +64,7 @@ impl Caller {
 
     /// Who the event names, in any case.
     pub fn as_operator(&self) -> Actor {
-        let subject = self.subject.as_deref().unwrap_or("anonymous").to_owned();
+        let subject = self.subject.as_deref().unwrap_or(ANONYMOUS).to_owned();
         Actor { subject, role: Role::Operator }
     }
 }

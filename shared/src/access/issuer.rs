@@ -19,7 +19,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{caller::Caller, role::Role};
+use super::{
+    caller::{ANONYMOUS, Caller},
+    role::Role,
+};
 use crate::backoff::Backoff;
 
 /// Those with a public key. Whoever knows only public keys can make a token of any other.
@@ -157,6 +160,9 @@ impl Issuer {
     pub async fn verify(&self, token: &str, audience: &str) -> Result<Caller, Refusal> {
         let claims = self.claims(token, audience).await?;
         let subject = claims["sub"].as_str().ok_or_else(|| Refusal::Invalid("it has no subject".to_owned()))?;
+        if subject == ANONYMOUS {
+            return Err(Refusal::Invalid(format!("nobody is called {subject}")));
+        }
         Ok(Caller::named(subject, roles(&claims, &self.settings.roles_claim)))
     }
 

@@ -22,6 +22,7 @@ pub mod token_file;
 
 use caller::{Caller, unauthenticated};
 use issuer::{Issuer, Refusal};
+use role::Role;
 use token_file::TokenFile;
 
 use crate::{problem::Problem, service::Tasks};
@@ -107,8 +108,14 @@ impl Access {
         self.0.issuer.as_deref()
     }
 
-    /// Who sent a request. A wrong token is refused even where none is needed: whoever sends one means to be somebody.
-    pub async fn caller(&self, method: &Method, headers: &HeaderMap) -> Result<Caller, Problem> {
+    /// Who sent a request, who has the role that it needs. A wrong token is refused even where none is needed: whoever sends one means
+    /// to be somebody.
+    pub async fn admit(&self, method: &Method, headers: &HeaderMap, needed: Role) -> Result<Caller, Problem> {
+        let caller = self.caller(method, headers, needed).await?;
+        caller.require(needed).map(|()| caller)
+    }
+
+    async fn caller(&self, method: &Method, headers: &HeaderMap, needed: Role) -> Result<Caller, Problem> {
         if self.is_open() {
             return Ok(Caller::of_open_access());
         }
@@ -123,6 +130,8 @@ impl Access {
         match self.session_owner(token).await {
             // A session that is over is none: customers go on buying.
             Err(problem) if problem.status() == StatusCode::UNAUTHORIZED => Ok(Caller::anonymous()),
+            // Nor does it keep them from it that nobody can say yet whose it is.
+            Err(_) if needed == Role::Customer => Ok(Caller::anonymous()),
             known => known,
         }
     }
@@ -153,4 +162,38 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Where an issuer is asked that nobody has heard of yet.
+    pub fn waiting_for_an_issuer() -> Access {
+        let settings = issuer::Settings { issuer: "http://127.0.0.1:1".to_owned(), roles_claim: "roles".to_owned() };
+        let (audience, session_audience) = ("sales".to_owned(), Some("pages".to_owned()));
+        Access(Arc::new(Known {
+            tokens: None,
+            issuer: Some(Arc::new(Issuer::new(settings).unwrap())),
+            audience,
+            session_audience,
+        }))
+    }
+
+    #[tokio::test]
+    async fn an_issuer_that_does_not_answer_keeps_nobody_from_buying() {
+        let access = waiting_for_an_issuer();
+        let token = "eyJhbGciOiJFUzI1NiJ9.e30.AAAA";
+        let status = async |name, value: String, needed| {
+            let headers = [(name, value.parse().unwrap()), ("sec-fetch-site", "same-origin".parse().unwrap())];
+            let headers = headers.map(|(name, value)| (header::HeaderName::from_static(name), value));
+            let admitted = access.admit(&Method::POST, &headers.into_iter().collect(), needed).await;
+            admitted.map(|caller| caller.subject).map_err(|problem| problem.status())
+        };
+        let session = format!("session={token}");
+        assert_eq!(status("cookie", session.clone(), Role::Customer).await, Ok(None));
+        let not_ready = Err(StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(status("cookie", session, Role::Sales).await, not_ready);
+        assert_eq!(status("authorization", format!("Bearer {token}"), Role::Customer).await, not_ready);
+    }
 }

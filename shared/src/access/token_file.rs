@@ -5,7 +5,7 @@ use std::{
     fmt::Write as _,
     fs,
     io::{self, Write as _},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, RwLock},
     time::Duration,
@@ -21,12 +21,16 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use super::{caller::Caller, role::Role};
+use super::{
+    caller::{ANONYMOUS, Caller},
+    role::Role,
+};
 
 /// What a token begins with: people and scanners of repositories know one when they see it.
 pub const PREFIX: &str = "sales_";
 const RANDOM_BYTES: usize = 32;
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const NOT_A_SUBJECT: &str = "the subject anonymous is what the events call those without a name";
 const HEADING: &str = "# subject  roles  SHA-256 of the token  [until]\n";
 
 struct Entry {
@@ -39,12 +43,16 @@ struct Entry {
 pub struct TokenFile {
     path: PathBuf,
     entries: RwLock<Arc<[Entry]>>,
+    /// Of the file that was read first.
+    opened: Stamp,
 }
 
 impl TokenFile {
     pub fn open(path: &Path) -> anyhow::Result<Self> {
+        // Before it is read: what changes from here on is seen by who follows the file, however late that begins.
+        let opened = Stamp::of(path);
         let entries = read(path)?;
-        Ok(Self { path: path.to_owned(), entries: RwLock::new(entries.into()) })
+        Ok(Self { path: path.to_owned(), entries: RwLock::new(entries.into()), opened })
     }
 
     /// Who has the token. High-entropy secrets need no slow hash; all hashes are compared, each in constant time, so that the
@@ -65,7 +73,7 @@ impl TokenFile {
 
     /// Follows the file until told to stop. A file that cannot be read changes nothing but the log.
     pub async fn follow(self: Arc<Self>, stop: CancellationToken) {
-        let mut known = Stamp::of(&self.path);
+        let mut known = self.opened;
         while stop.run_until_cancelled(sleep(LOOK_AGAIN)).await.is_some() {
             let stamp = Stamp::of(&self.path);
             if stamp == known {
@@ -84,7 +92,7 @@ impl TokenFile {
 }
 
 /// Whether a file is still the same.
-#[derive(Eq, PartialEq)]
+#[derive(Clone, Copy, Eq, PartialEq)]
 struct Stamp(Option<(u64, u64, i64, i64)>);
 
 impl Stamp {
@@ -109,6 +117,7 @@ fn parse(line: &str) -> anyhow::Result<Entry> {
         [subject, roles, hash, until] => (subject, roles, hash, Some(until)),
         _ => anyhow::bail!("it is not a subject, roles, the SHA-256 of a token and perhaps a time"),
     };
+    ensure!(subject != ANONYMOUS, "{NOT_A_SUBJECT}");
     let roles = roles.split(',').map(str::parse).collect::<Result<Vec<Role>, _>>()?;
     let until = until.map(|until| until.parse().context("its last field is not a time such as 2027-12-31T00:00:00Z"));
     let hash = from_hex(hash).context("its third field is not the SHA-256 of a token in hexadecimal")?;
@@ -139,6 +148,7 @@ pub fn line(token: &str, subject: &str, roles: &[Role], until: Option<DateTime<U
         !subject.is_empty() && !subject.starts_with('#') && !subject.contains(char::is_whitespace),
         "a subject is a name without blanks that does not begin with #"
     );
+    ensure!(subject != ANONYMOUS, "{NOT_A_SUBJECT}");
     ensure!(!roles.is_empty(), "a token needs a role");
     let roles: Vec<&str> = roles.iter().map(|role| role.name()).collect();
     let mut line = format!("{subject}  {}  ", roles.join(","));
@@ -154,11 +164,17 @@ pub fn line(token: &str, subject: &str, roles: &[Role], until: Option<DateTime<U
 
 /// Puts a line behind those of the file, which is made when it is missing.
 pub fn append(path: &Path, line: &str) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-    if file.metadata()?.len() == 0 {
-        file.write_all(HEADING.as_bytes())?;
-    }
-    file.write_all(line.as_bytes())?;
+    let mut file = fs::OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
+    let end = file.metadata()?.len();
+    let before = if end == 0 {
+        HEADING
+    } else {
+        // Editors may leave the last line open.
+        let mut last = [0];
+        file.read_exact_at(&mut last, end - 1)?;
+        if last == *b"\n" { "" } else { "\n" }
+    };
+    file.write_all(format!("{before}{line}").as_bytes())?;
     file.sync_all()
 }
 
@@ -170,12 +186,17 @@ mod tests {
         parse(line.trim_end())
     }
 
+    fn file_of(line: &str) -> TokenFile {
+        let entries = RwLock::new(vec![entry(line).unwrap()].into());
+        TokenFile { path: PathBuf::new(), entries, opened: Stamp(None) }
+    }
+
     #[test]
     fn a_token_is_found_by_its_hash_alone() {
         let token = generate();
         let line = line(&token, "alice", &[Role::Sales, Role::Operator], None).unwrap();
         assert!(!line.contains(&token) && token.len() == 49);
-        let file = TokenFile { path: PathBuf::new(), entries: RwLock::new(vec![entry(&line).unwrap()].into()) };
+        let file = file_of(&line);
         let caller = file.find(&token).unwrap();
         assert_eq!(caller.subject.as_deref(), Some("alice"));
         assert_eq!(caller.roles, [Role::Customer, Role::Sales, Role::Operator].into_iter().collect());
@@ -189,7 +210,7 @@ mod tests {
             let token = generate();
             let until = Utc::now() + chrono::Duration::days(days);
             let line = line(&token, "bob", &[Role::Sales], Some(until)).unwrap();
-            let file = TokenFile { path: PathBuf::new(), entries: RwLock::new(vec![entry(&line).unwrap()].into()) };
+            let file = file_of(&line);
             assert_eq!(file.find(&token).is_some(), valid);
         }
     }
@@ -201,6 +222,7 @@ mod tests {
         for wrong in [
             "alice sales".to_owned(),
             format!("alice admin {hash}"),
+            format!("anonymous sales {hash}"),
             format!("alice sales {}", &hash[1..]),
             format!("alice sales {}", hash.replace('a', "g")),
             format!("alice sales {hash} tomorrow"),
@@ -208,7 +230,7 @@ mod tests {
         ] {
             assert!(entry(&wrong).is_err(), "{wrong}");
         }
-        for subject in ["", "a b", "#a"] {
+        for subject in ["", "a b", "#a", "anonymous"] {
             assert!(line("t", subject, &[Role::Sales], None).is_err(), "{subject}");
         }
     }

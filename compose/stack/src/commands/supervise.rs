@@ -25,6 +25,9 @@ pub fn run(options: &Options, terminal: Terminal) -> Result<()> {
     Progress::Shown.heading("Starting");
     let stack = Stack::start(options, Progress::Shown, &interrupt)?;
     println!("Ready\n{}", stack.urls());
+    if !options.secure {
+        println!("{}", access::IS_OPEN);
+    }
     match terminal {
         Terminal::Here => {
             if options.secure {

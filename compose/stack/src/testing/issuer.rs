@@ -1,6 +1,7 @@
 //! A real OpenID Connect issuer, `web/tests/issuer.mjs`, which knows people by their login names and one machine for each role.
 
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
@@ -10,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::pages;
+use crate::ports;
 use crate::progress::Progress;
 
 /// What all its clients have.
@@ -46,12 +48,25 @@ pub struct SigningKey {
 impl Issuer {
     /// For the pages at an address such as `http://localhost:8000`.
     pub fn start(pages: &str) -> Result<Self> {
+        Self::start_at(ports::free()?, pages, "ES256")
+    }
+
+    /// The same issuer once more, with new keys for another algorithm.
+    pub fn start_again(self, pages: &str, algorithm: &str) -> Result<Self> {
+        let address = self.ready.issuer.strip_prefix("http://").context("it is on loopback")?.parse()?;
+        drop(self);
+        Self::start_at(address, pages, algorithm)
+    }
+
+    fn start_at(address: SocketAddr, pages: &str, algorithm: &str) -> Result<Self> {
         pages::install_packages(Progress::Silent)?;
         let mut process = Command::new("node")
             .arg(pages::sources().join("tests/issuer.mjs"))
             .args(["--client-secret", CLIENT_SECRET])
             .arg(format!("--redirect-uri={pages}/api/session/callback"))
             .arg(format!("--post-logout-uri={pages}/sales.html"))
+            .arg(format!("--port={}", address.port()))
+            .args(["--alg", algorithm])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -1,6 +1,6 @@
 //! Who is let in: every endpoint with every kind of token, in a system that asks for them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,8 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::{Engine, engine::general_purpose::STANDARD, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::{Value, json};
+use shared::access::guard::PUBLIC;
 use stack::testing::Issuer;
 use stack::{checkout, ports};
 
@@ -101,6 +102,64 @@ impl Secured {
     }
 }
 
+/// Every kind of token.
+struct Tokens {
+    /// What is refused everywhere.
+    wrong: Vec<(&'static str, String)>,
+    /// What is accepted, with the role that it gives.
+    right: Vec<(String, Option<String>, &'static str)>,
+}
+
+impl Tokens {
+    async fn of(secured: &Secured) -> Self {
+        let foreign = Issuer::start(&secured.system.url()).unwrap();
+        let own = &secured.issuer;
+        let hmac = EncodingKey::from_secret(own.ready.signing_key.pkcs8.as_bytes());
+        let claims = json!({ "iss": own.ready.issuer, "aud": "sales", "sub": "x", "roles": ROLES, "exp": now() + 600 });
+        let unsigned = |header: &str| {
+            format!("{}.{}.", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims.to_string()))
+        };
+        let genuine = own.token_of("sales").await.unwrap();
+        let [head, _, signature] = genuine.split('.').collect::<Vec<_>>()[..] else { panic!("a JWT has three parts") };
+        let wrong = vec![
+            ("an unknown token", format!("sales_{}", "A".repeat(43))),
+            ("no token at all", "nonsense".to_owned()),
+            ("an expired token of the file", secured.expired.clone()),
+            ("an expired JWT", secured.forged(own, &json!({ "exp": now() - 60 }))),
+            ("a JWT that is not valid yet", secured.forged(own, &json!({ "nbf": now() + 600 }))),
+            (
+                "a JWT that says it is from elsewhere",
+                secured.forged(own, &json!({ "iss": "https://elsewhere.example" })),
+            ),
+            ("a JWT for others", secured.forged(own, &json!({ "aud": "others" }))),
+            ("a JWT that never ends", secured.forged(own, &json!({ "exp": null }))),
+            ("a JWT that somebody else signed", secured.forged(&foreign, &json!({}))),
+            ("a JWT of another issuer", foreign.token_of("operator").await.unwrap()),
+            ("a JWT that nobody signed", unsigned(r#"{"alg":"none","typ":"JWT"}"#)),
+            ("a JWT that says nobody signed it, in capitals", unsigned(r#"{"alg":"NONE","typ":"JWT"}"#)),
+            (
+                "a JWT signed with a public key as the secret",
+                encode(&Header::new(Algorithm::HS256), &claims, &hmac).unwrap(),
+            ),
+            (
+                "a JWT whose claims were changed",
+                format!("{head}.{}.{signature}", URL_SAFE_NO_PAD.encode(claims.to_string())),
+            ),
+        ];
+        let mut right = vec![("no token".to_owned(), None, "customer")];
+        for role in ROLES {
+            right.push((format!("a token of the role {role}"), Some(secured.token(role).to_owned()), role));
+            right.push((format!("a JWT of the role {role}"), Some(own.token_of(role).await.unwrap()), role));
+        }
+        right.push((
+            "a JWT without roles".to_owned(),
+            Some(secured.forged(own, &json!({ "roles": null }))),
+            "customer",
+        ));
+        Self { wrong, right }
+    }
+}
+
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
@@ -144,43 +203,7 @@ async fn every_endpoint_lets_in_who_may_and_nobody_else() {
     })
     .await;
 
-    let foreign = Issuer::start(&secured.system.url()).unwrap();
-    let own = &secured.issuer;
-    let hmac = EncodingKey::from_secret(own.ready.signing_key.pkcs8.as_bytes());
-    let claims = json!({ "iss": own.ready.issuer, "aud": "sales", "sub": "x", "roles": ROLES, "exp": now() + 600 });
-    let unsigned =
-        |header: &str| format!("{}.{}.", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims.to_string()));
-    let genuine = own.token_of("sales").await.unwrap();
-    let [head, _, signature] = genuine.split('.').collect::<Vec<_>>()[..] else { panic!("a JWT has three parts") };
-    let wrong = [
-        ("an unknown token", format!("sales_{}", "A".repeat(43))),
-        ("no token at all", "nonsense".to_owned()),
-        ("an expired token of the file", secured.expired.clone()),
-        ("an expired JWT", secured.forged(own, &json!({ "exp": now() - 60 }))),
-        ("a JWT that is not valid yet", secured.forged(own, &json!({ "nbf": now() + 600 }))),
-        ("a JWT that says it is from elsewhere", secured.forged(own, &json!({ "iss": "https://elsewhere.example" }))),
-        ("a JWT for others", secured.forged(own, &json!({ "aud": "others" }))),
-        ("a JWT that never ends", secured.forged(own, &json!({ "exp": null }))),
-        ("a JWT that somebody else signed", secured.forged(&foreign, &json!({}))),
-        ("a JWT of another issuer", foreign.token_of("operator").await.unwrap()),
-        ("a JWT that nobody signed", unsigned(r#"{"alg":"none","typ":"JWT"}"#)),
-        ("a JWT that says nobody signed it, in capitals", unsigned(r#"{"alg":"NONE","typ":"JWT"}"#)),
-        (
-            "a JWT signed with a public key as the secret",
-            encode(&Header::new(Algorithm::HS256), &claims, &hmac).unwrap(),
-        ),
-        (
-            "a JWT whose claims were changed",
-            format!("{head}.{}.{signature}", URL_SAFE_NO_PAD.encode(claims.to_string())),
-        ),
-    ];
-    let mut right: Vec<(String, Option<String>, &str)> = vec![("no token".to_owned(), None, "customer")];
-    for role in ROLES {
-        right.push((format!("a token of the role {role}"), Some(secured.token(role).to_owned()), role));
-        right.push((format!("a JWT of the role {role}"), Some(own.token_of(role).await.unwrap()), role));
-    }
-    right.push(("a JWT without roles".to_owned(), Some(secured.forged(own, &json!({ "roles": null }))), "customer"));
-
+    let tokens = Tokens::of(&secured).await;
     for (method, path, needed) in ENDPOINTS {
         let address = match path {
             "/api/events/{event}" => "/api/events/1".to_owned(),
@@ -196,11 +219,11 @@ async fn every_endpoint_lets_in_who_may_and_nobody_else() {
                 _ => request,
             }
         };
-        for (name, token) in &wrong {
+        for (name, token) in &tokens.wrong {
             let response = send(Some(token)).send().await.unwrap();
             assert_problem(response, 401, "unauthenticated", &format!("{method} {path} with {name}")).await;
         }
-        for (name, token, role) in &right {
+        for (name, token, role) in &tokens.right {
             let response = send(token.as_deref()).send().await.unwrap();
             let what = format!("{method} {path} with {name}");
             if needed == "customer" || needed == *role {
@@ -214,14 +237,35 @@ async fn every_endpoint_lets_in_who_may_and_nobody_else() {
         }
     }
 
-    // What is found by counting up is for auditors; what is found by an id that only its buyer knows is not.
-    let by_position = |token| secured.request("GET", "/api/events/1/proof", token).send();
-    assert_problem(by_position(None).await.unwrap(), 401, "unauthenticated", "a proof by position").await;
-    assert_problem(by_position(Some(secured.token("sales"))).await.unwrap(), 403, "forbidden", "a proof by position")
-        .await;
-    assert_eq!(by_position(Some(secured.token("auditor"))).await.unwrap().status(), 200);
+    only_a_purchase_is_proved_to_everybody(&secured, &id).await;
+    let jwts = tokens.right.iter().filter_map(|(_, token, _)| token.as_deref());
+    assert_nothing_is_in_the_logs(&secured, &jwts.chain([tokens.wrong[3].1.as_str()]).collect::<Vec<_>>());
+}
 
-    assert_nothing_is_in_the_logs(&secured, &[&genuine, &wrong[3].1]);
+/// What is found by counting up is for auditors; what is found by an id that only its buyer knows is not.
+async fn only_a_purchase_is_proved_to_everybody(secured: &Secured, purchase: &str) {
+    let proof = |name: &str, token| secured.request("GET", &format!("/api/events/{name}/proof"), token).send();
+    let (sales, auditor) = (secured.token("sales"), secured.token("auditor"));
+    assert_problem(proof("1", None).await.unwrap(), 401, "unauthenticated", "a proof by position").await;
+    assert_problem(proof("1", Some(sales)).await.unwrap(), 403, "forbidden", "a proof by position").await;
+    assert_eq!(proof("1", Some(auditor)).await.unwrap().status(), 200);
+    // Digits that somebody might take for a position, and somebody else for an id.
+    let padded = format!("{:032}", 1);
+    let hyphened = "00000000-0000-0000-0000-000000000001";
+    for digits in [&padded, hyphened, "01", "%2B1", "+1", &format!("{{{hyphened}}}"), &format!("urn:uuid:{hyphened}")] {
+        for token in [None, Some(sales), Some(auditor)] {
+            assert_problem(proof(digits, token).await.unwrap(), 404, "unknown-event", digits).await;
+        }
+    }
+    for written in [purchase.to_owned(), purchase.replace('-', ""), purchase.to_uppercase()] {
+        let proved: Value = proof(&written, None).await.unwrap().json().await.unwrap();
+        assert!(proved["event"].as_str().unwrap().contains(purchase), "{written}: {proved}");
+    }
+    let resets = secured.request("GET", "/api/events?type=SalesReset&limit=1", Some(auditor)).send().await.unwrap();
+    let reset = resets.json::<Value>().await.unwrap()["events"][0]["id"].as_str().unwrap().to_owned();
+    assert_problem(proof(&reset, None).await.unwrap(), 404, "unknown-event", "the proof of a reset").await;
+    assert_problem(proof(&reset, Some(sales)).await.unwrap(), 404, "unknown-event", "the proof of a reset").await;
+    assert_eq!(proof(&reset, Some(auditor)).await.unwrap().status(), 200);
 }
 
 /// Whatever opens something must not be where many may read.
@@ -245,8 +289,10 @@ fn assert_nothing_is_in_the_logs(secured: &Secured, more: &[&str]) {
 }
 
 #[tokio::test]
-async fn health_is_for_everybody_and_metrics_are_for_operators() {
+async fn what_is_public_is_for_everybody_and_metrics_are_for_operators() {
     let secured = Secured::start();
+    let tokens = Tokens::of(&secured).await;
+    let mut answered = BTreeSet::new();
     for process in secured.system.status().processes {
         if !["command-api", "projector", "query-api"].contains(&process.name.as_str()) {
             continue;
@@ -258,19 +304,33 @@ async fn health_is_for_everybody_and_metrics_are_for_operators() {
                 None => request.send(),
             }
         };
-        for path in ["/livez", "/readyz", "/startupz"] {
-            assert_eq!(get(path, None).await.unwrap().status(), 200, "{} {path}", process.name);
+        for path in PUBLIC {
+            let status = get(path, None).await.unwrap().status();
+            let said = path.strip_prefix("/problems/").map_or(StatusCode::OK, |status| status.parse().unwrap());
+            if status != StatusCode::NOT_FOUND {
+                assert_eq!(status, said, "{} {path}", process.name);
+                answered.insert(path);
+            }
         }
-        assert_problem(get("/metrics", None).await.unwrap(), 401, "unauthenticated", &process.name).await;
-        assert_problem(get("/metrics", Some(&secured.expired)).await.unwrap(), 401, "unauthenticated", &process.name)
-            .await;
-        assert_problem(get("/metrics", Some(secured.token("sales"))).await.unwrap(), 403, "forbidden", &process.name)
-            .await;
-        let metrics = get("/metrics", Some(secured.token("operator"))).await.unwrap();
-        assert_eq!(metrics.status(), 200);
-        let metrics = metrics.text().await.unwrap();
-        assert!(secured.tokens.iter().all(|(_, token)| !metrics.contains(token)));
+        for (name, token) in &tokens.wrong {
+            let response = get("/metrics", Some(token)).await.unwrap();
+            assert_problem(response, 401, "unauthenticated", &format!("{} with {name}", process.name)).await;
+        }
+        for (name, token, role) in &tokens.right {
+            let response = get("/metrics", token.as_deref()).await.unwrap();
+            let what = format!("{} with {name}", process.name);
+            match (*role, token) {
+                ("operator", _) => {
+                    assert_eq!(response.status(), 200, "{what}");
+                    let metrics = response.text().await.unwrap();
+                    assert!(secured.tokens.iter().all(|(_, token)| !metrics.contains(token)));
+                }
+                (_, None) => assert_problem(response, 401, "unauthenticated", &what).await,
+                (_, Some(_)) => assert_problem(response, 403, "forbidden", &what).await,
+            }
+        }
     }
+    assert_eq!(answered, PUBLIC.into(), "what is listed is there");
 }
 
 #[tokio::test]
@@ -387,6 +447,127 @@ async fn a_session_is_a_cookie_that_only_our_own_pages_can_use() {
     let out = secured.request("DELETE", "/api/session", None).header("Cookie", cookie).send().await.unwrap();
     let removal = out.headers()["set-cookie"].to_str().unwrap();
     assert!(removal.starts_with("session=;") && removal.contains("Max-Age=0"), "{removal}");
+}
+
+#[tokio::test]
+async fn a_session_is_of_our_issuer_for_our_pages_and_ends_when_its_token_does() {
+    let secured = Secured::start();
+    let (own, foreign) = (&secured.issuer, Issuer::start(&secured.system.url()).unwrap());
+    let pages = own.ready.client_id.as_str();
+    let claims = json!({
+        "iss": own.ready.issuer, "aud": pages, "sub": "forger", "roles": ROLES, "exp": now() + 600,
+    });
+    let unsigned = [r#"{"alg":"none","typ":"JWT"}"#, &claims.to_string()].map(|part| URL_SAFE_NO_PAD.encode(part));
+    for (name, token, is_accepted) in [
+        ("a token of the issuer for the pages", secured.forged(own, &json!({ "aud": pages })), true),
+        ("a token for the API", secured.forged(own, &json!({})), false),
+        ("a token that is over", secured.forged(own, &json!({ "aud": pages, "exp": now() - 60 })), false),
+        ("a token of another issuer", secured.forged(&foreign, &json!({ "aud": pages })), false),
+        ("a token that nobody signed", format!("{}.{}.", unsigned[0], unsigned[1]), false),
+    ] {
+        let get = |path| secured.request("GET", path, None).header("Cookie", format!("session={token}")).send();
+        let session: Value = get("/api/session").await.unwrap().json().await.unwrap();
+        assert_eq!(session["subject"] == "forger", is_accepted, "{name}: {session}");
+        let totals = get("/api/get_current_money").await.unwrap();
+        assert_eq!(totals.status(), if is_accepted { 200 } else { 401 }, "{name}");
+    }
+}
+
+/// As far as the way through the issuer needs one.
+#[derive(Default)]
+struct Browser {
+    cookies: BTreeMap<String, String>,
+}
+
+impl Browser {
+    async fn send(&mut self, request: RequestBuilder) -> Response {
+        let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let response = request.header("Cookie", cookies.join("; ")).send().await.unwrap();
+        for cookie in response.headers().get_all("set-cookie") {
+            let (name, value) = cookie.to_str().unwrap().split(';').next().unwrap().split_once('=').unwrap();
+            self.cookies.insert(name.to_owned(), value.to_owned());
+        }
+        response
+    }
+
+    /// Goes to the issuer and signs in there. Returns where it leads back to.
+    async fn sign_in(&mut self, secured: &Secured, login: &str) -> Url {
+        let mut response = self.send(secured.request("GET", "/api/session/start", None)).await;
+        let mut at: Url = secured.system.url().parse().unwrap();
+        loop {
+            assert_eq!(response.status(), StatusCode::SEE_OTHER, "{at}");
+            at = at.join(response.headers()["location"].to_str().unwrap()).unwrap();
+            if at.path() == "/api/session/callback" {
+                return at;
+            }
+            let http = &secured.system.http;
+            response = self
+                .send(if at.path().starts_with("/login/") {
+                    http.post(at.clone()).form(&[("login", login)])
+                } else {
+                    http.get(at.clone())
+                })
+                .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_sign_in_at_the_issuer_ends_in_the_browser_that_began_it() {
+    let secured = Secured::start();
+    for (changed, is_let_in) in [("nothing", true), ("state", false), ("nonce", false), ("verifier", false)] {
+        let mut browser = Browser::default();
+        let back = browser.sign_in(&secured, "sam-sales").await;
+        let attempt = browser.cookies["sign-in"].clone();
+        let [state, nonce, verifier] = attempt.split('.').collect::<Vec<_>>()[..] else { panic!("{attempt}") };
+        let another =
+            |name: &str, value: &str| if name == changed { value.replace(|_| true, "A") } else { value.to_owned() };
+        let attempt = [another("state", state), another("nonce", nonce), another("verifier", verifier)].join(".");
+        browser.cookies.insert("sign-in".to_owned(), attempt);
+
+        let address = format!("{}?{}", back.path(), back.query().unwrap());
+        let answer = browser.send(secured.request("GET", &address, None)).await;
+
+        let to = answer.headers()["location"].to_str().unwrap().to_owned();
+        assert_eq!(to, if is_let_in { "/sales.html" } else { "/sales.html?sign-in=failed" }, "{changed} was changed");
+        assert_eq!(browser.cookies.contains_key("session"), is_let_in, "{changed} was changed");
+        let session: Value = browser.send(secured.request("GET", "/api/session", None)).await.json().await.unwrap();
+        assert_eq!(session["subject"] == "sam-sales", is_let_in, "{changed} was changed: {session}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_key_of_the_issuer_is_accepted_and_the_old_one_no_longer() {
+    let mut secured = Secured::start();
+    let status = async |secured: &Secured, token: &str| {
+        secured.request("GET", "/api/get_current_money", Some(token)).send().await.unwrap().status()
+    };
+    let old = secured.issuer.token_of("sales").await.unwrap();
+    assert_eq!(status(&secured, &old).await, StatusCode::OK);
+
+    let pages = secured.system.url();
+    secured.issuer = secured.issuer.start_again(&pages, "RS256").unwrap();
+    let new = secured.issuer.token_of("sales").await.unwrap();
+    until("the new key is known", async || status(&secured, &new).await == StatusCode::OK).await;
+    assert_eq!(status(&secured, &old).await, StatusCode::UNAUTHORIZED);
+}
+
+#[test]
+fn whoever_starts_it_is_told_who_is_let_in() {
+    let system = Running::prepare();
+    let up = |options: &[&str]| {
+        let output = system.up_command().arg("--detach").args(options).output().unwrap();
+        assert_success(&output);
+        system.down();
+        text(&output.stdout)
+    };
+    let said = up(&[]);
+    assert!(said.contains("Access is open") && said.contains("--secure") && !said.contains("#token="), "{said}");
+    let said = up(&["--secure"]);
+    assert!(!said.contains("Access is open"), "{said}");
+    let sales = format!("{}/sales.html#token=sales_", system.url());
+    assert_eq!(said.matches(&sales).count(), 2, "{said}");
+    assert!(said.contains("Authorization: Bearer sales_"), "{said}");
 }
 
 /// A service as somebody starts it by hand on an address.
