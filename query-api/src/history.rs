@@ -78,6 +78,13 @@ pub enum NoHistory {
     TooManyResets,
 }
 
+/// Generation and position of the live history, which change with it. Not from the totals in memory: they may be a moment older than
+/// those of another replica, which a page has been told of.
+pub async fn version(read_model: &PgPool) -> sqlx::Result<(i64, Position)> {
+    let row = sqlx::query("select generation, position from projection where live").fetch_one(read_model).await?;
+    Ok((row.try_get("generation")?, read_position(row.try_get("position")?)?))
+}
+
 /// Reads what was sold in the buckets that meet at these boundaries.
 pub async fn read(
     read_model: &PgPool,

@@ -49,7 +49,8 @@ pub struct Config {
     /// Address of the read model, with the role `query_api`.
     #[arg(long, env, hide_env_values = true)]
     pub read_model_url: String,
-    /// Private key that signs licence keys, as `query-api key` makes it. Without it, none are handed out.
+    /// Private key that signs licence keys, as `query-api key` makes it. Behind it there may be those that signed before it, each after a
+    /// line such as `until 2026-12-01T00:00:00Z`: what was bought until then keeps that key. Without a key, none are handed out.
     #[arg(long, env, hide_env_values = true)]
     pub license_key: Option<String>,
     #[command(flatten)]

@@ -1,13 +1,15 @@
 //! Licence keys: what a buyer shows where the licence is used, verifiable there without asking anybody.
 //!
 //! A key is a JWT signed with Ed25519, made from the purchase's event alone. Nothing of it depends on when it is asked for, and the
-//! signature needs no chance, so that it is the same bytes for ever. Source: RFC 7519 (JWT), RFC 8037 (`EdDSA` in JOSE), RFC 7638 (the
+//! signature needs no chance, so that it is the same bytes for ever. When another key is introduced, a purchase keeps the one of its time.
+//! Source: RFC 7519 (JWT), RFC 8037 (`EdDSA` in JOSE), RFC 7638 (the
 //! name of the key).
 
 use std::path::PathBuf;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
 use clap::Args;
 use ed25519_dalek::{
     Signer, SigningKey,
@@ -23,10 +25,19 @@ const ISSUER: &str = "urn:sales";
 const ALGORITHM: &str = "EdDSA";
 const KEY_TYPE: &str = "OKP";
 const CURVE: &str = "Ed25519";
+/// Where a key in a file ends, and perhaps another one begins.
+const END: &str = "-----END PRIVATE KEY-----";
 
 /// Makes licence keys.
 pub struct LicenseSigner {
-    key: SigningKey,
+    /// Signs now.
+    current: Key,
+    /// Those that signed before, the earliest first, each with the time at which the next one took over.
+    former: Vec<(DateTime<Utc>, Key)>,
+}
+
+struct Key {
+    secret: SigningKey,
     public: PublicKey,
 }
 
@@ -63,28 +74,52 @@ struct Claims {
     iat: i64,
 }
 
-impl LicenseSigner {
-    /// From the text of a file as `query-api key` or `openssl genpkey -algorithm ed25519` makes it.
-    pub fn parse(pem: &str) -> anyhow::Result<Self> {
-        let key = SigningKey::from_pkcs8_pem(pem.trim())
+impl Key {
+    fn parse(pem: &str) -> anyhow::Result<Self> {
+        let secret = SigningKey::from_pkcs8_pem(pem.trim())
             .map_err(|error| anyhow!("{error}"))
             .context("not an Ed25519 key in PEM (PKCS #8)")?;
-        let x = URL_SAFE_NO_PAD.encode(key.verifying_key().as_bytes());
+        let x = URL_SAFE_NO_PAD.encode(secret.verifying_key().as_bytes());
         let members = format!(r#"{{"crv":"{CURVE}","kty":"{KEY_TYPE}","x":"{x}"}}"#);
         let kid = URL_SAFE_NO_PAD.encode(Sha256::digest(members));
-        Ok(Self { key, public: PublicKey { kty: KEY_TYPE, crv: CURVE, x, kid, purpose: "sig", alg: ALGORITHM } })
+        Ok(Self { secret, public: PublicKey { kty: KEY_TYPE, crv: CURVE, x, kid, purpose: "sig", alg: ALGORITHM } })
+    }
+}
+
+impl LicenseSigner {
+    /// From the text of a file as `query-api key` or `openssl genpkey -algorithm ed25519` makes it. Behind that key there may be those
+    /// that signed before it, each after a line that says until when, such as `until 2026-12-01T00:00:00Z`.
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        let text = text.trim();
+        let end = text.find(END).map_or(text.len(), |at| at + END.len());
+        let (current, others) = text.split_at(end);
+        ensure!(!current.starts_with("until"), "the first key is the one that signs now, and has no end");
+        let mut former = Vec::new();
+        for other in others.split_inclusive(END) {
+            let until = other.trim().strip_prefix("until ").and_then(|rest| rest.split_once('\n'));
+            let (until, pem) = until.context("a further key has no line before it that says until when it signed")?;
+            let until = DateTime::parse_from_rfc3339(until.trim())
+                .context("until when a key signed is a time such as 2026-12-01T00:00:00Z")?;
+            former.push((until.to_utc(), Key::parse(pem)?));
+        }
+        former.sort_by_key(|(until, _)| *until);
+        Ok(Self { current: Key::parse(current)?, former })
     }
 
-    pub const fn public(&self) -> &PublicKey {
-        &self.public
+    /// The one that signs now, and then those that did before.
+    pub fn public_keys(&self) -> impl Iterator<Item = &PublicKey> {
+        let former = self.former.iter().rev().map(|(_, key)| key);
+        std::iter::once(&self.current).chain(former).map(|key| &key.public)
     }
 
     pub fn sign(&self, receipt: &Receipt) -> String {
-        let header = Header { alg: ALGORITHM, typ: "JWT", kid: &self.public.kid };
         let Receipt { purchase_id, license, purchased_at, .. } = *receipt;
+        let then = self.former.iter().find(|(until, _)| purchased_at < *until);
+        let Key { secret, public } = then.map_or(&self.current, |(_, key)| key);
+        let header = Header { alg: ALGORITHM, typ: "JWT", kid: &public.kid };
         let claims = Claims { iss: ISSUER, sub: purchase_id, license, iat: purchased_at.timestamp() };
         let signed = format!("{}.{}", encode(&header), encode(&claims));
-        let signature = self.key.sign(signed.as_bytes()).to_bytes();
+        let signature = secret.sign(signed.as_bytes()).to_bytes();
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 }
@@ -116,7 +151,7 @@ pub fn make(config: &KeyConfig) -> anyhow::Result<()> {
         .to_pkcs8_pem(LineEnding::LF)
         .map_err(|error| anyhow!("the key cannot be written down: {error}"))?;
     key_file::create(&config.file, key_file::SECRET, &pem)?;
-    println!("{}", serde_json::to_string(LicenseSigner::parse(&pem)?.public())?);
+    println!("{}", serde_json::to_string(&Key::parse(&pem)?.public)?);
     Ok(())
 }
 
@@ -151,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_key_is_named_as_rfc_8037_names_it() {
-        let public = serde_json::to_value(LicenseSigner::parse(PEM).unwrap().public()).unwrap();
+        let public = serde_json::to_value(Key::parse(PEM).unwrap().public).unwrap();
         assert_eq!(
             public,
             json!({
@@ -170,7 +205,7 @@ mod tests {
     #[test]
     fn another_library_verifies_it_with_the_published_key() {
         let signer = LicenseSigner::parse(PEM).unwrap();
-        let jwk: Jwk = serde_json::from_value(serde_json::to_value(signer.public()).unwrap()).unwrap();
+        let jwk: Jwk = serde_json::from_value(serde_json::to_value(signer.public_keys().next()).unwrap()).unwrap();
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.required_spec_claims.clear();
         validation.set_issuer(&["urn:sales"]);
@@ -183,9 +218,39 @@ mod tests {
         );
     }
 
+    /// Of RFC 8032, section 7.1, the second one.
+    const ANOTHER: &str = "-----BEGIN PRIVATE KEY-----\n\
+                           MC4CAQAwBQYDK2VwBCIEIEzNCJso/5banbbDRuwRTg9bijGfNaumJNqM9u1PuKb7\n\
+                           -----END PRIVATE KEY-----\n";
+
+    #[test]
+    fn a_purchase_keeps_the_key_of_its_time() {
+        let (golden, another) = (LicenseSigner::parse(PEM).unwrap(), LicenseSigner::parse(ANOTHER).unwrap());
+        let last = format!("{ANOTHER}until 2026-11-24T20:00:01Z\n{PEM}");
+        assert_eq!(LicenseSigner::parse(&last).unwrap().sign(&receipt()), GOLDEN);
+        let too_late = format!("{ANOTHER}until 2026-11-24T20:00:00.999999Z\n{PEM}");
+        assert_eq!(LicenseSigner::parse(&too_late).unwrap().sign(&receipt()), another.sign(&receipt()));
+        // In whatever order the former ones are.
+        let several = format!("{ANOTHER}\nuntil 2026-12-01T00:00:00+01:00\n{ANOTHER}until 2026-11-25T00:00:00Z\n{PEM}");
+        let signer = LicenseSigner::parse(&several).unwrap();
+        assert_eq!(signer.sign(&receipt()), GOLDEN);
+        let names: Vec<_> = signer.public_keys().map(|key| &*key.kid).collect();
+        assert_eq!(names, [&*another.current.public.kid, &another.current.public.kid, &golden.current.public.kid]);
+    }
+
     #[test]
     fn what_is_no_key_is_refused_without_being_shown() {
-        for text in ["", "secret word", &PEM.replace("MC4CAQAwBQYDK2Vw", "MC4CAQAwBQYDK2Vu")] {
+        let texts = [
+            String::new(),
+            "secret word".to_owned(),
+            PEM.replace("MC4CAQAwBQYDK2Vw", "MC4CAQAwBQYDK2Vu"),
+            format!("until 2026-12-01T00:00:00Z\n{PEM}"),
+            format!("{PEM}{ANOTHER}"),
+            format!("{PEM}secret word"),
+            format!("{PEM}until secret word\n{ANOTHER}"),
+            format!("{PEM}until 2026-12-01T00:00:00Z\nsecret word"),
+        ];
+        for text in &texts {
             let error = format!("{:#}", LicenseSigner::parse(text).err().unwrap());
             assert!(!error.contains("secret word"), "{error}");
         }

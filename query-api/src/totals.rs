@@ -71,20 +71,25 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub fn new(position: Position, body: Bytes, etag: HeaderValue, age: Duration) -> Self {
-        let event = [format!("event: totals\nid: {position}\ndata: ").as_bytes(), &body, b"\n\n"].concat().into();
+        let head = format!("event: totals\nid: {}\ndata: ", version(&etag));
+        let event = [head.as_bytes(), &body, b"\n\n"].concat().into();
         let complete_at = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
         Self { position, body, etag, event, complete_at }
     }
 
     /// Generation and position, between the quotes of the tag: changes with whatever the read model says.
     pub fn version(&self) -> &str {
-        self.etag.to_str().unwrap_or_default().trim_matches('"')
+        version(&self.etag)
     }
 
     /// How long ago these totals were last known to be complete.
     pub fn age(&self) -> Duration {
         self.complete_at.elapsed()
     }
+}
+
+fn version(etag: &HeaderValue) -> &str {
+    etag.to_str().unwrap_or_default().trim_matches('"')
 }
 
 /// The newest totals; `None` until they have been read once.

@@ -28,6 +28,8 @@ test("a refusal gives the problem's detail, else its title, else the status line
     reason: "There is no licence “gold”.",
   });
   expect(await failureFrom(problem(422, { title }))).toEqual({ kind: "refused", reason: title });
+  const type = "urn:sales:problem:invalid-body";
+  expect(await failureFrom(problem(422, { title, type }))).toEqual({ kind: "refused", reason: title, problem: type });
   expect(await failureFrom(problem(422, "?"))).toEqual({ kind: "refused", reason: "422" });
   expect(await failureFrom(new Response("Gone", { status: 410, statusText: "Gone" }))).toEqual({
     kind: "refused",

@@ -88,7 +88,7 @@ export type Failure =
   /** What is asked for does not exist. */
   | { kind: "missing" }
   /** The service understood the request and declined it. */
-  | { kind: "refused"; reason: string }
+  | { kind: "refused"; reason: string; problem?: string }
   /** An answer that this page doesn't understand. */
   | { kind: "broken" };
 
@@ -212,7 +212,7 @@ export async function failureFrom(response: Response): Promise<Failure> {
     return { kind: "missing" };
   }
   if (response.status >= 400 && response.status < 500) {
-    return { kind: "refused", reason: await reasonFrom(response) };
+    return { kind: "refused", ...(await reasonFrom(response)) };
   }
   return { kind: "broken" };
 }
@@ -228,15 +228,16 @@ export function failureFromError(error: unknown): Failure {
   return { kind: "unreachable" };
 }
 
-/** The sentence of a problem (RFC 9457), or the status line when the answer is not one. */
-async function reasonFrom(response: Response): Promise<string> {
-  const statusLine = `${response.status} ${response.statusText}`.trim();
+/** The sentence of a problem (RFC 9457) and what kind it is, or the status line when the answer is not one. */
+async function reasonFrom(response: Response): Promise<{ reason: string; problem?: string }> {
+  const statusLine = { reason: `${response.status} ${response.statusText}`.trim() };
   if (response.headers.get("Content-Type")?.startsWith("application/problem+json") !== true) {
     return statusLine;
   }
   try {
-    const problem = new Reply<{ title: string; detail?: string }>(await response.json(), "problem");
-    return problem.textIfAny("detail") ?? problem.text("title");
+    const said = new Reply<{ title: string; detail?: string; type?: string }>(await response.json(), "problem");
+    const problem = said.textIfAny("type");
+    return { reason: said.textIfAny("detail") ?? said.text("title"), ...(problem !== undefined && { problem }) };
   } catch {
     return statusLine;
   }

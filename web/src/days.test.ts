@@ -72,5 +72,6 @@ test("the running hour of yesterday is read once, as it doesn't change any more"
   const paths = fetch.mock.calls.map(([path]) => new URL(path, "http://shop").searchParams);
   expect(paths.map((asked) => asked.get("interval"))).toEqual(["hour", "minute", "hour"]);
   expect(paths[0]?.get("from")).toBe("2026-11-22T23:00:00.000Z");
+  expect(paths[0]?.get("to")).toBe("2026-11-24T23:00:00.000Z");
   expect(paths[1]?.get("from")).toBe("2026-11-23T13:00:00.000Z");
 });

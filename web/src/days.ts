@@ -16,9 +16,10 @@ export interface Days {
 let sameHour: { from: number; minutes: readonly Bucket[] } | undefined;
 
 export async function readDays(now: Date, signal?: AbortSignal): Promise<Outcome<Days>> {
-  const yesterday = startOf(dayAfter(wall(now).date, -1));
-  // Up to now: the address is then the same all day, and the browser knows its own copy of the answer.
-  const hours = await readHistory({ interval: "hour", from: yesterday }, signal);
+  const { date: today } = wall(now);
+  // Whole days: the address is then the same all day, and the browser knows its own copy of the answer.
+  const both = { from: startOf(dayAfter(today, -1)), to: startOf(dayAfter(today)) };
+  const hours = await readHistory({ interval: "hour", ...both }, signal);
   if (!hours.ok) {
     return hours;
   }

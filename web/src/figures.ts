@@ -1,7 +1,7 @@
 import type { Figures } from "./api";
 import { catalogueOrder, offers } from "./catalogue";
 import type { Days } from "./days";
-import { age, change, clock, licenseName, money, number, part, sales, say, share, write, writeTime } from "./page";
+import { age, change, clock, companyTime, licenseName, money, number, part, sales, say, share, write, writeTime } from "./page";
 
 const NOTHING_YET = "–";
 
@@ -17,7 +17,7 @@ export function updateFigures(figures: Figures | undefined, ageSeconds: number):
   if (figures === undefined || figures.position === 0) {
     write(asOf, NOTHING_YET);
   } else {
-    writeTime(asOf, figures.asOf);
+    writeTime(asOf, figures.asOf, companyTime);
   }
   const licenses = figures ? [...figures.byLicense.keys()] : offers.map((offer) => offer.license);
   for (const license of licenses.toSorted(catalogueOrder)) {

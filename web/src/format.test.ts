@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { formatAge, formatChange, formatClock, formatShare } from "./format";
+import { formatAge, formatChange, formatClock, formatShare, formatTime } from "./format";
 
 test("an age is told in the largest unit of which two have passed", () => {
   expect(formatAge(0.4, "en")).toBe("now");
@@ -21,6 +21,14 @@ test("a change says its direction", () => {
   expect(plain(formatChange(100, 112, "de"))).toBe("+12 %");
   expect(plain(formatChange(100, 50, "en"))).toBe("-50%");
   expect(plain(formatChange(100, 100, "en"))).toBe("0%");
+});
+
+test("a time by itself names its zone", () => {
+  const time = new Date("2026-11-24T20:00:00Z");
+  expect(formatTime(time, "de", "Europe/Berlin")).toBe("24. November 2026 um 21:00:00 MEZ");
+  expect(plain(formatTime(time, "en-US", "America/New_York"))).toBe("November 24, 2026 at 3:00:00 PM EST");
+  const own = new Intl.DateTimeFormat("en").resolvedOptions().timeZone;
+  expect(formatTime(time, "en")).toBe(formatTime(time, "en", own));
 });
 
 test("times are those of the company's clocks", () => {

@@ -32,11 +32,19 @@ let chart: Chart | undefined;
 let shown: (Shown & { language: string }) | undefined;
 /** The bucket that the pointer is at. */
 let pointed: { index: number; x: number } | undefined;
+/** Escape takes away what is said about it, until the pointer moves again. */
+let isDismissed = false;
 
 export function listen(choose: (choice: Choice) => void): void {
   const chosen = (): void => {
     const interval = new FormData(form).get("interval") as Interval;
-    choose({ interval, date: date.value === "" ? undefined : date.value });
+    // While a date is being typed it is some other one, or none. The one that was chosen stays until there is another.
+    date.ariaInvalid = String(!date.validity.valid);
+    const typed = date.value === "" ? undefined : date.value;
+    const choice = { interval, date: date.validity.valid ? typed : shown?.choice.date };
+    if (choice.interval !== shown?.choice.interval || choice.date !== shown.choice.date) {
+      choose(choice);
+    }
   };
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -46,6 +54,15 @@ export function listen(choose: (choice: Choice) => void): void {
     date.value = "";
     date.focus();
     chosen();
+  });
+  document.addEventListener("keydown", ({ key }) => {
+    if (key === "Escape") {
+      isDismissed = true;
+      updateTip();
+    }
+  });
+  plot.addEventListener("pointermove", () => {
+    isDismissed = false;
   });
   details.addEventListener("toggle", () => {
     if (shown !== undefined) {
@@ -109,11 +126,14 @@ function updateLegend(licenses: readonly string[]): void {
   });
 }
 
+/** As long as nothing is known, there is nothing to see: what was there belongs to another choice, or to another reader. */
+const NOTHING: History = { buckets: [], resets: [] };
+
 function updateChart(): void {
-  if (chart === undefined || shown?.history === undefined) {
+  if (chart === undefined || shown === undefined) {
     return;
   }
-  const { history, choice } = shown;
+  const { history = NOTHING, choice } = shown;
   const { buckets } = history;
   const currency = buckets[0]?.revenue.currency ?? "EUR";
   chart.draw(
@@ -131,9 +151,10 @@ function updateChart(): void {
 
 function updateTip(): void {
   const history = shown?.history;
-  const bucket = pointed === undefined ? undefined : history?.buckets[pointed.index];
+  const bucket = pointed === undefined || isDismissed ? undefined : history?.buckets[pointed.index];
   tip.hidden = bucket === undefined;
   if (bucket === undefined || pointed === undefined || history === undefined || shown === undefined) {
+    tip.replaceChildren();
     return;
   }
   const isTwin = twins(history.buckets).has(bucket);
@@ -158,6 +179,7 @@ function updateTip(): void {
 /** Filled only while it is open. */
 function updateTable({ history, choice }: Shown): void {
   if (!details.open || history === undefined) {
+    series.replaceChildren();
     return;
   }
   const licenses = licensesOf(history);

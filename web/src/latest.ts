@@ -11,9 +11,7 @@ const NOTHING_YET = "–";
 const rows = part(document, "latest", HTMLTableSectionElement);
 const failureNotice = part(document, "latest-failure", HTMLElement);
 
-/** What the table shows, and which position was its newest before: what has come since then is marked as new. */
 let shown: readonly Purchase[] | undefined;
-let newestBefore: number | undefined;
 
 for (let count = 0; count < LATEST; count += 1) {
   const row = rows.insertRow();
@@ -26,14 +24,16 @@ export function updateLatest(purchases: readonly Purchase[] | undefined, failure
   write(failureNotice, failure ? say("latest.failed", { reason: explain(failure) }) : "");
   part(document, "latest-none", HTMLElement).hidden = purchases?.length !== 0;
   if (purchases !== shown) {
-    newestBefore = shown?.[0]?.position;
+    const newestBefore = shown === undefined ? Infinity : (shown[0]?.position ?? 0);
     shown = purchases;
+    makeRoom((purchases ?? []).filter(({ position }) => position > newestBefore).length);
   }
   const today = wall(new Date()).date;
   [...rows.rows].forEach((row, index) => {
     const purchase = purchases?.[index];
-    const isNew = purchase !== undefined && newestBefore !== undefined && purchase.position > newestBefore;
-    row.classList.toggle("new", isNew);
+    if (purchase === undefined) {
+      row.classList.remove("new");
+    }
     const texts = purchase
       ? [timeOf(purchase.purchasedAt, today), licenseName(purchase.license), money(purchase.price)]
       : [NOTHING_YET, NOTHING_YET, NOTHING_YET];
@@ -41,6 +41,14 @@ export function updateLatest(purchases: readonly Purchase[] | undefined, failure
       write(row.children[place] as HTMLElement, text);
     });
   });
+}
+
+/** The last rows come first, for so many purchases that are new: a row that is put into the page begins to fade anew. */
+function makeRoom(count: number): void {
+  for (const row of [...rows.rows].slice(LATEST - count)) {
+    row.classList.add("new");
+    rows.prepend(row);
+  }
 }
 
 function timeOf(time: Date, today: string): string {

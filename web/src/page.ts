@@ -2,6 +2,7 @@ import type { Failure } from "./api";
 import { formatAge, formatChange, formatClock, formatNumber, formatShare, formatTime } from "./format";
 import { formatMoney, formatShortMoney, type Money } from "./money";
 import { chooseLanguage, fill, isTextKey, type TextKey, texts } from "./texts";
+import { TIME_ZONE } from "./zone";
 
 /** What the reader has chosen on a page counts on all of them, and for the next visits. */
 const REMEMBERED = "language";
@@ -16,7 +17,10 @@ export function say(key: TextKey, values: Readonly<Record<string, string>> = {})
 export const money = (value: Money): string => formatMoney(value, locale);
 export const shortMoney = (value: Money): string => formatShortMoney(value, locale);
 export const number = (value: number): string => formatNumber(value, locale);
+/** A moment as the reader's own clocks show it. */
 export const dateTime = (value: Date): string => formatTime(value, locale);
+/** The same by the company's, on pages on which there are others of its times. */
+export const companyTime = (value: Date): string => formatTime(value, locale, TIME_ZONE);
 export const age = (seconds: number): string => formatAge(seconds, locale);
 export const share = (part: number, whole: number): string => formatShare(part, whole, locale);
 export const change = (from: number, to: number): string => formatChange(from, to, locale);
@@ -43,8 +47,11 @@ export function licenseName(license: string): string {
 
 export function explain(failure: Failure): string {
   switch (failure.kind) {
-    case "refused":
-      return say("failure.refused", { reason: failure.reason });
+    case "refused": {
+      // The services speak English. What a customer may meet is said in the customer's language.
+      const key = `refused.${failure.problem?.split(":").at(-1) ?? ""}`;
+      return isTextKey(key) ? say(key) : say("failure.refused", { reason: failure.reason });
+    }
     case "unavailable":
       return failure.retryAfterSeconds === undefined
         ? say("failure.unavailable")
@@ -92,9 +99,9 @@ export function write(element: HTMLElement, text: string): void {
   }
 }
 
-export function writeTime(element: HTMLTimeElement, time: Date): void {
+export function writeTime(element: HTMLTimeElement, time: Date, inWords: (value: Date) => string): void {
   element.dateTime = time.toISOString();
-  write(element, dateTime(time));
+  write(element, inWords(time));
 }
 
 function speak(): void {

@@ -1,6 +1,6 @@
 /** One receipt, and the licence key on it. */
 import { type Failure, proofAddress, readLicenseKey, readPurchase, type Receipt } from "./api";
-import { explain, licenseName, money, number, part, say, write, writeTime } from "./page";
+import { dateTime, explain, licenseName, money, number, part, say, write, writeTime } from "./page";
 import type { TextKey } from "./texts";
 
 /** A receipt that the customer looks at: after the purchase, or because its address was opened. */
@@ -128,7 +128,7 @@ export function updateReceipt(opened: Opened | undefined): void {
   if (receipt === undefined) {
     write(time, NOTHING_YET);
   } else {
-    writeTime(time, receipt.purchasedAt);
+    writeTime(time, receipt.purchasedAt, dateTime);
   }
   part(section, "receipt-proof", HTMLAnchorElement).href = proofAddress(opened.purchaseId);
   updateKey(opened);

@@ -5,9 +5,11 @@
  */
 export class Unreadable extends Error {}
 
-type Named<T, V> = { [K in keyof T & string]-?: NonNullable<T[K]> extends V ? K : never }[keyof T & string];
-type Optional<T> = {
-  [K in keyof T & string]-?: Partial<Pick<T, K>> extends Pick<T, K> ? K : null extends T[K] ? K : never;
+/** What is always there. */
+type Named<T, V> = { [K in keyof T & string]-?: T[K] extends V ? K : never }[keyof T & string];
+/** What may be missing, or null. */
+type Optional<T, V> = {
+  [K in keyof T & string]-?: T[K] extends V ? never : NonNullable<T[K]> extends V ? K : never;
 }[keyof T & string];
 type Value<T> = T[keyof T];
 type Item<T> = T extends readonly (infer I)[] ? I : never;
@@ -31,7 +33,7 @@ export class Reply<T> {
   }
 
   /** A text that may be missing, or null. */
-  textIfAny(name: Named<T, string> & Optional<T>): string | undefined {
+  textIfAny(name: Optional<T, string>): string | undefined {
     const value = this.#fields[name];
     return typeof value === "string" ? value : undefined;
   }
@@ -61,11 +63,11 @@ export class Reply<T> {
     return value;
   }
 
-  object<K extends Named<T, object>>(name: K): Reply<NonNullable<T[K]>> {
+  object<K extends Named<T, object>>(name: K): Reply<T[K]> {
     return new Reply(this.#fields[name], name);
   }
 
-  list<K extends Named<T, readonly object[]>>(name: K): Reply<Item<NonNullable<T[K]>>>[] {
+  list<K extends Named<T, readonly object[]>>(name: K): Reply<Item<T[K]>>[] {
     const values = this.#fields[name];
     if (!Array.isArray(values)) {
       throw new Unreadable(`${name} is not a list`);
@@ -79,7 +81,7 @@ export class Reply<T> {
   }
 
   /** An object that is used as a map. */
-  map<K extends Named<T, object>>(name: K): [string, Reply<Value<NonNullable<T[K]>>>][] {
+  map<K extends Named<T, object>>(name: K): [string, Reply<Value<T[K]>>][] {
     const values = this.object(name).#fields;
     return Object.entries(values).map(([key, value]) => [key, new Reply(value, key)]);
   }

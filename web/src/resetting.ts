@@ -1,6 +1,6 @@
 /** The dialog in which the totals are reset. */
 import type { Failure, Reset } from "./api";
-import { dateTime, explain, part, say, write } from "./page";
+import { companyTime, explain, part, say, write } from "./page";
 
 /** One reset that the reader has asked for: it keeps its key until it has happened or is given up. */
 export interface Resetting {
@@ -55,7 +55,7 @@ export function updateReset(resetting: Resetting | undefined, lastReset: Reset |
   resetFailure.hidden = resetting?.failure === undefined || underWay;
   write(resetFailure, resetting?.failure ? explain(resetting.failure) : "");
 
-  const done = lastReset ? say("reset.done", { time: dateTime(lastReset.resetAt) }) : "";
+  const done = lastReset ? say("reset.done", { time: companyTime(lastReset.resetAt) }) : "";
   write(part(document, "reset-done", HTMLElement), done);
 }
 

@@ -49,6 +49,8 @@ const HISTORY_EVERY_MS = 3_000;
 /** What one sees only as long as one may. */
 interface Sales {
   figures: Figures | undefined;
+  /** What the stream calls them. */
+  figuresId: string | undefined;
   /** When it was last certain that nothing is missing from the figures, in milliseconds of this computer's clock. */
   confirmedAt: number | undefined;
   /** Why the stream was lost, until it is there again. */
@@ -67,6 +69,7 @@ interface State extends Sales {
 
 const nothingKnown: Omit<Sales, "shown"> = {
   figures: undefined,
+  figuresId: undefined,
   confirmedAt: undefined,
   failure: undefined,
   days: undefined,
@@ -129,7 +132,7 @@ onLanguage(() => {
 });
 
 const asking = refresh(0, readSession, takeSession);
-const stream = follow(() => state.figures?.position, takeNews);
+const stream = follow(() => state.figuresId, takeNews);
 const days = refresh(
   HISTORY_EVERY_MS,
   (signal) => readDays(new Date(), signal),
@@ -174,7 +177,9 @@ function tick(): void {
   if (minute !== thisMinute()) {
     minute = thisMinute();
     days.changed();
-    history.changed();
+    if (state.shown.choice.date === undefined) {
+      history.changed();
+    }
   }
   update(state);
   timer = setTimeout(tick, 1000);
@@ -292,7 +297,7 @@ function takeNews(news: News): void {
   switch (news.kind) {
     case "totals":
       state.failure = undefined;
-      takeFigures(news.figures);
+      takeFigures(news.figures, news.id);
       break;
     case "age":
       state.failure = undefined;
@@ -312,16 +317,27 @@ function takeNews(news: News): void {
  * Replicas may be milliseconds apart: figures from an earlier position than those on the page are passed over, so that
  * the totals don't flicker back. If nobody confirms ours any more, then whatever is answered is the truth.
  */
-function takeFigures(figures: Figures): void {
+function takeFigures(figures: Figures, id: string): void {
   if (state.figures !== undefined && figures.position < state.figures.position && !isStale(state)) {
     return;
   }
-  const isFirst = state.figures === undefined;
+  const before = state.figures;
   state.figures = figures;
-  if (!isFirst) {
+  state.figuresId = id;
+  if (before !== undefined) {
     days.changed();
-    history.changed();
+    // At the same position, a rebuild has put something right, whenever it happened.
+    const isCorrection = figures.position === before.position;
+    historyChanged(isCorrection || before.position === 0 ? new Date(0) : before.asOf);
     latest.changed();
+  }
+}
+
+/** A part of the history that had ended by the time of the last event that was counted is what it was. */
+function historyChanged(since: Date): void {
+  const { to } = spanOf(state.shown.choice);
+  if (to === undefined || since < to) {
+    history.changed();
   }
 }
 
@@ -338,7 +354,7 @@ async function reset(resetting: Resetting, reason: string): Promise<void> {
   if (outcome.ok) {
     state.resetting = undefined;
     state.lastReset = outcome.value;
-    history.changed();
+    historyChanged(outcome.value.resetAt);
     update(state);
   } else if (outcome.failure.kind === "unauthenticated") {
     sessionEnded();

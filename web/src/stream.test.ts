@@ -4,7 +4,7 @@ import { follow, type News, newsFrom } from "./stream";
 
 const zero = { sales_count: 0, revenue: { amount_minor: 0, currency: "EUR" } };
 const totals = { ...zero, by_license: { basic: zero }, position: 7, as_of: "2026-11-24T20:00:00Z" };
-const text = `retry: 1000\n\nevent: totals\nid: 7\ndata: ${JSON.stringify(totals)}\n\n: still here\n\nevent: age\ndata: {"age_ms":12}\n\n`;
+const text = `retry: 1000\n\nevent: totals\nid: 1-7\ndata: ${JSON.stringify(totals)}\n\n: still here\n\nevent: age\ndata: {"age_ms":12}\n\n`;
 
 function parsed(pieces: readonly string[]): ServerEvent[] {
   const events: ServerEvent[] = [];
@@ -16,8 +16,8 @@ function parsed(pieces: readonly string[]): ServerEvent[] {
 test("events are the same wherever the stream is cut, and however its lines end", () => {
   const whole = parsed([text]);
   expect(whole.map(({ type, id }) => [type, id])).toEqual([
-    ["totals", "7"],
-    ["age", "7"],
+    ["totals", "1-7"],
+    ["age", "1-7"],
   ]);
   expect(parsed(text.split(/(?:)/))).toEqual(whole);
   for (const end of ["\r\n", "\r"]) {
@@ -31,16 +31,17 @@ test("an event of several lines is one, and one that was not finished is none", 
 });
 
 test("what a stream says is read as strictly as any other answer, and what is not known is passed over", () => {
-  expect(newsFrom("totals", JSON.stringify(totals))).toMatchObject([{ kind: "totals", figures: { position: 7 } }]);
-  expect(newsFrom("age", '{"age_ms":12}')).toEqual([{ kind: "age", ageMs: 12 }]);
-  expect(newsFrom("weather", "fine")).toEqual([]);
+  const read = (type: string, data: string): News[] => newsFrom({ type, data, id: "1-7" });
+  expect(read("totals", JSON.stringify(totals))).toMatchObject([{ kind: "totals", figures: { position: 7 }, id: "1-7" }]);
+  expect(read("age", '{"age_ms":12}')).toEqual([{ kind: "age", ageMs: 12 }]);
+  expect(read("weather", "fine")).toEqual([]);
   for (const [type, data] of [
     ["age", '{"age_ms":-1}'],
     ["age", "{}"],
     ["totals", "{}"],
     ["totals", "?"],
   ] as const) {
-    expect(() => newsFrom(type, data)).toThrow();
+    expect(() => read(type, data)).toThrow();
   }
 });
 
@@ -91,12 +92,12 @@ const headers = (fetch: ReturnType<typeof vi.fn>, call: number): Record<string, 
 test("a stream that falls silent is opened again, and told which figures the page has", async () => {
   const fetch = serving([text]);
   const news: News[] = [];
-  let known: number | undefined;
+  let known: string | undefined;
   const following = follow(
     () => known,
     (item) => {
       news.push(item);
-      known = item.kind === "totals" ? item.figures.position : known;
+      known = item.kind === "totals" ? item.id : known;
     },
   );
   following.start();
@@ -107,7 +108,7 @@ test("a stream that falls silent is opened again, and told which figures the pag
   await vi.advanceTimersByTimeAsync(3_000);
   expect(news.at(2)).toEqual({ kind: "lost", failure: { kind: "timeout" } });
   expect(fetch).toHaveBeenCalledTimes(2);
-  expect(headers(fetch, 1)["Last-Event-ID"]).toBe("7");
+  expect(headers(fetch, 1)["Last-Event-ID"]).toBe("1-7");
   following.stop();
 });
 

@@ -1,6 +1,7 @@
 /** The totals as they change, from a stream that is opened again whenever it ends. */
 import { ANSWER_WITHIN_MS, type Failure, failureFrom, failureFromError, type Figures, readFigures, STREAM } from "./api";
-import { eventParser } from "./events";
+import type { Schemas } from "./described";
+import { eventParser, type ServerEvent } from "./events";
 import { pauseAfter } from "./pause";
 import { Reply, Unreadable } from "./reply";
 
@@ -8,7 +9,7 @@ import { Reply, Unreadable } from "./reply";
 const SILENCE_MS = 12_000;
 
 export type News =
-  | { kind: "totals"; figures: Figures }
+  | { kind: "totals"; figures: Figures; id: string }
   /** How long ago it was last certain that nothing is missing from the totals. */
   | { kind: "age"; ageMs: number }
   | { kind: "lost"; failure: Failure };
@@ -19,8 +20,8 @@ export interface Following {
   stop(): void;
 }
 
-/** `known` is the position of the figures that the page has: they are not sent again. */
-export function follow(known: () => number | undefined, take: (news: News) => void): Following {
+/** `known` is the id of the figures that the page has: they are not sent again. */
+export function follow(known: () => string | undefined, take: (news: News) => void): Following {
   let stopped = true;
   let failures = 0;
   let round = new AbortController();
@@ -70,7 +71,7 @@ export function follow(known: () => number | undefined, take: (news: News) => vo
 /** Reads one stream until it ends. The result is why it ended, unless it ended as it should. */
 async function listen(
   signal: AbortSignal,
-  position: number | undefined,
+  known: string | undefined,
   take: (news: News) => void,
 ): Promise<Failure | undefined> {
   const silence = new AbortController();
@@ -80,16 +81,16 @@ async function listen(
   let timer = setTimeout(dead, ANSWER_WITHIN_MS);
   try {
     const response = await fetch(STREAM, {
-      headers: { Accept: "text/event-stream", ...(position !== undefined && { "Last-Event-ID": String(position) }) },
+      headers: { Accept: "text/event-stream", ...(known !== undefined && { "Last-Event-ID": known }) },
       cache: "no-store",
       signal: AbortSignal.any([signal, silence.signal]),
     });
     if (!response.ok || response.body === null) {
       return await failureFrom(response);
     }
-    const parse = eventParser(({ type, data }) => {
+    const parse = eventParser((event) => {
       if (!signal.aborted) {
-        newsFrom(type, data).forEach(take);
+        newsFrom(event).forEach(take);
       }
     });
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -107,13 +108,12 @@ async function listen(
 }
 
 /** An event of a type that this build doesn't know is passed over. */
-export function newsFrom(type: string, data: string): News[] {
+export function newsFrom({ type, data, id }: ServerEvent): News[] {
   switch (type) {
     case "totals":
-      return [{ kind: "totals", figures: readFigures(JSON.parse(data)) }];
+      return [{ kind: "totals", figures: readFigures(JSON.parse(data)), id }];
     case "age": {
-      // Events of a stream are not in the description of the API.
-      const ageMs = new Reply<{ age_ms: number }>(JSON.parse(data), "age").integer("age_ms");
+      const ageMs = new Reply<Schemas["Age"]>(JSON.parse(data), "age").integer("age_ms");
       if (ageMs < 0) {
         throw new Unreadable("age_ms is negative");
       }

@@ -24,3 +24,8 @@ test("days follow each other over the ends of months and years", () => {
   expect(dayAfter("2026-12-31")).toBe("2027-01-01");
   expect(dayAfter("2026-03-01", -29)).toBe("2026-01-31");
 });
+
+test("a year that is being typed is one too", () => {
+  expect(dayAfter("0202-12-31")).toBe("0203-01-01");
+  expect(wall(startOf("0202-11-25"))).toEqual({ date: "0202-11-25", hour: 0, minute: 0 });
+});

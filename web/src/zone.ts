@@ -25,19 +25,21 @@ export interface Wall {
 
 /** What the company's clocks show. */
 export function wall(time: Date): Wall {
+  const { date, hour, minute } = shownAt(time);
+  return { date, hour: Number(hour), minute: Number(minute) };
+}
+
+function shownAt(time: Date): { date: string; hour: string; minute: string; second: string } {
   const shown = Object.fromEntries(parts.formatToParts(time).map(({ type, value }) => [type, value]));
-  return {
-    date: `${shown["year"] ?? ""}-${shown["month"] ?? ""}-${shown["day"] ?? ""}`,
-    hour: Number(shown["hour"]),
-    minute: Number(shown["minute"]),
-  };
+  const { year = "", month = "", day = "", hour = "", minute = "", second = "" } = shown;
+  // A year before 1000 is written without the zeros that a date has in front of it.
+  return { date: `${year.padStart(4, "0")}-${month}-${day}`, hour, minute, second };
 }
 
 /** How far the company's clocks are ahead of UTC. */
 function offsetMs(time: Date): number {
-  const shown = Object.fromEntries(parts.formatToParts(time).map(({ type, value }) => [type, value]));
-  const { year = "", month = "", day = "", hour = "", minute = "", second = "" } = shown;
-  return Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`) - Math.floor(time.getTime() / 1000) * 1000;
+  const { date, hour, minute, second } = shownAt(time);
+  return Date.parse(`${date}T${hour}:${minute}:${second}Z`) - Math.floor(time.getTime() / 1000) * 1000;
 }
 
 /** When a day begins; the clocks never change at midnight. */

@@ -68,6 +68,24 @@ test("a confirmed reset shows zero, and the next sale counts from there", async 
   await expect(page.getByTestId("revenue")).toHaveText("49,00 €");
 });
 
+test("each purchase that arrives is shown to be new", async ({ page, request }) => {
+  await buyElsewhere(request, "basic");
+  await page.goto("/sales.html");
+  const latest = page.getByTestId("latest");
+  await expect(latest.getByRole("row").first()).not.toContainText("–");
+  await expect(page.getByTestId("health")).toHaveText("Live");
+  const arrivals = await latest.evaluateHandle((rows) => {
+    const seen: string[] = [];
+    rows.addEventListener("animationstart", (event) => seen.push((event as AnimationEvent).animationName));
+    return seen;
+  });
+  for (const purchases of [1, 2, 3]) {
+    await buyElsewhere(request, "pro");
+    // In each of a row's three cells.
+    await expect.poll(() => arrivals.jsonValue()).toHaveLength(3 * purchases);
+  }
+});
+
 const shownNumber = async (page: Page, part: string): Promise<number> =>
   Number((await page.getByTestId(part).first().innerText()).replace(/ .*/u, "").replaceAll(".", ""));
 
@@ -129,6 +147,17 @@ test("a page that nobody sees asks for nothing, and is up to date when it is see
   await expect(page.getByTestId("count")).toHaveText(german(count + 1));
 });
 
+test("today stands beside as much of yesterday as there has been of today", async ({ page }) => {
+  // A quarter to three, on the day after the one on which it was half past two twice.
+  await page.clock.install({ time: "2026-10-26T01:45:00Z" });
+  await page.goto("/sales.html");
+  await expect(page.getByTestId("today-revenue")).toHaveText("999,00 €");
+  await expect(page.getByTestId("today-count")).toHaveText("1 Verkauf");
+  await expect(page.getByTestId("today-beside")).toHaveText(/^Gestern bis 02:45: 1\.397,00\s€ \(-28\s%\)$/);
+  await expect(page.getByTestId("yesterday-revenue")).toHaveText("1.446,00 €");
+  await expect(page.getByTestId("yesterday-count")).toHaveText("4 Verkäufe");
+});
+
 /** What the stack sold on these days before any test began; see `sell_around_the_end_of_summer_time`. */
 async function chooseDay(page: Page, interval: string): Promise<void> {
   await page.goto("/sales.html");
@@ -186,6 +215,15 @@ test("the pointer and the keyboard find what is behind a bar", async ({ page, re
   const box = await plot.boundingBox();
   await page.mouse.move((box?.x ?? 0) + (box?.width ?? 0) - 40, (box?.y ?? 0) + 60);
   await expect(page.getByTestId("tip")).toContainText("€ · ");
+  // It covers what is below; so one can do away with it without moving the pointer, and it stays away when figures come.
+  await page.keyboard.press("Escape");
+  await expect(page.getByTestId("tip")).toBeHidden();
+  const summary = await page.getByTestId("history-summary").innerText();
+  await buyElsewhere(request, "pro");
+  await expect(page.getByTestId("history-summary")).not.toHaveText(summary);
+  await expect(page.getByTestId("tip")).toBeHidden();
+  await page.mouse.move((box?.x ?? 0) + (box?.width ?? 0) - 42, (box?.y ?? 0) + 60);
+  await expect(page.getByTestId("tip")).toContainText("€ · ");
   await page.mouse.move(1, 1);
   await expect(page.getByTestId("tip")).toBeHidden();
 
@@ -196,4 +234,118 @@ test("the pointer and the keyboard find what is behind a bar", async ({ page, re
   await page.keyboard.press("Enter");
   // The hours of two days, and the one that has begun.
   await expect.poll(() => page.getByTestId("series").getByRole("row").count()).toBeGreaterThanOrEqual(48);
+});
+
+test("a day that is typed is asked for when it is one, and nothing breaks on the way", async ({ page }) => {
+  await page.goto("/sales.html");
+  await expect(page.getByTestId("history-summary")).toHaveText(/ Verk/);
+  const asked: (string | null)[] = [];
+  page.on("request", (sent) => {
+    const { pathname, searchParams } = new URL(sent.url());
+    if (pathname === "/api/sales/history" && searchParams.get("interval") === "minute" && searchParams.has("to")) {
+      asked.push(searchParams.get("from"));
+    }
+  });
+  const date = page.getByLabel("Tag", { exact: true });
+  // The browser takes each digit of the year for a new date: 0002, 0020, 0202, 2026.
+  await date.focus();
+  await page.keyboard.type("10102026");
+  await expect(page.getByTestId("history-summary")).toHaveText(/^10\. Okt\., 00:00 bis 11\. Okt\., 00:00: /);
+  expect(asked.filter((from) => from?.startsWith("2026-10-") === true)).toEqual(["2026-10-09T22:00:00.000Z"]);
+  expect(asked.filter((from) => from?.startsWith("2") === false)).toEqual([]);
+  await expect(date).toHaveAttribute("aria-invalid", "false");
+
+  // The last day that there is, which is not over yet.
+  await date.fill("9999-12-31");
+  await expect(date).toHaveAttribute("aria-invalid", "true");
+  await expect(page.getByTestId("history-summary")).toHaveText(/^10\. Okt\./);
+  await page.getByRole("button", { name: "Jetzt" }).click();
+  await expect(page.getByTestId("history-summary")).not.toHaveText(/^10\. Okt\./);
+  await expect(date).toHaveValue("");
+  await expect(date).toHaveAttribute("aria-invalid", "false");
+});
+
+test("a day that is over is not asked for again, however much is sold afterwards", async ({ page, request }) => {
+  await page.clock.install();
+  await chooseDay(page, "Stunden");
+  await expect(page.getByTestId("series").getByRole("row")).toHaveCount(25);
+  await expect(page.getByTestId("health")).toHaveText("Live");
+  const count = await shownNumber(page, "count");
+  const asked: (string | null)[] = [];
+  page.on("request", (sent) => asked.push(new URL(sent.url()).searchParams.get("from")));
+  await buyElsewhere(request, "pro");
+  await expect(page.getByTestId("count")).toHaveText(german(count + 1));
+  await page.clock.fastForward("02:00");
+  await page.evaluate(() => fetch("/api/session?from=here"));
+  expect(asked).toContain("here");
+  expect(asked).not.toContain("2026-10-24T22:00:00.000Z");
+});
+
+/** How many points of the chart are in one of the licences' colours. */
+const coloured = (page: Page): Promise<number> =>
+  page
+    .getByTestId("plot")
+    .locator("canvas")
+    .last()
+    .evaluate((canvas: HTMLCanvasElement) => {
+      const colours = ["15,107,92", "91,95,199", "194,87,12"];
+      const { data } = canvas.getContext("2d")?.getImageData(0, 0, canvas.width, canvas.height) ?? { data: [] };
+      let found = 0;
+      for (let at = 0; at < data.length; at += 4) {
+        found += colours.includes(data.slice(at, at + 3).join(",")) ? 1 : 0;
+      }
+      return found;
+    });
+
+test.describe("without an answer", () => {
+  test.use({ failedRequestsExpected: true });
+
+  test("nothing is left of another part of the history than the one that is chosen", async ({ page, request }) => {
+    await buyElsewhere(request, "basic");
+    await page.goto("/sales.html");
+    await page.getByText("Als Tabelle").click();
+    const rows = page.getByTestId("series").getByRole("row");
+    await expect(rows).not.toHaveCount(0);
+    await expect.poll(() => coloured(page)).toBeGreaterThan(0);
+
+    let breakOff: () => void = () => undefined;
+    const broken = new Promise<void>((resolve) => (breakOff = resolve));
+    await page.route("**/api/sales/history?interval=day&*", async (route) => {
+      await broken;
+      await route.abort();
+    });
+    await page.getByRole("radio", { name: "Tage" }).check();
+    await expect(page.getByTestId("history-summary")).toHaveText("Der Verlauf wird geladen …");
+    await expect(rows).toHaveCount(0);
+    expect(await coloured(page)).toBe(0);
+    breakOff();
+    await expect(page.getByTestId("history-failure")).toBeVisible();
+    await expect(rows).toHaveCount(0);
+    expect(await coloured(page)).toBe(0);
+  });
+});
+
+test.describe("for a reader in New York", () => {
+  test.use({ timezoneId: "America/New_York" });
+
+  test("the sales page tells the company's times and says so, and the receipt the reader's own", async ({
+    page,
+    request,
+  }) => {
+    await buyElsewhere(request, "basic");
+    await page.goto("/sales.html");
+    const asOf = page.getByTestId("as-of");
+    await expect(asOf).toHaveText(/ ME(S)?Z$/);
+    const time = new Date((await asOf.getAttribute("datetime")) ?? "");
+    const inBerlin = (parts: Intl.DateTimeFormatOptions): string =>
+      new Intl.DateTimeFormat("de-DE", { ...parts, timeZone: "Europe/Berlin" }).format(time);
+    await expect(asOf).toHaveText(inBerlin({ dateStyle: "long", timeStyle: "long" }));
+    // Of the same purchase, beside it.
+    await expect(page.getByTestId("latest").getByRole("row").first()).toContainText(inBerlin({ timeStyle: "medium" }));
+    await expect(page.getByText("Alle Zeiten auf dieser Seite sind die von Berlin.")).toBeVisible();
+
+    await page.goto("/");
+    await page.getByRole("button", { name: "Basic kaufen" }).click();
+    await expect(page.getByTestId("receipt-time")).toHaveText(/ GMT-[45]$/);
+  });
 });

@@ -146,6 +146,39 @@ test("two purchases of the same licence are two sales", async ({ page, request }
   expect(await purchasesSince(request, before)).toBe(2);
 });
 
+test.describe("on a phone", () => {
+  test.use({ viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true });
+
+  test("a customer buys, and finds receipt and key within the width of the screen", async ({ page }) => {
+    await page.goto("/");
+    await page.getByRole("button", { name: "Enterprise kaufen" }).tap();
+    await expect(page.getByRole("heading", { name: "Vielen Dank für Ihren Kauf" })).toBeInViewport();
+    await expect(page.getByTestId("receipt-license")).toHaveText("Enterprise");
+    await expect(page.getByTestId("key")).toHaveText(KEY);
+    for (const part of ["receipt-time", "receipt-id", "key", "copy-key", "print", "more"]) {
+      const box = await page.getByTestId(part).boundingBox();
+      expect(box?.x, part).toBeGreaterThanOrEqual(0);
+      expect((box?.x ?? 0) + (box?.width ?? Infinity), part).toBeLessThanOrEqual(360);
+    }
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(360);
+    await page.getByRole("button", { name: "Weitere Lizenz kaufen" }).tap();
+    await expect(page.getByRole("button", { name: "Basic kaufen" })).toBeInViewport();
+  });
+});
+
+test.describe("refused", () => {
+  test.use({ failedRequestsExpected: true });
+
+  test("a customer is told why in the language of the page", async ({ page }) => {
+    await page.route("**/api/buy_mpi", (route) => route.continue({ postData: '{"license":"gold"}' }));
+    await page.goto("/");
+    await page.getByRole("button", { name: "Pro kaufen" }).click();
+    await expect(page.getByRole("alert")).toContainText(
+      "Diese Anfrage versteht der Dienst nicht mehr. Bitte laden Sie die Seite neu.",
+    );
+  });
+});
+
 test("a purchase needs no mouse", async ({ page }) => {
   await page.goto("/");
   await page.getByRole("button", { name: "Enterprise kaufen" }).focus();

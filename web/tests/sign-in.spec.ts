@@ -139,6 +139,16 @@ test("signing out ends the session, also after a reload", async ({ page, tokens 
   await expectSignedOut(page);
 });
 
+test("nothing of the history is left in the page when somebody signs out", async ({ page, request, tokens }) => {
+  await buyElsewhere(request, "pro");
+  await signIn(page, tokens.sales);
+  await page.getByText("Als Tabelle").click();
+  await expect(page.getByTestId("series").getByRole("row")).not.toHaveCount(0);
+  await page.getByRole("button", { name: "Abmelden" }).click();
+  await expectSignedOut(page);
+  await expect(page.getByTestId("figures")).not.toContainText("€");
+});
+
 test("a session that ends by itself takes the figures away, says so, and asks for nothing more", async ({
   page,
   request,

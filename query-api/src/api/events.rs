@@ -19,7 +19,7 @@ use shared::{
 use sqlx::PgPool;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Sources, export, log_problem, time};
+use super::{POSITION, Sources, export, log_problem, time};
 
 const DEFAULT_LIMIT: usize = 100;
 /// Keeps a page below a megabyte.
@@ -68,6 +68,8 @@ pub struct Range {
     /// Nothing lies between when it is the same as `after`.
     pub until: Position,
     pub event_type: Option<EventType>,
+    /// Up to here, everything that was asked for was there to be told: the end that was asked for, or that of the log.
+    pub position: Position,
 }
 
 /// The event log in position order
@@ -88,6 +90,7 @@ pub struct Range {
             (String = "application/x-ndjson")),
             headers(
             ("Link" = String, description = "With rel=\"next\", the address of the next page, if there is one"),
+            ("Sales-Position" = i64, description = "Log position that the answer, with its next pages, reflects: the end of what was asked for, or of the log"),
             ("Vary" = String, description = "Accept: it chooses between the two"))),
         (status = 400, description = "Invalid query parameter", body = Problem, content_type = "application/problem+json"),
         (status = 500, description = "The log is damaged: an alarm for operators", body = Problem, content_type = "application/problem+json"),
@@ -114,7 +117,7 @@ pub async fn get_events(
 }
 
 async fn page(store: &PgPool, parameters: Parameters) -> Result<Response, ReadError> {
-    let Range { after, until, event_type } = parameters.range(store).await?;
+    let Range { after, until, event_type, position } = parameters.range(store).await?;
     let limit = parameters.limit.unwrap_or(DEFAULT_LIMIT);
     let events = if let Some(event_type) = event_type {
         event_log::read_type(store, event_type, after, until, limit).await?
@@ -130,7 +133,7 @@ async fn page(store: &PgPool, parameters: Parameters) -> Result<Response, ReadEr
         [(header::LINK, link.expect("an address of ours is plain ASCII"))]
     });
     let page = Page { events: events.iter().map(CloudEvent::from).collect(), next };
-    Ok((link, Json(page)).into_response())
+    Ok((link, [(POSITION, HeaderValue::from(position.get()))], Json(page)).into_response())
 }
 
 impl Parameters {
@@ -155,8 +158,8 @@ impl Parameters {
         if let Some(to) = self.to {
             until = until.min(event_log::last_before(store, to).await?);
         }
-        until = until.min(self.until.unwrap_or(until));
-        Ok(Range { after, until: until.max(after), event_type: self.event_type })
+        let position = until.min(self.until.unwrap_or(until));
+        Ok(Range { after, until: position.max(after), event_type: self.event_type, position })
     }
 
     fn address(self) -> String {

@@ -8,7 +8,7 @@ use std::future::ready;
 
 use axum::{
     body::Body,
-    http::{HeaderMap, header},
+    http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -26,7 +26,7 @@ use tokio::{
 };
 use tracing::error;
 
-use super::events::Range;
+use super::{POSITION, events::Range};
 
 /// Exports at the same time. Each holds about two stretches in memory, and now and then a connection.
 pub const MAX_EXPORTS: usize = 8;
@@ -78,6 +78,7 @@ pub async fn lines(
     limit: Option<usize>,
     place: OwnedSemaphorePermit,
 ) -> Result<Response, Problem> {
+    let position = HeaderValue::from(range.position.get());
     let left = limit.map_or(i64::MAX, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
     let export = Export { store, range, left, _place: place };
     // Read before the answer begins, so that a log that cannot be read at all is still a problem.
@@ -96,7 +97,8 @@ pub async fn lines(
         Ok::<_, ExportError>(Some((lines, rest.map(read_ahead))))
     });
     let body = Body::from_stream(stream::once(ready(Ok(first))).chain(others));
-    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response())
+    let content_type = HeaderValue::from_static(CONTENT_TYPE);
+    Ok(([(header::CONTENT_TYPE, content_type), (POSITION, position)], body).into_response())
 }
 
 /// Reads the next stretch while the one before is sent, and no further.
@@ -106,7 +108,7 @@ fn read_ahead(export: Export) -> JoinHandle<Result<Stretch, ExportError>> {
 
 impl Export {
     async fn stretch(mut self) -> Result<Stretch, ExportError> {
-        let Range { after, until, event_type } = self.range;
+        let Range { after, until, event_type, .. } = self.range;
         let count = self.left.min(STRETCH);
         let mut scan = match event_type {
             None => scan(&self.store, after, until.min(after.plus(count))).await?,

@@ -178,3 +178,30 @@ fn past_problem(reason: PastError) -> Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::watch;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_asks_for_the_past_when_too_many_do_is_told_when_to_come_back() {
+        let (_newest, totals) = watch::channel(None);
+        let sources = Arc::new(Sources::without_databases(totals));
+        let ask = || {
+            let parameters = Parameters { min_position: None, at: None, at_position: Some(Position::START) };
+            get_current_money(State(Arc::clone(&sources)), Query(parameters), HeaderMap::new())
+        };
+        // They wait for a database.
+        let mut asking: Vec<_> = (0..MAX_PAST).map(|_| Box::pin(ask())).collect();
+        for request in &mut asking {
+            assert!(futures::poll!(request.as_mut()).is_pending());
+        }
+        let refused = ask().await.unwrap_err().into_response();
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(refused.headers()[header::RETRY_AFTER], "1");
+        asking.pop();
+        assert!(futures::poll!(Box::pin(ask()).as_mut()).is_pending(), "there is room for another");
+    }
+}

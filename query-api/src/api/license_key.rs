@@ -6,15 +6,15 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{Path, State, rejection::PathRejection},
-    http::header,
+    http::{HeaderValue, header},
     response::IntoResponse,
 };
 use serde::Serialize;
 use shared::problem::Problem;
 use utoipa::ToSchema;
 
-use super::{Sources, purchases};
-use crate::license_key::PublicKey;
+use super::{POSITION, Sources, purchases};
+use crate::license_key::{LicenseSigner, PublicKey};
 
 /// A key that is published is asked for once in a while.
 const FOR_FIVE_MINUTES: &str = "public, max-age=300";
@@ -41,7 +41,8 @@ pub struct PublicKeys {
     security(()),
     params(("purchase_id" = uuid::Uuid, Path, description = "As on the receipt")),
     responses(
-        (status = 200, description = "The licence key", body = LicenseKey),
+        (status = 200, description = "The licence key", body = LicenseKey, headers(
+            ("Sales-Position" = i64, description = "Log position of the purchase, all that the key depends on"))),
         (status = 404, description = "No such purchase", body = Problem, content_type = "application/problem+json"),
         (status = 500, description = "The log is damaged: an alarm for operators", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The event store does not answer, or the service has no key to sign with", body = Problem,
@@ -51,19 +52,21 @@ pub struct PublicKeys {
 pub async fn get_license_key(
     State(sources): State<Arc<Sources>>,
     path: Result<Path<String>, PathRejection>,
-) -> Result<Json<LicenseKey>, Problem> {
+) -> Result<impl IntoResponse, Problem> {
     let receipt = purchases::find(&sources, path).await?;
     let signer = sources.license_signer.as_ref().ok_or_else(|| {
         Problem::unavailable(
             "This service has no key to sign licence keys with (LICENSE_KEY_FILE). The purchase is valid.",
         )
     })?;
-    Ok(Json(LicenseKey { license_key: signer.sign(&receipt) }))
+    let position = [(POSITION, HeaderValue::from(receipt.position.get()))];
+    Ok((position, Json(LicenseKey { license_key: signer.sign(&receipt) })))
 }
 
 /// The public keys that licence keys are verified with
 ///
-/// None, while the service has no key to sign with.
+/// The one that signs now, and those that did before: a purchase keeps the key of its time. None, while the service has no key to
+/// sign with.
 #[utoipa::path(
     get,
     path = "/api/jwks.json",
@@ -71,6 +74,6 @@ pub async fn get_license_key(
     responses((status = 200, description = "The keys, as JWKs", body = PublicKeys)),
 )]
 pub async fn get_public_keys(State(sources): State<Arc<Sources>>) -> impl IntoResponse {
-    let keys = sources.license_signer.iter().map(|signer| signer.public().clone()).collect();
+    let keys = sources.license_signer.iter().flat_map(LicenseSigner::public_keys).cloned().collect();
     ([(header::CACHE_CONTROL, FOR_FIVE_MINUTES)], Json(PublicKeys { keys }))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::{Router, http::HeaderName};
 use prometheus_client::registry::Registry;
 use shared::{event_log::ReadError, http, problem::Problem};
 use sqlx::PgPool;
@@ -31,14 +31,20 @@ pub mod session;
 pub mod sign_in;
 mod time;
 
+/// The log position that an answer reflects, where its body has no place for it.
+const POSITION: HeaderName = HeaderName::from_static("sales-position");
+
 /// Requests that may wait for a position at the same time; each holds a connection and little memory.
 const MAX_WAITING: usize = 1000;
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "Sales: queries",
-    description = "Number of sales and revenue, now, then and over time; receipts and licence keys; and the event log. Every error is a problem+json (RFC 9457)."
-))]
+#[openapi(
+    info(
+        title = "Sales: queries",
+        description = "Number of sales and revenue, now, then and over time; receipts and licence keys; and the event log. Every error is a problem+json (RFC 9457)."
+    ),
+    components(schemas(sales_stream::Age))
+)]
 struct Document;
 
 /// Where the answers come from. One for all requests, which would otherwise contend for the counts of its parts.
@@ -71,6 +77,16 @@ impl Sources {
             streams,
             license_signer,
         }
+    }
+}
+
+#[cfg(test)]
+impl Sources {
+    /// Where databases would be, nobody answers.
+    fn without_databases(totals: Watch) -> Self {
+        let nobody = || sqlx::postgres::PgPoolOptions::new().connect_lazy("postgres://nobody@127.0.0.1:1/nothing");
+        let streams = Streams::new(tokio_util::sync::CancellationToken::new(), &mut Registry::default());
+        Self::new(nobody().unwrap(), nobody().unwrap(), totals, streams, None)
     }
 }
 

@@ -5,17 +5,20 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::State,
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use serde::Deserialize;
-use shared::problem::{Problem, Query};
+use shared::{
+    event_log::Position,
+    problem::{Problem, Query},
+};
 use tracing::error;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Sources, etag, time};
+use super::{POSITION, Sources, etag, time};
 use crate::{
     calendar::Interval,
     history::{self, History, NoHistory},
@@ -23,8 +26,6 @@ use crate::{
 
 /// Buckets in one answer: a day of minutes, two months of hours, four years of days.
 const MAX_BUCKETS: usize = 1500;
-/// The log position that the answer reflects, for the format that has no other place for it.
-const POSITION: HeaderName = HeaderName::from_static("sales-position");
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -89,20 +90,23 @@ pub async fn get_sales_history(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let boundaries = parameters.boundaries()?;
-    let tag = |generation_and_position: &str| {
+    let tag = |generation: i64, position: Position| {
         let [from, to] = [boundaries.first(), boundaries.last()].map(|end| end.map_or(0, DateTime::timestamp));
-        HeaderValue::try_from(format!("\"{generation_and_position}-{from}-{to}\"")).expect("numbers are plain ASCII")
+        HeaderValue::try_from(format!("\"{generation}-{position}-{from}-{to}\"")).expect("numbers are plain ASCII")
     };
     let no_cache = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    // The totals in memory say whether anything has changed.
-    let known = sources.totals.borrow().as_ref().map(|known| (tag(known.version()), known.position));
-    if let Some((tag, position)) = known.filter(|(tag, _)| etag::matches(&headers, tag)) {
-        let position = (POSITION, HeaderValue::from(position.get()));
-        return Ok((StatusCode::NOT_MODIFIED, [no_cache, (header::ETAG, tag), position]).into_response());
+    if headers.contains_key(header::IF_NONE_MATCH) {
+        let version = history::version(&sources.read_model).await;
+        let (generation, position) = version.map_err(|error| problem(error.into()))?;
+        let tag = tag(generation, position);
+        if etag::matches(&headers, &tag) {
+            let position = (POSITION, HeaderValue::from(position.get()));
+            return Ok((StatusCode::NOT_MODIFIED, [no_cache, (header::ETAG, tag), position]).into_response());
+        }
     }
     let Parameters { interval, time_zone, .. } = parameters;
     let history = history::read(&sources.read_model, interval, time_zone, &boundaries).await.map_err(problem)?;
-    let tag = tag(&format!("{}-{}", history.generation, history.position));
+    let tag = tag(history.generation, history.position);
     let common = [no_cache, (header::ETAG, tag), (POSITION, HeaderValue::from(history.position.get()))];
     if parameters.format == Format::Json {
         return Ok((common, Json(history)).into_response());

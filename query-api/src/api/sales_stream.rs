@@ -14,12 +14,14 @@ use axum::{
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
+use serde::Serialize;
 use shared::problem::Problem;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
 use super::Sources;
 use crate::totals::{Snapshot, Watch};
@@ -34,6 +36,13 @@ const AGE_INTERVAL: Duration = Duration::from_secs(5);
 const LIFETIME: Duration = Duration::from_mins(15);
 /// How long the client waits before it connects again, in milliseconds.
 const RETRY: &str = "retry: 1000\n\n";
+
+/// Data of an event `age`.
+#[derive(Serialize, ToSchema)]
+pub struct Age {
+    /// How long ago the totals were last known to be complete.
+    age_ms: u64,
+}
 
 /// The places for clients.
 pub struct Streams {
@@ -71,15 +80,15 @@ impl Drop for Place {
 
 /// The totals as they change
 ///
-/// Events `totals`, whose data is the answer of `GET /api/get_current_money` and whose id is the log position: one at once, unless
-/// `Last-Event-ID` names the newest position, and then the newest whenever it has changed, at most ten a second. Events `age` say
-/// `{"age_ms":…}`, how long ago the totals were last known to be complete: at once and then every five seconds. The stream ends after 15
-/// minutes, and when this replica stops.
+/// Events `totals`, whose data is the answer of `GET /api/get_current_money`: one at once, unless `Last-Event-ID` is the id of the newest,
+/// and then the newest whenever it has changed, at most ten a second. The id changes with the totals: with the log position, and when a
+/// rebuild puts them right. Events `age`, whose data is an `Age`: at once and then every five seconds. The stream ends after 15 minutes,
+/// and when this replica stops.
 #[utoipa::path(
     get,
     path = "/api/sales/stream",
     security(("token" = ["sales"])),
-    params(("Last-Event-ID" = Option<i64>, Header, description = "The position that the client knows")),
+    params(("Last-Event-ID" = Option<String>, Header, description = "The id of the last event `totals` that the client has")),
     responses(
         (status = 200, description = "The events", body = String, content_type = "text/event-stream"),
         (status = 503, description = "No totals yet, or this replica has as many clients as it may", body = Problem,
@@ -93,8 +102,7 @@ pub async fn get_sales_stream(State(sources): State<Arc<Sources>>, headers: Head
     let Some(newest) = sources.totals.borrow().clone() else {
         return Err(Problem::unavailable("The totals have not been read yet."));
     };
-    let known = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-    let is_known = known == Some(newest.position.get());
+    let is_known = headers.get("last-event-id").is_some_and(|id| id.as_bytes() == newest.version().as_bytes());
     let (first, client) =
         Client::begin(sources.totals.clone(), sources.streams.drain.clone(), place, &newest, is_known);
     let rest = stream::unfold(client, Client::next);
@@ -175,7 +183,9 @@ async fn newer(totals: &mut Watch, sent: &HeaderValue, not_before: Instant) -> S
 }
 
 fn age(totals: &Snapshot) -> Bytes {
-    format!("event: age\ndata: {{\"age_ms\":{}}}\n\n", totals.age().as_millis()).into()
+    let age = Age { age_ms: u64::try_from(totals.age().as_millis()).unwrap_or(u64::MAX) };
+    let data = serde_json::to_string(&age).expect("a number can be written down");
+    format!("event: age\ndata: {data}\n\n").into()
 }
 
 #[cfg(test)]
@@ -203,7 +213,7 @@ mod tests {
         let (first, client) = Client::begin(watch, drain.clone(), streams.take_place().unwrap(), &known, false);
         assert_eq!(
             first,
-            "retry: 1000\n\nevent: totals\nid: 1\ndata: {\"position\":1}\n\nevent: age\ndata: {\"age_ms\":0}\n\n"
+            "retry: 1000\n\nevent: totals\nid: 1-1\ndata: {\"position\":1}\n\nevent: age\ndata: {\"age_ms\":0}\n\n"
         );
         (newest, drain, client)
     }
@@ -220,7 +230,7 @@ mod tests {
         }
         advance(PACE).await;
         let (event, client) = client.next().await.unwrap();
-        assert_eq!(text(&event), "event: totals\nid: 1000\ndata: {\"position\":1000}\n\n");
+        assert_eq!(text(&event), "event: totals\nid: 1-1000\ndata: {\"position\":1000}\n\n");
         assert!(timeout(AGE_INTERVAL / 2, client.next()).await.is_err(), "there is nothing else");
     }
 
@@ -262,5 +272,22 @@ mod tests {
         newest.send_replace(Some(totals(2)));
         drain.cancel();
         assert!(client.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn whoever_finds_no_place_is_told_when_to_come_back_and_finds_one_when_somebody_is_gone() {
+        let (_newest, watch) = watch::channel(Some(totals(1)));
+        let sources = Arc::new(Sources::without_databases(watch));
+        let open = async || get_sales_stream(State(Arc::clone(&sources)), HeaderMap::new()).await;
+        let mut clients = Vec::new();
+        for _ in 0..MAX_CLIENTS {
+            clients.push(open().await.unwrap());
+        }
+        let refused = open().await.unwrap_err().into_response();
+        assert_eq!(refused.status(), 503);
+        assert_eq!(refused.headers()["retry-after"], "1");
+        clients.pop();
+        clients.push(open().await.unwrap());
+        assert!(open().await.is_err());
     }
 }

@@ -31,6 +31,7 @@ async fn follow(read_side: &ReadSide, address: &str) -> Vec<i64> {
         let response = read_side.get(&path).await;
         assert_eq!(response.status(), 200, "{path}");
         assert_eq!(response.headers()["vary"], "accept");
+        assert!(response.headers().contains_key("sales-position"), "{path}");
         let link = response.headers().get("link").map(|link| link.to_str().unwrap().to_owned());
         let page: Value = response.json().await.unwrap();
         found.extend(page["events"].as_array().unwrap().iter().map(|event| event["position"].as_i64().unwrap()));
@@ -58,6 +59,27 @@ async fn following_the_links_gives_every_event_once_whatever_is_asked_for() {
         for limit in [1, 2, 3, 7, 1000] {
             let found = follow(&read_side, &format!("/api/events?limit={limit}{filter}")).await;
             assert_eq!(found, expected, "{filter} {limit}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_and_the_lines_say_which_position_they_reflect() {
+    let read_side = ReadSide::start().await;
+    a_week_of_sales(&read_side).await; // 30 events
+    for (parameters, position) in [
+        ("", 30),
+        ("limit=2", 30),
+        ("type=SalesReset", 30),
+        ("until=17", 17),
+        ("until=1000", 30),
+        ("after=1000", 30),
+        ("after=17&until=4", 4),
+        ("to=2000-01-01T00:00:00Z", 0),
+    ] {
+        let page = read_side.get(&format!("/api/events?{parameters}")).await;
+        for response in [page, lines(&read_side, parameters).await] {
+            assert_eq!(response.headers()["sales-position"], position.to_string(), "{parameters}");
         }
     }
 }

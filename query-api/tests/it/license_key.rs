@@ -45,6 +45,7 @@ async fn a_buyer_gets_the_same_key_whenever_and_wherever_it_is_asked_for() {
     let (first, second) = (with_key(&read_side, &file).await, with_key(&read_side, &file).await);
     let path = format!("/api/purchases/{purchase}/license_key");
     let key = json(&first, &path).await;
+    assert_eq!(first.get(&path).await.headers()["sales-position"], "1");
     assert_eq!(json(&first, &path).await, key);
     assert_eq!(json(&second, &path).await, key);
 
@@ -68,6 +69,40 @@ async fn a_buyer_gets_the_same_key_whenever_and_wherever_it_is_asked_for() {
     for service in [&first, &second] {
         assert!(!service.log().contains(secret), "the key is in the log");
     }
+}
+
+#[tokio::test]
+async fn a_licence_key_stays_the_same_and_verifiable_when_another_key_is_introduced() {
+    let read_side = ReadSide::start().await;
+    let [before, _] = a_purchase_and_a_reset(&read_side).await;
+    let folder = tempfile::tempdir().unwrap();
+    let [old, new] = ["old.pem", "new.pem"].map(|name| folder.path().join(name).to_str().unwrap().to_owned());
+    assert!(make_key(&old).await.success && make_key(&new).await.success);
+    let licence_key = |purchase: &str| format!("/api/purchases/{purchase}/license_key");
+    let service = with_key(&read_side, &old).await;
+    let (key, published) = (json(&service, &licence_key(&before)).await, json(&service, "/api/jwks.json").await);
+
+    let both = format!(
+        "{}until 2026-11-24T21:00:00Z\n{}",
+        fs::read_to_string(&new).unwrap(),
+        fs::read_to_string(&old).unwrap()
+    );
+    fs::write(&new, both).unwrap();
+    let service = with_key(&read_side, &new).await;
+    assert_eq!(json(&service, &licence_key(&before)).await, key);
+    let both: JwkSet = serde_json::from_value(json(&service, "/api/jwks.json").await).unwrap();
+    let published: JwkSet = serde_json::from_value(published).unwrap();
+    assert_eq!(both.keys.len(), 2);
+    assert_eq!(both.keys[1], published.keys[0]);
+
+    read_side.databases.append_at("2026-11-24 21:00:00+00", &[purchased("pro", 19_900)]).await;
+    let after: String = sqlx::query_scalar("select event_id::text from event where position = 3")
+        .fetch_one(read_side.databases.event_store())
+        .await
+        .unwrap();
+    let key = json(&service, &licence_key(&after)).await;
+    let name = jsonwebtoken::decode_header(key["license_key"].as_str().unwrap()).unwrap().kid;
+    assert_eq!(name, both.keys[0].common.key_id);
 }
 
 #[tokio::test]

@@ -47,6 +47,14 @@ impl ReadSide {
         position
     }
 
+    /// Builds the read model anew.
+    async fn rebuild(&self) {
+        let (event_store, read_model) =
+            (self.databases.event_store_url("projector"), self.databases.read_model_url("projector"));
+        Service::run("projector", "rebuild", &[("EVENT_STORE_URL", &event_store), ("READ_MODEL_URL", &read_model)])
+            .await;
+    }
+
     async fn json(&self, path: &str) -> Value {
         let response = self.get(path).await;
         assert_eq!(response.status(), 200, "{path}");

@@ -119,3 +119,15 @@ async fn the_past_has_a_tag_of_its_own() {
     let url = url.replace("=1", "=2");
     assert_eq!(read_side.client.get(&url).header("if-none-match", &tag).send().await.unwrap().status(), 200);
 }
+
+#[tokio::test]
+async fn totals_too_far_behind_the_last_snapshot_are_not_added_up() {
+    let read_side = ReadSide::start().await;
+    // Nothing of such a log is needed but its end.
+    sqlx::raw_sql("update head set position = 2000000").execute(read_side.databases.event_store()).await.unwrap();
+    let response = read_side.get("/api/get_current_money?at_position=1000001").await;
+    assert_eq!(response.headers()["retry-after"], "1");
+    assert_problem(response, 503, "unavailable").await;
+    // As far as may be: read, and found to be missing.
+    assert_problem(read_side.get("/api/get_current_money?at_position=1000000").await, 500, "internal").await;
+}

@@ -19,8 +19,15 @@ use crate::{ReadSide, assert_problem};
 #[derive(Debug, Default, PartialEq)]
 struct Event {
     name: String,
-    id: Option<i64>,
+    id: Option<String>,
     data: Value,
+}
+
+impl Event {
+    /// The id says generation and position.
+    fn position(&self) -> Option<i64> {
+        self.id.as_ref().map(|id| id.split_once('-').unwrap().1.parse().unwrap())
+    }
 }
 
 /// What a client reads.
@@ -69,7 +76,7 @@ impl Events {
     async fn until(&mut self, position: i64) -> Value {
         loop {
             let event = self.totals().await;
-            if event.id == Some(position) {
+            if event.position() == Some(position) {
                 return event.data;
             }
         }
@@ -81,7 +88,7 @@ fn parse(block: &str) -> Event {
     for line in block.lines() {
         match line.split_once(": ").unwrap() {
             ("event", name) => name.clone_into(&mut event.name),
-            ("id", id) => event.id = Some(id.parse().unwrap()),
+            ("id", id) => event.id = Some(id.to_owned()),
             ("data", data) => event.data = serde_json::from_str(data).unwrap(),
             ("retry", milliseconds) => assert_eq!(milliseconds, "1000"),
             other => panic!("{other:?}"),
@@ -100,9 +107,9 @@ async fn the_totals_come_at_once_and_whenever_they_change() {
     {
         assert_eq!(headers[name], value);
     }
-    assert_eq!(events.totals().await.id, Some(0));
+    assert_eq!(events.totals().await.position(), Some(0));
     let age = events.next().await.unwrap();
-    assert_eq!((age.name.as_str(), age.id), ("age", None));
+    assert_eq!((age.name.as_str(), &age.id), ("age", &None));
     assert!(age.data["age_ms"].as_u64().is_some_and(|age| age < 10_000), "{}", age.data);
     for events_of_the_log in [vec![purchased("pro", 19_900)], vec![purchased("basic", 1); 3], vec![reset()]] {
         let position = read_side.databases.append(&events_of_the_log).await;
@@ -118,14 +125,38 @@ async fn whoever_connects_again_is_not_told_what_it_knows() {
     let read_side = ReadSide::start().await;
     read_side.databases.append(&[purchased("pro", 1)]).await;
     read_side.settled().await;
-    let mut events = Events::open(&read_side, Some("1")).await;
+    let known = Events::open(&read_side, None).await.totals().await.id.unwrap();
+    let mut events = Events::open(&read_side, Some(&known)).await;
     assert_eq!(events.next().await.unwrap().name, "age");
     read_side.databases.append(&[purchased("pro", 1)]).await;
-    assert_eq!(events.totals().await.id, Some(2));
-    // An older position, one from another log, and none at all.
-    for id in ["0", "17", "yesterday", ""] {
-        assert_eq!(Events::open(&read_side, Some(id)).await.totals().await.id, Some(2), "{id:?}");
+    assert_eq!(events.totals().await.position(), Some(2));
+    // An older one, the position alone, one from another log, and none at all.
+    for id in [&known, "2", "1-17", "yesterday", ""] {
+        assert_eq!(Events::open(&read_side, Some(id)).await.totals().await.position(), Some(2), "{id:?}");
     }
+}
+
+#[tokio::test]
+async fn whoever_was_away_while_a_rebuild_put_the_totals_right_is_told_the_right_ones() {
+    let read_side = ReadSide::start().await;
+    read_side.databases.append(&[purchased("pro", 19_900)]).await;
+    read_side.settled().await;
+    let told = async |count: i64| {
+        let current = async || read_side.json("/api/get_current_money").await["sales_count"].clone();
+        eventually("it is told", async || current().await == count).await;
+    };
+    sqlx::raw_sql("update license_total set sales_count = 7 where license = 'pro'")
+        .execute(read_side.databases.read_model())
+        .await
+        .unwrap();
+    told(7).await;
+    let wrong = Events::open(&read_side, None).await.totals().await;
+    read_side.rebuild().await;
+    told(1).await;
+    // At the same position.
+    let right = Events::open(&read_side, wrong.id.as_deref()).await.totals().await;
+    assert_eq!((wrong.position(), &wrong.data["sales_count"]), (Some(1), &Value::from(7)));
+    assert_eq!((right.position(), &right.data["sales_count"]), (Some(1), &Value::from(1)));
 }
 
 #[tokio::test]
@@ -174,7 +205,7 @@ async fn a_slow_reader_gets_the_newest_and_not_what_it_missed() {
         last = read_side.databases.append(&[purchased("pro", 1)]).await;
         fast.until(last).await;
     }
-    let marker = format!("id: {last}\n");
+    let marker = format!("-{last}\ndata: ");
     let mut received = String::new();
     let mut buffer = [0; 4096];
     while !received.contains(&marker) {
@@ -219,7 +250,7 @@ async fn whatever_clients_say_that_they_know_they_are_sent_the_totals() {
         let response = read_side.client.get(&address).header("last-event-id", header).send().await.unwrap();
         assert_eq!(response.status(), 200, "{known:?}");
         let first = Events { response, text: String::new() }.next().await.unwrap();
-        assert_eq!((first.name.as_str(), first.id), ("totals", Some(0)), "{known:?}");
+        assert_eq!((first.name.as_str(), first.position()), ("totals", Some(0)), "{known:?}");
     }
     for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
         assert_problem(read_side.client.request(method, &address).send().await.unwrap(), 405, "method-not-allowed")

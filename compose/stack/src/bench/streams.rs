@@ -153,7 +153,9 @@ async fn read(stream: TcpStream, position: Arc<AtomicI64>, seen: Arc<Seen>, look
         let read = timeout(SILENT_FOR, stream.read_line(&mut line)).await.context("a client was forgotten")??;
         ensure!(read > 0, "a stream has ended");
         if let Some(id) = line.strip_prefix("id: ") {
-            position.store(id.trim_end().parse()?, Ordering::Relaxed);
+            // Behind the generation of the read model.
+            let (_, known) = id.trim_end().split_once('-').context("an id has two parts")?;
+            position.store(known.parse()?, Ordering::Relaxed);
             seen.events.fetch_add(1, Ordering::Relaxed);
         } else if looks && let Some((_, as_of)) = line.split_once("\"as_of\":\"") {
             let as_of: DateTime<Utc> = as_of.split('"').next().unwrap_or_default().parse()?;

@@ -20,9 +20,14 @@ async fn open(system: &Running) -> Response {
     response
 }
 
+/// How the id of the totals of a position ends, whatever the generation of the read model is.
+fn marker(position: i64) -> String {
+    format!("-{position}\ndata: ")
+}
+
 /// Reads until the totals of a position have come.
 async fn read_until(response: &mut Response, position: i64) {
-    let (marker, mut text) = (format!("id: {position}\n"), String::new());
+    let (marker, mut text) = (marker(position), String::new());
     while !text.contains(&marker) {
         let chunk = timeout(AT_ONCE, response.chunk()).await.expect("the proxy passes it on at once").unwrap();
         text += std::str::from_utf8(&chunk.expect("the stream goes on")).unwrap();
@@ -48,7 +53,7 @@ async fn events_come_through_the_proxy_at_once_and_a_lost_stream_is_opened_again
     for mut stream in streams {
         last = system.buy("pro").await;
         // Cut off, and not begun again behind the client's back.
-        let marker = format!("id: {last}\n");
+        let marker = marker(last);
         let mut text = String::new();
         loop {
             let chunk = timeout(Duration::from_secs(20), stream.chunk()).await.expect("it goes on or ends");
