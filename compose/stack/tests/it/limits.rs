@@ -108,16 +108,27 @@ async fn heads_and_bodies_that_are_too_large_are_refused() {
             let request = system.request(Method::POST, "/api/buy_mpi").json(&purchase);
             let refused = key.into_iter().fold(request, |request, key| request.header("idempotency-key", key));
             let refused = refused.send().await.unwrap();
-            let (status, kind) =
-                if size < 16_000 && key.is_none() { (422, "invalid-body") } else { (413, "body-too-large") };
-            assert_eq!(refused.status(), status, "{size}");
-            assert_eq!(refused.headers()["content-type"], "application/problem+json");
+            let status = refused.status();
+            assert_eq!(refused.headers()["content-type"], "application/problem+json", "{size}");
             let problem: Value = refused.json().await.unwrap();
-            assert_eq!(problem["type"], format!("urn:sales:problem:{kind}"), "{size}");
+            let too_large = (413, "urn:sales:problem:body-too-large");
+            let not_a_purchase = (422, "urn:sales:problem:invalid-body");
+            let allowed: &[(u16, &str)] = match key {
+                _ if size > 16_384 => &[too_large],
+                None => &[not_a_purchase],
+                // More than Traefik keeps for another attempt. It passes it on all the same, but its first 3.7 versions refused it.
+                Some(_) => &[not_a_purchase, too_large],
+            };
+            let answered = (status.as_u16(), problem["type"].as_str().unwrap());
+            assert!(allowed.contains(&answered), "{size} bytes with the key {key:?}: {answered:?}");
         }
         let token = json!({ "token": "x".repeat(size) });
-        let signed_in = system.request(Method::POST, "/api/session").json(&token).send().await.unwrap();
-        assert_eq!(signed_in.status(), if size < 16_000 { 200 } else { 413 }, "{size}");
+        let sign_in = system.request(Method::POST, "/api/session").header("sec-fetch-site", "same-origin");
+        let signed_in = sign_in.json(&token).send().await.unwrap();
+        let (status, content_type) =
+            if size < 16_384 { (200, "application/json") } else { (413, "application/problem+json") };
+        assert_eq!(signed_in.status(), status, "{size}");
+        assert_eq!(signed_in.headers()["content-type"], content_type, "{size}");
     }
     is_served(&system).await;
 }
