@@ -12,10 +12,8 @@ use crate::tool::Tool;
 
 /// Read behind the deploy file.
 const SIGN_IN: &str = "compose/docker-compose-oidc.yml";
-const MONITORING: &str = "compose/docker-compose-monitoring.yml";
-const BACKUP: &str = "compose/docker-compose-backup.yml";
 /// In the order in which the guide names them.
-const ALL: [&str; 5] = [swarm::FILE, SIGN_IN, MONITORING, swarm::HIGH_AVAILABILITY, BACKUP];
+const ALL: [&str; 5] = [swarm::FILE, SIGN_IN, swarm::MONITORING, swarm::HIGH_AVAILABILITY, swarm::BACKUP];
 
 pub fn are_accepted(engine: &Engine) -> Result<()> {
     let has_old = Command::new("docker-compose").arg("version").output().is_ok();
@@ -26,9 +24,9 @@ pub fn are_accepted(engine: &Engine) -> Result<()> {
         &[project::FILE][..],
         &[swarm::FILE],
         &[swarm::FILE, SIGN_IN],
-        &[swarm::FILE, MONITORING],
+        &[swarm::FILE, swarm::MONITORING],
         &[swarm::FILE, swarm::HIGH_AVAILABILITY],
-        &[swarm::FILE, BACKUP],
+        &[swarm::FILE, swarm::BACKUP],
         &ALL,
     ] {
         let named: Vec<&str> = files.iter().flat_map(|file| ["--file", file]).collect();

@@ -1,6 +1,7 @@
 //! Our images, built as everybody builds them, and stand-ins for those that cannot be pulled.
 
 use std::env;
+use std::fs;
 use std::io::Write;
 use std::process;
 use std::thread;
@@ -18,7 +19,7 @@ use crate::{checkout, provision};
 pub const OURS: [&str; 4] = ["command-api", "projector", "query-api", "web"];
 const MOST_BYTES: u64 = 15_000_000;
 /// nginx of the stand-in and the libraries around it are Debian's, half again as large as Alpine's.
-const MOST_BYTES_OF_WEB: u64 = 18_000_000;
+const MOST_BYTES_OF_WEB_ON_A_STAND_IN: u64 = 18_000_000;
 
 /// Two slow cores, nothing compiled yet.
 const BUILD_LIMIT: Duration = Duration::from_mins(25);
@@ -37,10 +38,28 @@ const FOR_RUNNING: [(&str, &str); 4] = [
     ("dpage/pgadmin4:9", "pgadmin"),
 ];
 
-/// What high availability needs besides ours.
-const FOR_HIGH_AVAILABILITY: [&str; 2] = ["quay.io/coreos/etcd:v3.6.6", "haproxy:3.2-alpine"];
-/// Makes them of what is installed here.
+/// What `pack` calls what high availability needs besides ours.
+const FOR_HIGH_AVAILABILITY: [(&str, &str); 2] =
+    [("quay.io/coreos/etcd:v3.6.6", "etcd"), ("haproxy:3.2-alpine", "haproxy")];
+/// And monitoring.
+const FOR_MONITORING: [(&str, &str); 3] = [
+    ("prom/alertmanager:v0.34.1", "alertmanager"),
+    ("prom/node-exporter:v1.12.1", "node-exporter"),
+    ("prometheuscommunity/postgres-exporter:v0.20.1", "postgres-exporter"),
+];
+const PROMETHEUS: &str = "prom/prometheus:v3.14.0";
+/// What `build.sh` makes for it.
+const PROMETHEUS_STAND_IN: &str = "prom/prometheus:v3";
+/// Makes images of what is installed here, or packaged.
 const PACK: &str = "compose/stack/stand-ins/pack";
+/// Part of each program of ours: a section that says of which crates it is made.
+const MADE_OF: &[u8] = b".dep-v0";
+
+pub enum Provided {
+    All,
+    /// No registry of packages has Grafana, cAdvisor and the exporter of NATS.
+    WhatIsPackaged,
+}
 
 /// Images with a tag of this run, or those with the tag that `SALES_TAG` names.
 pub struct Images<'a> {
@@ -91,17 +110,53 @@ impl<'a> Images<'a> {
         Ok(())
     }
 
-    /// Patroni on the image of Postgres, and what it works with. Where nobody has stand-ins, Docker pulls and builds them.
+    /// Patroni on the image of Postgres, and what it works with.
     pub fn provide_high_availability(&self) -> Result<()> {
-        let patroni = self.name("patroni");
+        self.pack(&FOR_HIGH_AVAILABILITY)?;
+        self.provide_on_postgres("patroni")
+    }
+
+    /// Barman on the image of Postgres, and what watches the rest: all of it, or as much as there are packages of.
+    pub fn provide_monitoring_and_backups(&self) -> Result<Provided> {
+        self.pack(&FOR_MONITORING)?;
+        self.provide_on_postgres("barman")?;
         if stand_ins().is_none() {
-            let build = ["build", "--quiet", "--file=compose/Dockerfile", "--target=patroni", "--tag", &patroni, "."];
-            return Progress::Shown.step("Patroni", || self.engine.docker_within(BUILD_LIMIT, build).run_quietly());
+            return Ok(Provided::All);
+        }
+        self.stand_in_for(&[(PROMETHEUS_STAND_IN, "prometheus")])?;
+        if self.inspect(PROMETHEUS, "{{.Id}}").is_err() {
+            self.engine.docker(["tag", PROMETHEUS_STAND_IN, PROMETHEUS]).run_quietly()?;
+        }
+        Ok(Provided::WhatIsPackaged)
+    }
+
+    /// Where nobody has stand-ins, Docker pulls them.
+    fn pack(&self, public: &[(&str, &str)]) -> Result<()> {
+        if stand_ins().is_none() {
+            return Ok(());
         }
         self.stand_in_for(&[("busybox:1.35", "busybox")])?;
-        Progress::Shown.step("stand-ins for etcd, HAProxy, Patroni", || {
+        for (image, target) in public {
+            if self.inspect(image, "{{.Id}}").is_err() {
+                Progress::Shown.step(&format!("stand-in for {target}"), || {
+                    Tool::new(checkout::root().join(PACK)).arg(target).arg(image).run_quietly()
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where nobody has stand-ins, Docker builds it.
+    fn provide_on_postgres(&self, ours: &str) -> Result<()> {
+        let image = self.name(ours);
+        Progress::Shown.step(ours, || {
+            if stand_ins().is_none() {
+                let target = format!("--target={ours}");
+                let build = ["build", "--quiet", "--file=compose/Dockerfile", &target, "--tag", &image, "."];
+                return self.engine.docker_within(BUILD_LIMIT, build).run_quietly();
+            }
             let packages = provision::patroni(Progress::Silent)?;
-            Tool::new(checkout::root().join(PACK)).args(FOR_HIGH_AVAILABILITY).arg(&patroni).arg(packages).run_quietly()
+            Tool::new(checkout::root().join(PACK)).arg(ours).arg(&image).arg(packages).run_quietly()
         })
     }
 
@@ -122,7 +177,8 @@ impl<'a> Images<'a> {
         for ours in OURS.into_iter().chain(["auditor"]) {
             let image = self.name(ours);
             let size: u64 = self.inspect(&image, "{{.Size}}")?.parse()?;
-            let most = if ours == "web" { MOST_BYTES_OF_WEB } else { MOST_BYTES };
+            let is_on_a_stand_in = ours == "web" && stand_ins().is_some();
+            let most = if is_on_a_stand_in { MOST_BYTES_OF_WEB_ON_A_STAND_IN } else { MOST_BYTES };
             Progress::Shown.measure(&format!("size of {ours}"), || {
                 Ok(format!("{}.{} MB", size / 1_000_000, size / 100_000 % 10))
             })?;
@@ -135,8 +191,26 @@ impl<'a> Images<'a> {
                 self.engine.docker(["run", "--rm", "--network=none", "--entrypoint=/bin/sh", &image, "-c", "true"]);
             let said = shell.output().err().map(|error| error.to_string()).unwrap_or_default();
             ensure!(said.contains("no such file"), "{image} has a shell: {said}");
+            if ours != "web" {
+                ensure!(
+                    self.program(ours)?.windows(MADE_OF.len()).any(|bytes| bytes == MADE_OF),
+                    "{image} lists no crates"
+                );
+            }
         }
         Ok(())
+    }
+
+    /// The bytes of what an image runs.
+    fn program(&self, ours: &str) -> Result<Vec<u8>> {
+        let folder = tempfile::tempdir()?;
+        let (container, file) = (format!("{ours}-{}", process::id()), folder.path().join(ours));
+        self.engine.docker(["create", "--name", &container, &self.name(ours)]).run_quietly()?;
+        let copied =
+            self.engine.docker(["cp", &format!("{container}:/{ours}"), &file.display().to_string()]).run_quietly();
+        self.engine.docker(["rm", &container]).run_quietly()?;
+        copied?;
+        Ok(fs::read(file)?)
     }
 
     /// The next version, which differs by one more line in each Dockerfile.
@@ -144,7 +218,7 @@ impl<'a> Images<'a> {
         let tag = format!("{}-{name}", self.tag);
         for ours in OURS {
             let folder = tempfile::tempdir()?;
-            let mut file = std::fs::File::create(folder.path().join("Dockerfile"))?;
+            let mut file = fs::File::create(folder.path().join("Dockerfile"))?;
             writeln!(file, "FROM {}\n{line}", self.name(ours))?;
             let image = format!("sales/{ours}:{tag}");
             let context = folder.path().to_str().context("temporary folders have plain names")?;

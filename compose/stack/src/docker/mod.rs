@@ -5,6 +5,7 @@
 //! - [`files`]: what everybody who reads the Compose files says of them
 //! - [`project`]: the development file, brought up by Compose
 //! - [`swarm`]: the deploy file, as a stack of a swarm
+//! - [`operations`]: what watches the stack and backs it up
 //! - [`routes`] and [`pages`]: who answers what, and how, as natively
 //! - [`site`]: the shop as people reach it; [`shoppers`]: who buys meanwhile
 
@@ -19,6 +20,7 @@ use crate::progress::{Progress, seconds};
 mod engine;
 mod files;
 mod images;
+mod operations;
 mod pages;
 mod project;
 mod routes;
@@ -27,7 +29,7 @@ mod site;
 mod swarm;
 
 use engine::Engine;
-use images::Images;
+use images::{Images, Provided};
 use project::Project;
 use routes::Routes;
 use shoppers::{Bought, Shoppers};
@@ -58,6 +60,8 @@ pub fn test() -> Result<Option<String>> {
     deployment(&engine, &images, &interrupt)?;
     says("With high availability");
     high_availability(&engine, &images, &interrupt)?;
+    says("With monitoring and backups");
+    monitoring_and_backups(&engine, &images, &interrupt)?;
     Ok(None)
 }
 
@@ -140,6 +144,7 @@ fn try_high_availability(stack: &Stack) -> Result<()> {
     let step = |name: &str, run: &dyn Fn() -> Result<()>| Progress::Shown.step(name, run);
     step("buy, see, reset", &|| stack.site.sells().map(drop))?;
     step("a node that can take over", &|| stack.until_a_node_can_take_over())?;
+    step("patronictl", &|| stack.has_patronictl())?;
     let lost = Cell::new("");
     let mut all = while_people_buy(stack, "the primary is lost, and people buy", &|| {
         lost.set(stack.lose_the_primary()?);
@@ -152,6 +157,28 @@ fn try_high_availability(stack: &Stack) -> Result<()> {
     }
     let count = all.is_in_the_log(&stack.site)?;
     Progress::Shown.heading(format_args!("  {count} purchases were acknowledged, and each is in the log once"));
+    Ok(())
+}
+
+fn monitoring_and_backups(engine: &Engine, images: &Images, interrupt: &Interrupt) -> Result<()> {
+    let provided = images.provide_monitoring_and_backups()?;
+    let files: &[&str] = match provided {
+        Provided::All => &[swarm::FILE, swarm::MONITORING, swarm::BACKUP],
+        Provided::WhatIsPackaged => {
+            Progress::Shown.heading("  without Grafana, cAdvisor and the exporter of NATS, which cannot be had here");
+            &[swarm::FILE, swarm::MONITORING, swarm::BACKUP, swarm::PACKAGED]
+        }
+    };
+    let stack = Stack::deploy(engine, files, images, interrupt)?;
+    explained(try_monitoring_and_backups(&stack, &provided), || stack.log())
+}
+
+fn try_monitoring_and_backups(stack: &Stack, provided: &Provided) -> Result<()> {
+    let step = |name: &str, run: &dyn Fn() -> Result<()>| Progress::Shown.step(name, run);
+    step("Barman has copies", &|| operations::barman_has_copies(stack))?;
+    step("Prometheus watches all", &|| operations::all_are_watched(stack, provided))?;
+    step("the alerts are loaded", &|| operations::alerts_are_loaded(stack))?;
+    step("the log is restored", &|| operations::the_log_is_restored(stack))?;
     Ok(())
 }
 

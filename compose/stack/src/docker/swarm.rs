@@ -23,7 +23,11 @@ use crate::tool::Tool;
 
 pub const FILE: &str = "compose/docker-compose-deploy.yml";
 /// On top of it.
+pub const MONITORING: &str = "compose/docker-compose-monitoring.yml";
 pub const HIGH_AVAILABILITY: &str = "compose/docker-compose-ha.yml";
+pub const BACKUP: &str = "compose/docker-compose-backup.yml";
+/// On top of monitoring, where images cannot be pulled: without what nobody packages.
+pub const PACKAGED: &str = "compose/stack/stand-ins/monitoring.yml";
 const POSTGRES_NODES: [&str; 3] = ["postgres-1", "postgres-2", "postgres-3"];
 /// Before a stack's networks are gone, none of the same name can be made.
 const GONE_WITHIN: Duration = Duration::from_mins(1);
@@ -33,6 +37,7 @@ const STEPS: &str = "migrate-";
 const DASHBOARD_USER: &str = "admin";
 /// Has a client for HTTP, and is there already, as the pages are built with it.
 const NODE: &str = "node:20-slim";
+const POSTGRES: &str = "postgres:18";
 /// Asks for each method and address in turn, and prints what comes of it.
 const ASK: &str = "(async () => {
     const seen = [];
@@ -50,9 +55,9 @@ const ASK: &str = "(async () => {
 
 /// An answer's status, or why there was none.
 #[derive(Debug, Deserialize)]
-struct Seen {
-    outcome: String,
-    text: String,
+pub struct Seen {
+    pub outcome: String,
+    pub text: String,
 }
 
 pub struct Stack<'a> {
@@ -173,8 +178,21 @@ impl<'a> Stack<'a> {
         Ok(found.with_context(|| format!("{service} runs"))?.0)
     }
 
+    /// What a command prints that runs in the container of a service.
+    pub fn exec(&self, service: &str, command: &[&str]) -> Result<String> {
+        let container = self.container(service)?;
+        self.engine.says(["exec", &container].iter().chain(command))
+    }
+
+    /// What a command prints that runs in Postgres' image, as an operator repairs what is in a volume.
+    pub fn run_on_volume(&self, volume: &str, user: &str, script: &str) -> Result<String> {
+        let mount = format!("--volume={}_{volume}:/{volume}", self.name);
+        let user = format!("--user={user}");
+        self.engine.says(["run", "--rm", "--network=none", &mount, &user, POSTGRES, "sh", "-ec", script])
+    }
+
     /// What is answered in Traefik's place: from its network, by its names.
-    fn seen_by_traefik(&self, requests: &[(&str, String)]) -> Result<Vec<Seen>> {
+    pub fn seen_by_traefik(&self, requests: &[(&str, String)]) -> Result<Vec<Seen>> {
         let network = format!("--network=container:{}", self.container("traefik")?);
         let token = format!("--env=TOKEN={}", self.site.token.as_deref().unwrap_or_default());
         let said = self.engine.says([
@@ -330,12 +348,25 @@ impl<'a> Stack<'a> {
             "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8008/synchronous', timeout=2)";
         self.site.until("a synchronous standby", || {
             for node in POSTGRES_NODES {
-                if self.engine.says(["exec", &self.container(node)?, "python3", "-c", ASK]).is_ok() {
+                if self.exec(node, &["python3", "-c", ASK]).is_ok() {
                     return Ok(true);
                 }
             }
             Ok(false)
         })
+    }
+
+    /// What operators ask Patroni for on any node, and tell it with the credentials that the node has. It listens to nobody else.
+    pub fn has_patronictl(&self) -> Result<()> {
+        const COMMAND: &str =
+            "from urllib.request import *; urlopen(Request('http://127.0.0.1:8008/reload', method='POST'))";
+        let list = self.exec(POSTGRES_NODES[0], &["patronictl", "list"])?;
+        ensure!(list.contains("Leader") && list.contains("Sync Standby"), "patronictl sees no cluster: {list}");
+        let told = self.exec(POSTGRES_NODES[0], &["patronictl", "reload", "--force", "sales"])?;
+        ensure!(told.contains("postgres-3") && !told.contains("Failed"), "patronictl may not command: {told}");
+        let refused = self.exec(POSTGRES_NODES[0], &["python3", "-c", COMMAND]).err().map(|error| error.to_string());
+        ensure!(refused.is_some_and(|why| why.contains("401")), "others command Patroni, too");
+        Ok(())
     }
 
     /// Kills the node of Postgres that is the primary, and keeps it from coming back. Returns which one it was.
@@ -400,7 +431,7 @@ impl Drop for Stack<'_> {
 }
 
 /// What the node of the tests is there for.
-const LABELS: [&str; 4] = ["sales.data", "sales.ha-1", "sales.ha-2", "sales.ha-3"];
+const LABELS: [&str; 6] = ["sales.data", "sales.monitoring", "sales.backup", "sales.ha-1", "sales.ha-2", "sales.ha-3"];
 
 /// The swarm that this node is in, or one that is made for us.
 struct Swarm<'a> {

@@ -1,4 +1,5 @@
-//! Three nodes of Postgres under Patroni, with the configuration of `compose/ha`: the primary is lost while people buy.
+//! Three nodes of Postgres under Patroni, with the configuration of `compose/ha`: the primary is lost while people buy, one Postgres
+//! becomes three, and nobody commands them who may not.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,13 +12,14 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use reqwest::Client;
+use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use stack::account::Account;
 use stack::interrupt::Interrupt;
 use stack::launch::Program;
-use stack::ports::FreePorts;
+use stack::ports::{self, FreePorts};
+use stack::postgres::{self, SHOP};
 use stack::probe::Probe;
 use stack::process::Process;
 use stack::progress::Progress;
@@ -32,6 +34,8 @@ use uuid::Uuid;
 use crate::running::until;
 
 const NODES: usize = 3;
+/// Who commands Patroni.
+const OPERATOR: &str = "patroni";
 /// Of every user. It protects nothing: the nodes are reached through loopback alone.
 const PASSWORD: &str = "test";
 const BUYERS: usize = 8;
@@ -52,6 +56,7 @@ struct Node {
     address: SocketAddr,
     data: PathBuf,
     program: Program,
+    /// While it runs.
     patroni: Option<Process>,
 }
 
@@ -77,6 +82,16 @@ async fn start(program: Program, address: SocketAddr, path: &str) -> Process {
 
 impl Cluster {
     async fn start() -> Self {
+        let mut cluster = Self::prepare().await;
+        for node in &mut cluster.nodes {
+            node.start();
+        }
+        cluster.until_complete().await;
+        cluster
+    }
+
+    /// All but the nodes themselves.
+    async fn prepare() -> Self {
         let folder = TempDir::new().unwrap();
         let mut ports = FreePorts::default();
         let mut port = || ports.take().unwrap();
@@ -88,6 +103,7 @@ impl Cluster {
             format!("--listen-peer-urls=http://{etcd_peers}"),
             format!("--initial-advertise-peer-urls=http://{etcd_peers}"),
             format!("--initial-cluster=default=http://{etcd_peers}"),
+            "--auto-compaction-retention=1".to_owned(),
         ];
         let nodes: Vec<_> = (0..NODES).map(|_| (port(), port())).collect();
         let (proxy, proxy_health) = (port(), port());
@@ -98,7 +114,7 @@ impl Cluster {
         let mut configuration = fs::read_to_string(checkout::root().join("compose/ha/haproxy.cfg")).unwrap();
         let mut cluster = Vec::new();
         for (number, (postgres, patroni)) in (1..).zip(nodes) {
-            cluster.push(Node::start(folder.path(), number, postgres, patroni, etcd_address, &packages));
+            cluster.push(Node::prepare(folder.path(), number, postgres, patroni, etcd_address, &packages));
             let named = format!("postgres-{number}:5432");
             assert!(configuration.contains(&named), "{configuration}");
             configuration = configuration.replace(&named, &format!("{postgres} port {}", patroni.port()));
@@ -111,9 +127,7 @@ impl Cluster {
         fs::write(&file, configuration).unwrap();
         let arguments = ["-f".to_owned(), file.display().to_string()];
         let haproxy = start(program("haproxy", "haproxy", folder.path(), &arguments), proxy_health, "/livez").await;
-        let cluster = Self { folder, nodes: cluster, proxy, _etcd: etcd, _proxy: haproxy };
-        cluster.until_complete().await;
-        cluster
+        Self { folder, nodes: cluster, proxy, _etcd: etcd, _proxy: haproxy }
     }
 
     /// One is the primary, and another one confirms what it commits.
@@ -142,23 +156,24 @@ impl Cluster {
     fn url(&self, role: &str, database: &str) -> String {
         format!("postgres://{role}:{PASSWORD}@{}/{database}", self.proxy)
     }
+}
 
-    async fn migrate(&self) {
-        let passwords = ["COMMAND_API", "PROJECTOR", "QUERY_API", "AUDITOR"].map(|role| format!("{role}_DB_PASSWORD"));
-        for (service, setting, database) in [
-            ("command-api", "EVENT_STORE_ADMIN_URL", "event_store"),
-            ("projector", "READ_MODEL_ADMIN_URL", "read_model"),
-        ] {
-            let url = self.url("postgres", database);
-            let mut environment = vec![(setting, url.as_str())];
-            environment.extend(passwords.iter().map(|password| (password.as_str(), PASSWORD)));
-            Service::run(service, "migrate", &environment).await;
-        }
+/// Makes the databases, where `url` leads to for a role and a database.
+async fn migrate(url: impl Fn(&str, &str) -> String) {
+    let passwords = ["COMMAND_API", "PROJECTOR", "QUERY_API", "AUDITOR"].map(|role| format!("{role}_DB_PASSWORD"));
+    for (service, setting, database) in
+        [("command-api", "EVENT_STORE_ADMIN_URL", "event_store"), ("projector", "READ_MODEL_ADMIN_URL", "read_model")]
+    {
+        let url = url(postgres::ADMIN, database);
+        let mut environment = vec![(setting, url.as_str())];
+        environment.extend(passwords.iter().map(|password| (password.as_str(), PASSWORD)));
+        Service::run(service, "migrate", &environment).await;
     }
 }
 
 impl Node {
-    fn start(
+    /// Patroni starts with [`Node::start`].
+    fn prepare(
         folder: &Path,
         number: usize,
         postgres: SocketAddr,
@@ -189,14 +204,15 @@ impl Node {
             ("PATRONI_POSTGRESQL_BIN_DIR", text(tools().postgres.clone())),
             ("PATRONI_POSTGRESQL_PGPASS", text(own.join("pgpass"))),
             ("PATRONI_ETCD3_HOSTS", etcd.to_string()),
+            ("PATRONI_RESTAPI_USERNAME", OPERATOR.to_owned()),
+            ("PATRONI_RESTAPI_PASSWORD", PASSWORD.to_owned()),
             ("PATRONI_SUPERUSER_PASSWORD", PASSWORD.to_owned()),
             ("PATRONI_REPLICATION_PASSWORD", PASSWORD.to_owned()),
             ("PATRONI_REWIND_PASSWORD", PASSWORD.to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .to_vec();
-        let patroni = Some(Process::start(program.clone()).unwrap());
-        Self { address, data, program, patroni }
+        Self { address, data, program, patroni: None }
     }
 
     /// As the loss of the machine does it.
@@ -207,7 +223,7 @@ impl Node {
         kill(Pid::from_raw(postmaster), Signal::SIGKILL).unwrap();
     }
 
-    fn start_again(&mut self) {
+    fn start(&mut self) {
         self.patroni = Some(Process::start(self.program.clone()).unwrap());
     }
 }
@@ -262,7 +278,7 @@ async fn buy_until(enough: Arc<AtomicBool>, service: String) -> Vec<(Uuid, i64, 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_acknowledged_purchase_is_lost_with_the_primary_and_the_shop_is_back_in_half_a_minute() {
     let mut cluster = Cluster::start().await;
-    cluster.migrate().await;
+    migrate(|role, database| cluster.url(role, database)).await;
     let nats = spawn_blocking(Nats::start).await.unwrap();
     let services = Services::start(&cluster, &nats).await;
     let Services { command_api, projector, query_api } = &services;
@@ -313,6 +329,109 @@ async fn no_acknowledged_purchase_is_lost_with_the_primary_and_the_shop_is_back_
     .await;
 
     // The lost one comes back as a standby: what it alone had, it takes back.
-    cluster.nodes[primary].start_again();
+    cluster.nodes[primary].start();
     cluster.until_complete().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn patroni_takes_commands_with_its_credentials_alone() {
+    let cluster = Cluster::start().await;
+    let send = async |method: &Method, path: &str, password: Option<&str>| {
+        let url = format!("http://{}{path}", cluster.nodes[0].address);
+        let request = Client::new().request(method.clone(), url).json(&json!({ "loop_wait": 5 }));
+        let request = match password {
+            Some(password) => request.basic_auth(OPERATOR, Some(password)),
+            None => request,
+        };
+        request.send().await.unwrap().status().as_u16()
+    };
+    for (method, path) in [
+        (Method::PATCH, "/config"),
+        (Method::PUT, "/config"),
+        (Method::POST, "/reload"),
+        (Method::POST, "/restart"),
+        (Method::POST, "/reinitialize"),
+        (Method::POST, "/switchover"),
+        (Method::POST, "/failover"),
+        (Method::DELETE, "/switchover"),
+    ] {
+        for password in [None, Some("guessed")] {
+            assert_eq!(send(&method, path, password).await, 401, "{method} {path} with {password:?}");
+        }
+    }
+    assert_eq!(send(&Method::PATCH, "/config", Some(PASSWORD)).await, 200);
+    // Who watches needs none.
+    assert_eq!(send(&Method::GET, "/metrics", None).await, 200);
+}
+
+/// What the guide has an operator say to the one Postgres.
+fn roles_of_patroni() -> String {
+    let guide = fs::read_to_string(checkout::root().join("compose/OPERATIONS.md")).unwrap();
+    let (_, sql) = guide.split_once("psql --username postgres <<END").expect("the guide makes roles");
+    let (sql, _) = sql.split_once("END").unwrap();
+    assert!(sql.contains("create role replicator"), "{sql}");
+    sql.replace("$(cat compose/secrets/replication_password)", PASSWORD)
+}
+
+/// The proxy needs a second to find the primary.
+async fn until_the_log_ends_at(position: i64, url: &str) {
+    until(&format!("the log ends at {position}"), async || {
+        let Ok(mut log) = PgConnection::connect(url).await else { return false };
+        sqlx::query_scalar("select position from head").fetch_one(&mut log).await.is_ok_and(|end: i64| end == position)
+    })
+    .await;
+}
+
+async fn buy(event_store: &str, nats: &Nats) {
+    let nats = nats.url("command-api");
+    let environment = [("EVENT_STORE_URL", event_store), ("NATS_URL", &nats)];
+    let service = Service::start("command-api", Until::Ready, &environment).await;
+    let request = Client::new().post(format!("{}/api/buy_mpi", service.url())).json(&json!({ "license": "pro" }));
+    assert_eq!(request.send().await.unwrap().status(), 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shop_that_ran_on_one_postgres_goes_on_with_three() {
+    let mut cluster = Cluster::prepare().await;
+    let nats = spawn_blocking(Nats::start).await.unwrap();
+    let alone = postgres::Cluster {
+        binaries: tools().postgres.clone(),
+        data: cluster.nodes[0].data.clone(),
+        log: cluster.folder.path().join("alone.log"),
+        address: ports::free().unwrap(),
+        admin_password: PASSWORD.to_owned(),
+        tuning: SHOP,
+    };
+    let (url, server) = (alone.clone(), alone.server().unwrap());
+    let url = |role: &str, database: &str| url.url(role, PASSWORD, database);
+    let running = spawn_blocking(move || {
+        alone.initialize(&Interrupt::default())?;
+        server.start_and_wait(&Interrupt::default())
+    });
+    let mut running = running.await.unwrap().unwrap();
+    migrate(url).await;
+    let mut admin = PgConnection::connect(&url(postgres::ADMIN, "postgres")).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(roles_of_patroni())).execute(&mut admin).await.unwrap();
+    drop(admin);
+    buy(&url("command_api", "event_store"), &nats).await;
+    spawn_blocking(move || running.stop()).await.unwrap().unwrap();
+
+    // The one with the data first; the others are made from it.
+    cluster.nodes[0].start();
+    until("it is the primary", async || cluster.with("/primary").await == [0]).await;
+    for node in &mut cluster.nodes[1..] {
+        node.start();
+    }
+    cluster.until_complete().await;
+    let event_store = cluster.url("postgres", "event_store");
+    until_the_log_ends_at(1, &event_store).await;
+    buy(&cluster.url("command_api", "event_store"), &nats).await;
+    until_the_log_ends_at(2, &event_store).await;
+
+    // And they are three: the next one takes over, and the first one comes back.
+    cluster.nodes[0].kill();
+    until("another node is the primary", async || cluster.with("/primary").await.iter().any(|node| *node != 0)).await;
+    cluster.nodes[0].start();
+    cluster.until_complete().await;
+    until_the_log_ends_at(2, &event_store).await;
 }

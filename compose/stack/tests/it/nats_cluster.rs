@@ -13,6 +13,9 @@ use stack::ports::FreePorts;
 use stack::process::Process;
 use stack::testing::{Databases, Service, Until, eventually, tools};
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 const NODES: usize = 3;
 
@@ -25,6 +28,8 @@ struct Node {
     name: String,
     address: SocketAddr,
     monitoring: SocketAddr,
+    /// Where the other nodes find it.
+    routes: SocketAddr,
     program: Program,
     process: Option<Process>,
 }
@@ -37,20 +42,21 @@ impl Cluster {
         drop(ports);
         let [one, cluster] = ["nats/nats.conf", "ha/nats.conf"]
             .map(|file| fs::read_to_string(checkout::root().join("compose").join(file)).unwrap());
+        let others: Vec<_> =
+            addresses.iter().map(|[.., routes]| format!("\"nats-route://node:test@{routes}\"")).collect();
+        let routes_file =
+            format!("authorization: {{ user: \"node\", password: \"test\" }}\nroutes: [{}]\n", others.join(", "));
         let mut nodes = Vec::new();
         for (number, [address, monitoring, routes]) in (1..).zip(&addresses) {
             let name = format!("nats-{number}");
             let own = folder.path().join(&name);
             fs::create_dir(&own).unwrap();
-            let mut changes = vec![
+            let changes = [
                 ("0.0.0.0:4222".to_owned(), address.to_string()),
                 ("0.0.0.0:8222".to_owned(), monitoring.to_string()),
                 ("0.0.0.0:6222".to_owned(), routes.to_string()),
                 ("\"/data\"".to_owned(), format!("\"{}\"", own.join("data").display())),
             ];
-            changes.extend(
-                (1..).zip(&addresses).map(|(other, [.., routes])| (format!("nats-{other}:6222"), routes.to_string())),
-            );
             for (file, text) in [("nats_conf", &one), ("nats_ha_conf", &cluster)] {
                 let text = changes.iter().fold(text.clone(), |text, (from, to)| text.replace(from, to));
                 fs::write(own.join(file), text).unwrap();
@@ -58,6 +64,7 @@ impl Cluster {
             let passwords =
                 ["COMMAND_API", "PROJECTOR", "SUBSCRIBER"].map(|user| format!("{user}: \"test\"\n")).concat();
             fs::write(own.join("nats_passwords"), passwords).unwrap();
+            fs::write(own.join("nats_routes"), &routes_file).unwrap();
             let program = Program {
                 name: name.clone(),
                 path: tools().nats_server.clone(),
@@ -69,7 +76,7 @@ impl Cluster {
                 stop_within: Duration::from_secs(10),
             };
             let process = Some(Process::start(program.clone()).unwrap());
-            nodes.push(Node { name, address: *address, monitoring: *monitoring, program, process });
+            nodes.push(Node { name, address: *address, monitoring: *monitoring, routes: *routes, program, process });
         }
         let cluster = Self { _folder: folder, nodes };
         eventually("the nodes have found each other", async || cluster.healthy().await == NODES).await;
@@ -83,6 +90,17 @@ impl Cluster {
             healthy += usize::from(answer.is_ok_and(|answer| answer.status() == 200));
         }
         healthy
+    }
+
+    /// How many others each node sees that runs.
+    async fn remotes(&self) -> Vec<Value> {
+        let mut remotes = Vec::new();
+        for node in &self.nodes {
+            if let Ok(answer) = reqwest::get(format!("http://{}/varz", node.monitoring)).await {
+                remotes.push(answer.json::<Value>().await.unwrap()["remotes"].clone());
+            }
+        }
+        remotes
     }
 
     fn url(&self, user: &str, node: usize) -> String {
@@ -105,6 +123,25 @@ impl Cluster {
     }
 }
 
+/// Says that it is a node, as one that knows this password, and returns what is answered.
+async fn introduce_as_node(address: SocketAddr, password: &str) -> String {
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    let says = json!({ "user": "node", "pass": password, "cluster": "sales", "name": "another" });
+    connection.write_all(format!("CONNECT {says}\r\nPING\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let mut lines = BufReader::new(connection).lines();
+    let ends = async {
+        while let Ok(Some(line)) = lines.next_line().await {
+            answer += &line;
+            if line.starts_with("PONG") || line.starts_with("-ERR") {
+                break;
+            }
+        }
+    };
+    timeout(Duration::from_secs(10), ends).await.expect("it answers");
+    answer
+}
+
 async fn buy(client: &Client, service: &Service, purchases: usize) {
     for _ in 0..purchases {
         let request = client.post(format!("{}/api/buy_mpi", service.url())).json(&json!({ "license": "pro" }));
@@ -115,6 +152,8 @@ async fn buy(client: &Client, service: &Service, purchases: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_stream_is_on_three_nodes_and_goes_on_when_one_is_lost() {
     let mut cluster = Cluster::start().await;
+    let refused = introduce_as_node(cluster.nodes[0].routes, "guessed").await;
+    assert!(refused.contains("Authorization Violation"), "whoever is no node does not become one: {refused}");
     let databases = Databases::create().await;
     let (event_store, nats) = (databases.event_store_url("command_api"), cluster.url("command-api", 0));
     let environment = [("EVENT_STORE_URL", &*event_store), ("NATS_URL", &nats), ("STREAM_REPLICAS", "3")];
@@ -137,7 +176,9 @@ async fn the_stream_is_on_three_nodes_and_goes_on_when_one_is_lost() {
     );
 
     let leader = cluster.nodes.iter().position(|node| stream["cluster"]["leader"] == *node.name).unwrap();
+    assert_eq!(cluster.remotes().await, [2, 2, 2], "what the alert NatsNodeGone looks at");
     cluster.nodes[leader].process.take().unwrap().kill().unwrap();
+    eventually("the others see that it is gone", async || cluster.remotes().await == [1, 1]).await;
     buy(&client, &command_api, 100).await; // NATS is no condition for a purchase
     eventually("what was bought since is published, by another leader", async || {
         cluster.stream().await.is_some_and(|stream| stream["state"]["last_seq"] == 200)
