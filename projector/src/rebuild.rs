@@ -8,8 +8,8 @@ use anyhow::bail;
 use clap::Args;
 use shared::event_log::{self, Position};
 use sqlx::{Connection, PgConnection, PgPool};
-use tokio::time::Instant;
-use tracing::info;
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
 
 use crate::{
     comparison::{Comparison, compare, compare_rest, compare_settled},
@@ -23,6 +23,10 @@ use crate::{
 const STRETCH: i64 = 200_000;
 /// How often progress is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+/// How long the live generation may stand still behind the built one before it is not waited for any more. A projection that runs looks for
+/// events at least once a second.
+const STANDS_STILL: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What a rebuild may be asked for.
 #[derive(Args, Clone, Copy, Debug, Default)]
@@ -70,6 +74,12 @@ pub async fn rebuild(event_store: &PgPool, read_model: &PgPool, options: Options
         if options.dry_run { "The dry run is over" } else { "The new read model is live" }
     );
     read_model::sweep(&mut *read_model.acquire().await?).await?;
+    if comparison == Comparison::LiveWasBehind && !options.dry_run {
+        warn!(
+            position = built.checkpoint.get(),
+            "What was replaced was not compared with the new read model: it stood still before that position"
+        );
+    }
     match comparison {
         Comparison::Different if options.dry_run => {
             bail!("the live read model differs from what the log adds up to at position {}", built.checkpoint)
@@ -108,7 +118,7 @@ async fn go_live(
     read_model: &PgPool,
     mut building: Generation,
 ) -> anyhow::Result<(Generation, Comparison)> {
-    let before = read_model::load_live(read_model).await?;
+    let before = wait_for_live(read_model, &building).await?;
     let (settled, settled_until) = compare_settled(read_model, &before, &building).await?;
     let mut connection = read_model.acquire().await?;
     let mut transaction = connection.begin().await?;
@@ -130,6 +140,22 @@ async fn go_live(
     }
     transaction.commit().await?;
     Ok((building, comparison))
+}
+
+/// The live generation, once it has come to where the built one stands: both can be compared there. One that stands still before
+/// is not waited for, as its projection may not run.
+async fn wait_for_live(read_model: &PgPool, building: &Generation) -> sqlx::Result<Generation> {
+    let mut live = read_model::load_live(read_model).await?;
+    let mut moved_at = Instant::now();
+    while live.checkpoint < building.checkpoint && moved_at.elapsed() < STANDS_STILL {
+        sleep(LOOK_AGAIN).await;
+        let now = read_model::load_live(read_model).await?;
+        if now.checkpoint > live.checkpoint {
+            moved_at = Instant::now();
+        }
+        live = now;
+    }
+    Ok(live)
 }
 
 /// Catches up with the live generation as it was at one moment, compares, and removes what was built. Holds nothing still: totals

@@ -133,6 +133,8 @@ impl Reconciliation {
     pub async fn step(&mut self) -> Result<Step, ProjectionError> {
         match self.read_and_compare().await {
             Err(wrong) if wrong.is_alarm() || is_falsified(&wrong) => {
+                // What was added up may be events that the log has no more: it is read anew.
+                self.fold = None;
                 let reason = wrong.to_string();
                 if self.is_news(Finding::Unusable(reason.clone())) {
                     error!(reason, "The live totals cannot be compared with the log");
@@ -152,16 +154,16 @@ impl Reconciliation {
             .reader
             .take()
             .unwrap_or_else(|| PgPoolOptions::new().max_connections(1).connect_lazy_with(self.event_store.clone()));
+        // Asked even when nothing is to be read: the log may have been cut off behind what was read of it.
+        let end = event_log::head(&reader).await.map_err(ReadError::from)?;
+        if end < live.checkpoint {
+            return Err(ReadError::CutOff { end, after: live.checkpoint }.into());
+        }
         if fold.position < until {
             fold.totals = add_up(&reader, &fold.totals, fold.position, until).await?.totals;
             fold.position = until;
         }
-        // Asked even when nothing is to be read: the log may have been cut off behind what was read of it.
-        let end = event_log::head(&reader).await.map_err(ReadError::from)?;
         self.reader = Some(reader);
-        if end < until {
-            return Err(ReadError::CutOff { end, after: until }.into());
-        }
         if until < live.checkpoint {
             return Ok(Step::CatchingUp);
         }

@@ -3,7 +3,11 @@
 //!
 //! Source: C2SP tlog-checkpoint and signed-note; keys are written as in the latter. The key's name is the log's origin.
 
-use std::str;
+use std::{
+    fs::File,
+    io::{self, Write},
+    str,
+};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use rand_core::OsRng;
@@ -122,6 +126,17 @@ pub fn generate_keys(origin: &str) -> Result<(String, String), NotAKey> {
     } else {
         Err(NotAKey(format!("{origin:?} cannot be the name of one; it must not hold blanks or plus signs")))
     }
+}
+
+/// Appends a note to a file that was opened for that. Returns when it is on disk. When it does not fit there, nothing of it is left: the
+/// next note would continue the half one.
+pub fn append_note(mut file: &File, note: &str) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    let appended = file.write_all(note.as_bytes()).and_then(|()| file.sync_data());
+    if appended.is_err() {
+        file.set_len(length)?;
+    }
+    appended
 }
 
 /// The notes in a file to which they were appended one by one. What is left of one at the end, when the power failed while it

@@ -28,14 +28,15 @@ pub fn subtree_hash(hashes: &[u8]) -> Hash {
 }
 
 /// The end of a tree: on every level the tile that is not full yet. Enough to make it grow and to know its root.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tree {
     size: u64,
     ends: Vec<Vec<u8>>,
+    last_leaf: Option<Hash>,
 }
 
 impl Tree {
-    /// A tree of that many leaves, from the tiles that [`Tree::unfinished`] names.
+    /// A tree of that many leaves, from the tiles that [`needed`] names.
     pub fn restore(size: u64, tiles: &HashMap<TileId, Vec<u8>>) -> Result<Self, MissingTile> {
         let mut ends = Vec::new();
         for (id, width) in unfinished(size) {
@@ -43,11 +44,23 @@ impl Tree {
             ends.resize(usize::try_from(id.level).expect("a level"), Vec::new());
             ends.push(tile.to_vec());
         }
-        Ok(Self { size, ends })
+        let last_leaf = match tile_of_last_leaf(size) {
+            Some((id, place)) => {
+                let hashes = tiles.get(&id).map(Vec::as_slice).unwrap_or_default();
+                let hash = hashes.chunks_exact(HASH_SIZE).nth(place).and_then(|hash| hash.try_into().ok());
+                Some(Hash(hash.ok_or(MissingTile(id))?))
+            }
+            None => None,
+        };
+        Ok(Self { size, ends, last_leaf })
     }
 
     pub const fn size(&self) -> u64 {
         self.size
+    }
+
+    pub const fn last_leaf(&self) -> Option<Hash> {
+        self.last_leaf
     }
 
     /// Adds a leaf, and hands over each tile that it fills.
@@ -67,6 +80,7 @@ impl Tree {
             full(TileId { level: level.into(), index }, std::mem::take(end));
         }
         self.size += 1;
+        self.last_leaf = Some(*leaf);
     }
 
     /// The tiles that are not full yet, as far as they have come.
@@ -87,6 +101,19 @@ pub fn unfinished(size: u64) -> impl Iterator<Item = (TileId, usize)> {
         let index = i64::try_from(hashes >> HEIGHT).expect("positions are i64");
         (width > 0).then_some((TileId { level: level.into(), index }, width))
     })
+}
+
+/// The tiles from which a tree is restored: those that are not full, and the one that ends with the last leaf.
+pub fn needed(size: u64) -> Vec<TileId> {
+    let mut tiles: Vec<_> = unfinished(size).map(|(id, _)| id).collect();
+    tiles.extend(tile_of_last_leaf(size).map(|(id, _)| id).filter(|id| !tiles.contains(id)));
+    tiles
+}
+
+fn tile_of_last_leaf(size: u64) -> Option<(TileId, usize)> {
+    let leaf = size.checked_sub(1)?;
+    let place = usize::try_from(leaf % TILE_WIDTH as u64).expect("less than a tile");
+    Some((TileId { level: 0, index: i64::try_from(leaf >> HEIGHT).expect("positions are i64") }, place))
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -221,8 +248,9 @@ mod tests {
     fn a_tree_restored_from_its_tiles_at_any_size_grows_on_as_if_nothing_had_happened() {
         let (tiles, roots) = grow([1, 255, 256, 257, 511, 512, 65_535, 65_536, 65_537, 66_000]);
         for (size, root) in &roots {
-            let mut tree = Tree::restore(*size, &tiles).unwrap();
-            assert_eq!((tree.root(), tree.size()), (*root, *size));
+            let needed = needed(*size).into_iter().map(|id| (id, tiles[&id].clone())).collect();
+            let mut tree = Tree::restore(*size, &needed).unwrap();
+            assert_eq!((tree.root(), tree.size(), tree.last_leaf()), (*root, *size, Some(leaf(*size - 1))));
             while tree.size() < 66_000 {
                 tree.push(&leaf(tree.size()), |_, _| ());
             }

@@ -2,14 +2,18 @@
 //!
 //! Any number of projectors may do this. The tree follows from the log alone, each step is stored by compare-and-set, and a
 //! checkpoint is [published] before it is stored, so what anybody is ever shown is outside of the database already. Before it
-//! signs, a projector makes sure that the tree still begins with the newest checkpoint that it finds published: a log
+//! signs, a projector makes sure that the tree still begins with the newest checkpoints that it finds published: a log
 //! that was changed and a read model that was made anew from it cannot get a signature.
 
 pub mod key;
 mod published;
 mod store;
 
-use std::{collections::HashMap, sync::atomic::AtomicU64, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::atomic::AtomicU64,
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use prometheus_client::{
@@ -36,6 +40,8 @@ pub use published::{OpenError, Published};
 const PACE: Duration = Duration::from_millis(250);
 /// Events from one checkpoint to the next when there are many: their hashes are 1.6 MB.
 const STRETCH: i64 = 50_000;
+/// How often NATS is asked what it holds while it is connected and does not say.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// Longer than every bound inside of a step: past it, somebody has vanished without a word.
 const STEP_LIMIT: Duration = Duration::from_secs(15);
 
@@ -54,6 +60,14 @@ pub enum TransparencyError {
         "the log is not the one whose first {position} events were signed: their tree had the root {signed} then, and has {found} now"
     )]
     Forked { position: Position, signed: String, found: String },
+    #[error(
+        "the event at position {0} is not the one that was taken into the tree there: the log was changed, or cut off and has grown again"
+    )]
+    Regrown(Position),
+    #[error(
+        "nothing tells whether the tree is the one that was signed: the file of checkpoints is empty, and NATS does not say what it holds"
+    )]
+    Unconfirmed,
     #[error("the transparency log is damaged: {0}")]
     Tiles(#[from] MissingTile),
     #[error("a database or the file of checkpoints did not answer in time")]
@@ -65,8 +79,8 @@ impl TransparencyError {
     const fn is_alarm(&self) -> bool {
         match self {
             Self::Log(error) => error.is_alarm(),
-            Self::NotCanonical { .. } | Self::Forked { .. } | Self::Tiles(_) => true,
-            Self::ReadModel(_) | Self::File(_) | Self::TimedOut => false,
+            Self::NotCanonical { .. } | Self::Forked { .. } | Self::Regrown(_) | Self::Tiles(_) => true,
+            Self::ReadModel(_) | Self::File(_) | Self::Unconfirmed | Self::TimedOut => false,
         }
     }
 }
@@ -87,7 +101,7 @@ impl Metrics {
             "Position up to which the transparency log is signed",
             metrics.position.clone(),
         );
-        let help = "Time from the commit of an event to its signature, or since all of the log was last signed while none is possible";
+        let help = "Time from the commit of an event to its signature, or since all of the log was last signed while none is possible; 0 when all of it is";
         registry.register_with_unit("checkpoint_delay", help, Unit::Seconds, metrics.delay_seconds.clone());
         registry.register(
             "checkpoint_refused",
@@ -107,8 +121,10 @@ pub struct TransparencyLog {
     metrics: Metrics,
     /// The tree as it is stored; `None` when somebody else may have made it grow.
     tree: Option<Tree>,
-    /// The newest checkpoint known to be published, when the tree is still smaller: it must pass through it.
-    promised: Option<Checkpoint>,
+    /// Checkpoints known to be published for which the tree is still too small, in their order: it must pass through them.
+    promised: VecDeque<Checkpoint>,
+    /// When NATS is asked once more what it holds; `None` when it has said so since the tree was loaded.
+    ask_nats_at: Option<Instant>,
     next_at: Instant,
     /// When all of the log was last known to be signed.
     complete_at: Instant,
@@ -130,7 +146,8 @@ impl TransparencyLog {
             published,
             metrics,
             tree: None,
-            promised: None,
+            promised: VecDeque::new(),
+            ask_nats_at: None,
             next_at: now,
             complete_at: now,
         }
@@ -138,6 +155,15 @@ impl TransparencyLog {
 
     /// Runs until told to stop.
     pub async fn run(mut self, stop: CancellationToken) {
+        // Beside the signing, which does not wait for NATS.
+        let passing_on = self.published.passing_on();
+        tokio::select! {
+            () = self.sign(stop) => (),
+            () = passing_on => (),
+        }
+    }
+
+    async fn sign(&mut self, stop: CancellationToken) {
         let mut backoff = Backoff::default();
         let mut told: Option<String> = None;
         loop {
@@ -176,21 +202,33 @@ impl TransparencyLog {
 
     /// Waits for its time, and then takes what is new in the log into the tree.
     async fn step(&mut self) -> Result<(), TransparencyError> {
-        let tree = match self.tree.take() {
+        if self.ask_nats_at.is_some_and(|at| at <= Instant::now()) && self.published.nats_is_connected() {
+            self.tree = None;
+        }
+        let known = self.tree.take();
+        let is_loaded = known.is_none();
+        let tree = match known {
             Some(tree) => tree,
             None => self.load().await?,
         };
         sleep_until(self.next_at).await;
-        self.published.catch_up_on_nats().await;
         self.next_at = Instant::now() + PACE;
         let from = position_of(&tree);
         let head = event_log::head(&self.event_store).await?;
-        let after = self.promised.as_ref().map_or(from, |promised| promised.position);
+        let after = self.promised.back().map_or(from, |promised| promised.position);
         if head < after {
             return Err(ReadError::CutOff { end: head, after }.into());
         }
+        if is_loaded || head > from {
+            self.confirm_end(&tree).await?;
+        }
         self.metrics.position.set(from.get());
-        self.tree = if head == from { Some(tree) } else { self.grow(tree, head).await? };
+        self.tree = if head == from {
+            self.metrics.delay_seconds.set(0.0);
+            Some(tree)
+        } else {
+            self.grow(tree, head).await?
+        };
         if self.tree.as_ref().is_some_and(|tree| position_of(tree) == head) {
             self.complete_at = Instant::now();
         }
@@ -201,33 +239,55 @@ impl TransparencyLog {
     async fn load(&mut self) -> Result<Tree, TransparencyError> {
         let newest = self.published.newest().await;
         let tree = store::load(&self.read_model).await?;
-        self.promised = None;
-        if let Some(checkpoint) = newest {
+        if newest.checkpoints.is_empty() && !newest.nats_answered && tree.size() > 0 {
+            return Err(TransparencyError::Unconfirmed);
+        }
+        self.ask_nats_at = (!newest.nats_answered).then(|| Instant::now() + ASK_AGAIN);
+        self.promised.clear();
+        for checkpoint in newest.checkpoints {
             if checkpoint.position <= position_of(&tree) {
                 let root = Proof::Root { size: checkpoint.position.as_sequence() };
                 let root = transparency_log::prove(&self.read_model, root).await?;
                 compare(&checkpoint, root[0])?;
             } else {
-                self.promised = Some(checkpoint);
+                self.promised.push_back(checkpoint);
             }
         }
+        self.pass_on();
         Ok(tree)
+    }
+
+    /// Lets NATS have what was signed, once everything that it held was found in the tree.
+    fn pass_on(&self) {
+        if self.ask_nats_at.is_none() && self.promised.is_empty() {
+            self.published.pass_on();
+        }
+    }
+
+    /// Makes sure that the log still has the event there with which the tree ends. It has another one after it was cut off and
+    /// has grown again, and nobody may have looked in between.
+    async fn confirm_end(&self, tree: &Tree) -> Result<(), TransparencyError> {
+        let Some(before) = tree.size().checked_sub(1).map(Position::from_sequence) else { return Ok(()) };
+        let mut last = Tree::default();
+        self.hash(&mut last, before, before.next()).await?;
+        if last.last_leaf() == tree.last_leaf() { Ok(()) } else { Err(TransparencyError::Regrown(before.next())) }
     }
 
     /// Takes the next events into the tree, signs it and stores it; `None` when somebody else was faster.
     async fn grow(&mut self, mut tree: Tree, head: Position) -> Result<Option<Tree>, TransparencyError> {
         let from = position_of(&tree);
         let mut until = head.min(from.plus(STRETCH));
-        if let Some(promised) = &self.promised {
+        if let Some(promised) = self.promised.front() {
             until = until.min(promised.position);
         }
         let (tiles, oldest) = self.hash(&mut tree, from, until).await?;
-        if let Some(promised) = self.promised.take_if(|promised| promised.position == until) {
+        while let Some(promised) = self.promised.pop_front_if(|promised| promised.position == until) {
             compare(&promised, tree.root())?;
         }
-        let checkpoint = self.promised.is_none().then(|| self.key.sign(until, tree.root()));
+        let checkpoint = self.promised.is_empty().then(|| self.key.sign(until, tree.root()));
         if let Some(note) = &checkpoint {
             self.published.publish(note).await?;
+            self.pass_on();
         }
         if !store::grow(&self.read_model, from, &tree, tiles, checkpoint.as_deref()).await? {
             return Ok(None);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use shared::{
     event_log::Position,
-    merkle::{TileId, Tree, unfinished},
+    merkle::{TileId, Tree, needed},
     transparency_log::{head, tiles},
 };
 use sqlx::{Connection, PgConnection, PgPool};
@@ -16,8 +16,7 @@ pub async fn load(read_model: &PgPool) -> Result<Tree, TransparencyError> {
     // One snapshot for both: another projector may make the tree grow in between.
     let mut transaction = connection.begin_with("begin isolation level repeatable read read only").await?;
     let (position, _) = head(&mut *transaction).await?;
-    let ends: Vec<_> = unfinished(position.as_sequence()).map(|(id, _)| id).collect();
-    let tiles = tiles(&mut *transaction, &ends).await?;
+    let tiles = tiles(&mut *transaction, &needed(position.as_sequence())).await?;
     Ok(Tree::restore(position.as_sequence(), &tiles)?)
 }
 

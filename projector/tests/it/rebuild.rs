@@ -2,9 +2,11 @@
 
 use projector::rebuild::Options;
 use sqlx::{AssertSqlSafe, PgPool};
-use stack::testing::{Databases, purchased};
+use stack::testing::{Databases, eventually, purchased};
 
-use crate::support::{NO_NATS, append_some, assert_projected, generations, projector, rebuild};
+use crate::support::{
+    NO_NATS, append_some, assert_projected, generations, hold_live, projector, rebuild, start_rebuild,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rebuilt_read_model_is_the_same_and_goes_on_being_updated() {
@@ -52,6 +54,36 @@ async fn a_falsified_read_model_is_put_right() {
         .unwrap();
     assert_ne!(databases.count_read_model().await, databases.count_log().await);
     rebuild(&databases).await;
+    assert_projected(&databases).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_read_model_that_is_behind_is_waited_for_and_compared() {
+    let databases = Databases::create().await;
+    let _projector = projector(&databases, NO_NATS).await;
+    append_some(&databases).await;
+    assert_projected(&databases).await;
+    let hold = hold_live(&databases).await;
+    append_some(&databases).await;
+    let head = databases.head().await;
+    let rebuild = start_rebuild(&databases, &[]);
+    let built = || {
+        sqlx::query_scalar::<_, i64>("select coalesce(max(position), 0) from projection where not live")
+            .fetch_one(databases.read_model())
+    };
+    eventually("it has built all", async || built().await.unwrap() == head).await;
+    hold.rollback().await.unwrap();
+    let ended = rebuild.ended().await;
+    assert!(ended.success && ended.log.contains("compared_with_old=Same"), "{}", ended.log);
+    assert_projected(&databases).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_read_model_that_stands_still_is_replaced_and_it_is_said_that_it_was_not_compared() {
+    let databases = Databases::create().await;
+    append_some(&databases).await;
+    let ended = start_rebuild(&databases, &[]).ended().await;
+    assert!(ended.success && ended.log.contains("was not compared with the new read model"), "{}", ended.log);
     assert_projected(&databases).await;
 }
 

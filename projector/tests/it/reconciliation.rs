@@ -1,6 +1,6 @@
 //! The live totals are compared with the log all the time.
 
-use stack::testing::{Databases, Service, eventually};
+use stack::testing::{Databases, Service, eventually, purchased};
 
 use crate::support::{NO_NATS, append_some, assert_projected, falsify, projector, readiness, rebuild, restore_log};
 
@@ -63,6 +63,22 @@ async fn a_log_that_ends_before_the_live_checkpoint_is_told_until_a_rebuild_mend
     rebuild(&databases).await;
     // To a smaller position than before, from the start of the log.
     reconciled(&databases, &projector).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_cut_off_and_has_grown_again_is_not_taken_for_the_one_that_was_counted() {
+    let databases = Databases::create().await;
+    append_some(&databases).await;
+    let projector = projector(&databases, NO_NATS).await;
+    assert_projected(&databases).await;
+    reconciled(&databases, &projector).await;
+    restore_log(&databases, databases.head().await - 1).await;
+    eventually("it is noticed", async || metric_is(&projector, DIFFERENCE, 1).await).await;
+    let head = databases.append(&vec![purchased("basic", 7); 2]).await;
+    eventually("the projection goes on", async || databases.checkpoint().await == head).await;
+    eventually("the totals are compared again", async || projector.log().contains(ALARM)).await;
+    assert!(metric_is(&projector, DIFFERENCE, 1).await, "{}", projector.log());
+    assert!(!projector.log().contains("those of the log again"), "{}", projector.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

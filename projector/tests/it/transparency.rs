@@ -11,7 +11,7 @@ use shared::{
 };
 use stack::testing::{Command, Databases, Nats, Service, Until, eventually, purchased};
 use tempfile::TempDir;
-use tokio::time::Instant;
+use tokio::{task::spawn_blocking, time::Instant};
 
 use crate::support::NO_NATS;
 
@@ -103,6 +103,28 @@ impl Signed {
     }
 }
 
+fn signal(projector: &Service, name: &str) {
+    let kill = format!("kill -{name} {}", projector.pid());
+    assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+}
+
+/// Stops NATS, or starts it.
+async fn with_nats(mut nats: Nats, change: impl FnOnce(&mut Nats) + Send + 'static) -> Nats {
+    let changed = move || {
+        change(&mut nats);
+        nats
+    };
+    spawn_blocking(changed).await.unwrap()
+}
+
+/// The last note that was published on NATS.
+async fn note_on_nats(nats: &Nats) -> Option<String> {
+    let client = shared::stream::connect(&nats.admin_url(), "test").await.unwrap();
+    let stream = async_nats::jetstream::new(client).get_stream("SALES_CHECKPOINTS").await.ok()?;
+    let last = stream.get_last_raw_message_by_subject(CHECKPOINT_SUBJECT).await.ok()?;
+    Some(String::from_utf8(last.payload.to_vec()).unwrap())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_is_signed_within_a_second_and_published_in_the_file_and_on_nats() {
     let (signed, nats) = (Signed::create().await, Nats::start());
@@ -119,29 +141,26 @@ async fn an_event_is_signed_within_a_second_and_published_in_the_file_and_on_nat
 
     let note = signed.head().await.1.unwrap();
     assert_eq!(signed.key.open(&note).unwrap(), signed.checkpoints("one").pop().unwrap());
-    let client = shared::stream::connect(&nats.admin_url(), "test").await.unwrap();
-    let stream = async_nats::jetstream::new(client).get_stream("SALES_CHECKPOINTS").await.unwrap();
-    eventually("the checkpoint is on NATS", async || {
-        let last = stream.get_last_raw_message_by_subject(CHECKPOINT_SUBJECT).await;
-        last.is_ok_and(|message| message.payload == note.as_bytes())
-    })
-    .await;
+    eventually("the checkpoint is on NATS", async || note_on_nats(&nats).await.as_ref() == Some(&note)).await;
+    eventually("nothing waits any more", async || projector.metric("sales_checkpoint_delay_seconds").await <= 0.0)
+        .await;
     signed.assert_true(signed.checkpoints("one")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_projectors_killed_again_and_again_sign_one_tree() {
-    let signed = Signed::create().await;
+    let (signed, nats) = (Signed::create().await, Nats::start());
+    let nats_url = nats.url("projector");
     let replicas = ["one", "two", "three"];
     let mut running = Vec::new();
     for replica in replicas {
-        running.push(signed.projector(replica, NO_NATS).await);
+        running.push(signed.projector(replica, &nats_url).await);
     }
     for round in 0..6 {
         let head = signed.buy(700).await;
         let victim = round % replicas.len();
         running.remove(victim).kill();
-        running.insert(victim, signed.projector(replicas[victim], NO_NATS).await);
+        running.insert(victim, signed.projector(replicas[victim], &nats_url).await);
         signed.signed(head).await;
     }
     let all: Vec<Checkpoint> = replicas.iter().flat_map(|replica| signed.checkpoints(replica)).collect();
@@ -192,6 +211,123 @@ async fn a_log_that_was_changed_gets_no_signature_even_if_the_tree_is_made_anew(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_changed_log_gets_no_signature_where_the_file_is_lost_and_nats_has_the_checkpoint() {
+    for tree_is_there in [false, true] {
+        let (signed, nats) = (Signed::create().await, Nats::start());
+        let projector = signed.projector("one", &nats.url("projector")).await;
+        signed.buy(300).await;
+        signed.signed(300).await;
+        eventually("NATS has it", async || note_on_nats(&nats).await == signed.head().await.1).await;
+        let true_note = note_on_nats(&nats).await;
+        projector.kill();
+        signed.tamper("update event set recorded_at = recorded_at - interval '1 second' where position = 1").await;
+        signed.forget_the_tree().await;
+        if tree_is_there {
+            // Whoever has the key can sign where nobody sees it.
+            let forger = signed.projector("forger", NO_NATS).await;
+            signed.signed(300).await;
+            forger.kill();
+        }
+        let before = signed.head().await;
+        signed.buy(10).await;
+        let projector = signed.projector("lost", &nats.url("projector")).await;
+        eventually("the fork is noticed", async || projector.metric("sales_checkpoint_refused").await > 0.0).await;
+        let log = projector.log();
+        assert!(log.contains("the log is not the one whose first 300 events were signed"), "{log}");
+        assert_eq!(fs::read(signed.file("lost")).unwrap(), b"", "nothing is signed");
+        assert_eq!(signed.head().await.1, before.1);
+        assert_eq!(note_on_nats(&nats).await, true_note);
+        eventually("the totals go on", async || signed.databases.checkpoint().await == 310).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_file_lost_and_nats_away_nothing_is_signed_until_nats_has_answered() {
+    let (signed, nats) = (Signed::create().await, Nats::start());
+    let projector = signed.projector("one", &nats.url("projector")).await;
+    signed.buy(20).await;
+    signed.signed(20).await;
+    projector.kill();
+    let nats = with_nats(nats, Nats::stop).await;
+    let projector = signed.projector("lost", &nats.url("projector")).await;
+    signed.buy(5).await;
+    let reason = "the file of checkpoints is empty, and NATS does not say what it holds";
+    eventually("it says why it waits", async || projector.log().contains(reason)).await;
+    eventually("the totals go on", async || signed.databases.checkpoint().await == 25).await;
+    assert_eq!(signed.head().await.0, 20);
+    let nats = with_nats(nats, Nats::start_again).await;
+    signed.signed(25).await;
+    let note = signed.head().await.1;
+    eventually("NATS has it", async || note_on_nats(&nats).await == note).await;
+    signed.assert_true(signed.checkpoints("lost")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nats_holds_is_compared_when_it_comes_back_and_is_not_hidden_by_newer_notes() {
+    let (signed, nats) = (Signed::create().await, Nats::start());
+    let projector = signed.projector("one", &nats.url("projector")).await;
+    signed.buy(300).await;
+    signed.signed(300).await;
+    eventually("NATS has it", async || note_on_nats(&nats).await == signed.head().await.1).await;
+    let true_note = note_on_nats(&nats).await;
+    projector.kill();
+    let nats = with_nats(nats, Nats::stop).await;
+    signed.tamper("update event set recorded_at = recorded_at - interval '1 second' where position = 1").await;
+    signed.forget_the_tree().await;
+    signed.buy(10).await;
+    // Everything is lost that could tell: to this projector, it is a new log.
+    let projector = signed.projector("lost", &nats.url("projector")).await;
+    signed.signed(310).await;
+    let nats = with_nats(nats, Nats::start_again).await;
+    eventually("the fork is noticed", async || projector.metric("sales_checkpoint_refused").await > 0.0).await;
+    signed.buy(10).await;
+    eventually("the totals go on", async || signed.databases.checkpoint().await == 320).await;
+    assert_eq!(note_on_nats(&nats).await, true_note);
+    assert_eq!(signed.head().await.0, 310);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_signed_while_nats_was_away_is_there_after_a_restart() {
+    let (signed, nats) = (Signed::create().await, Nats::start());
+    let projector = signed.projector("one", &nats.url("projector")).await;
+    signed.buy(1).await;
+    signed.signed(1).await;
+    let nats = with_nats(nats, Nats::stop).await;
+    signed.buy(2).await;
+    signed.signed(3).await;
+    projector.kill();
+    let nats = with_nats(nats, Nats::start_again).await;
+    let _projector = signed.projector("one", &nats.url("projector")).await;
+    let note = signed.head().await.1;
+    eventually("NATS has it", async || note_on_nats(&nats).await == note).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_cut_off_and_has_grown_again_gets_no_signature() {
+    for seen in [true, false] {
+        let signed = Signed::create().await;
+        let projector = signed.projector("one", NO_NATS).await;
+        signed.buy(20).await;
+        signed.signed(20).await;
+        if !seen {
+            signal(&projector, "STOP");
+        }
+        signed.tamper("delete from event where position > 10").await;
+        signed.tamper("update head set position = 10").await;
+        if seen {
+            eventually("the cut is noticed", async || projector.log().contains("ends at position 10")).await;
+        }
+        signed.buy(15).await;
+        signal(&projector, "CONT");
+        let reason = "the event at position 20 is not the one that was taken into the tree";
+        eventually("it is noticed that it has grown again", async || projector.log().contains(reason)).await;
+        assert!(projector.metric("sales_checkpoint_refused").await > 0.0, "the alarm stays");
+        assert!(!projector.log().contains("Checkpoints are signed again"), "{}", projector.log());
+        assert_eq!(signed.head().await.0, 20);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_was_cut_off_or_holds_what_was_never_written_gets_no_signature() {
     let signed = Signed::create().await;
     let projector = signed.projector("one", NO_NATS).await;
@@ -215,26 +351,34 @@ async fn a_log_that_was_cut_off_or_holds_what_was_never_written_gets_no_signatur
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_of_checkpoints_by_another_key_is_not_continued() {
+async fn a_file_that_holds_something_else_is_neither_continued_nor_changed() {
     let signed = Signed::create().await;
+    let sign = |key: &str| SigningKey::parse(key).unwrap().sign(Position::START.next(), record_hash(b""));
     let (other, _) = generate_keys("sales.example/other").unwrap();
-    let foreign = SigningKey::parse(&other).unwrap().sign(Position::START.next(), record_hash(b""));
-    fs::write(signed.file("one"), foreign).unwrap();
     let (event_store, read_model) =
         (signed.databases.event_store_url("projector"), signed.databases.read_model_url("projector"));
     let file = signed.file("one");
-    let refused = std::process::Command::new(env!("CARGO_BIN_EXE_projector"))
-        .arg("serve")
-        .env("EVENT_STORE_URL", event_store)
-        .env("READ_MODEL_URL", read_model)
-        .env("NATS_URL", NO_NATS)
-        .env("LISTEN_ADDRESS", "127.0.0.1:0")
-        .env("CHECKPOINT_KEY", &signed.private_key)
-        .env("CHECKPOINT_LOG", file)
-        .output()
-        .unwrap();
-    let log = String::from_utf8_lossy(&refused.stdout).into_owned();
-    assert!(!refused.status.success() && log.contains("a new key needs a new file"), "{log}");
+    for (content, reason) in [
+        (sign(&other), "a new key needs a new file"),
+        ("a shopping list".to_owned(), "holds something else than checkpoints"),
+        ("milk\nbutter\n".repeat(10_000), "holds something else than checkpoints"),
+        (sign(&signed.private_key) + "a shopping list\n", "holds something else than checkpoints"),
+    ] {
+        fs::write(&file, &content).unwrap();
+        let refused = std::process::Command::new(env!("CARGO_BIN_EXE_projector"))
+            .arg("serve")
+            .env("EVENT_STORE_URL", &event_store)
+            .env("READ_MODEL_URL", &read_model)
+            .env("NATS_URL", NO_NATS)
+            .env("LISTEN_ADDRESS", "127.0.0.1:0")
+            .env("CHECKPOINT_KEY", &signed.private_key)
+            .env("CHECKPOINT_LOG", &file)
+            .output()
+            .unwrap();
+        let log = String::from_utf8_lossy(&refused.stdout).into_owned();
+        assert!(!refused.status.success() && log.contains(reason), "{log}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), content);
+    }
 }
 
 #[tokio::test]
