@@ -79,6 +79,16 @@ pub async fn scan_type(
     Ok(Scan { rows: rows(event_store.acquire().await?, statement), row: Bytes::new(), last: after, end: None })
 }
 
+/// The first event after a position, however far away it is, up to and with another one.
+pub async fn scan_first(event_store: &PgPool, after: Position, until: Position) -> Result<Scan, ReadError> {
+    let statement = format!(
+        "copy (select position, event_id, recorded_at, schema_version, event_type, data, metadata
+               from event where position > {after} and position <= {until} order by position limit 1)
+         to stdout (format binary)"
+    );
+    Ok(Scan { rows: rows(event_store.acquire().await?, statement), row: Bytes::new(), last: after, end: None })
+}
+
 /// What a statement sends, row by row.
 fn rows(connection: PoolConnection<Postgres>, statement: String) -> BoxStream<'static, sqlx::Result<Bytes>> {
     Box::pin(try_stream! {

@@ -67,6 +67,13 @@ impl Checkpoints {
     }
 }
 
+/// What position a note is for. Whether it is signed is not looked at.
+pub fn position_in(note: &str) -> anyhow::Result<Position> {
+    let size: i64 =
+        note.lines().nth(1).and_then(|size| size.parse().ok()).context("what was given is no checkpoint")?;
+    Ok(size.try_into()?)
+}
+
 async fn get(client: &Client, url: Url) -> anyhow::Result<String> {
     let response = client.get(url.clone()).send().await?;
     let status = response.status();

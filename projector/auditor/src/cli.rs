@@ -29,6 +29,10 @@ pub enum Command {
     /// a public key it can only tell that the log is well-formed, not that nobody rewrote it.
     Verify(Verify),
     /// Add up what was sold, up to the end or to any position or time, and compare it with the read model
+    ///
+    /// Everything is compared at the read model's own position, which is where it ends unless told otherwise: the totals, and the history if
+    /// that is shown. Elsewhere, and in a file that ends before, the totals are compared at the last position of which the read
+    /// model has kept them: every 10,000th.
     Replay(Replay),
     /// Write the log to a file that can be verified and replayed without access to any server
     ///

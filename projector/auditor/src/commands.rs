@@ -2,24 +2,24 @@
 
 use std::{
     fs::File,
-    io::Write,
     path::Path,
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
 use auditor::{
-    checkpoint::{Checkpoints, open_all},
+    checkpoint::{Checkpoints, open_all, position_in},
     export::{self, checkpoints_file},
     history::History,
     notes, proof,
     recorded::Recorded,
-    replay::{self, Replayed, Until},
+    replay::{self, AsOf, Live, Replayed, Until},
     source::Source,
     verify,
 };
+use projector::tally::SNAPSHOT_INTERVAL;
 use serde_json::{Map, Value, json};
-use shared::{catalogue::License, database, event_log::Position, totals::Totals};
+use shared::{catalogue::License, checkpoint::append_note, database, event_log::Position, totals::Totals};
 use sqlx::PgPool;
 
 use crate::cli;
@@ -61,6 +61,8 @@ pub async fn verify(arguments: cli::Verify) -> anyhow::Result<bool> {
     } else {
         print_verdict(&verdict, started.elapsed());
     }
+    // That nothing is wrong with the log cannot be said of a part of it.
+    ensure!(!verdict.is_interrupted, "the export is not whole");
     Ok(verdict.fault.is_none())
 }
 
@@ -81,6 +83,9 @@ fn print_verdict(verdict: &verify::Verdict, took: Duration) {
     }
     match &verdict.fault {
         None => println!("verdict            no fault found"),
+        Some(fault) if verdict.is_interrupted => {
+            println!("verdict            UNFINISHED at position {}: {}", fault.position, fault.what);
+        }
         Some(fault) if fault.position == fault.until => {
             println!("verdict            WRONG at position {}: {}", fault.position, fault.what);
         }
@@ -92,40 +97,91 @@ fn print_verdict(verdict: &verify::Verdict, took: Duration) {
 
 pub async fn replay(arguments: cli::Replay) -> anyhow::Result<bool> {
     let source = Source::parse(&arguments.log.source, arguments.log.access_token.as_deref())?;
-    let position = arguments.at_position.map(Position::try_from).transpose()?;
-    let to_the_end = position.is_none() && arguments.at_time.is_none();
-    let live = match read_model(&arguments.log)? {
-        Some(read_model) if to_the_end => Some(replay::live(&read_model).await?),
-        _ => None,
-    };
-    let until = Until { position: position.or(live.as_ref().map(|live| live.position)), time: arguments.at_time };
+    let read_model = read_model(&arguments.log)?;
+    let wanted = arguments.at_position.map(Position::try_from).transpose()?;
     let mut history = arguments.history.map(|interval| History::new(interval, arguments.time_zone));
+    // Read before the log is, which then does not end before it.
+    let live = match &read_model {
+        Some(read_model) => Some(replay::live(read_model, history.as_ref()).await?),
+        None => None,
+    };
+    let to_the_end = wanted.is_none() && arguments.at_time.is_none();
+    let position = if to_the_end { live.as_ref().map(|live| live.totals.position) } else { wanted };
+    let until = Until { position, time: arguments.at_time };
     let replayed = replay::replay(&source, until, history.as_mut()).await?;
+    if let Some(wanted) = wanted.filter(|wanted| *wanted > replayed.totals.position) {
+        bail!("the log ends with position {}, before {wanted}", replayed.totals.position);
+    }
     match arguments.format {
-        cli::Format::Text => print_replay(&replayed, history.as_ref()),
+        cli::Format::Text => print_replay(&replayed.totals, history.as_ref()),
         cli::Format::Json => {
-            let mut answer = totals_json(&replayed);
+            let mut answer = totals_json(&replayed.totals);
             if let Some(history) = &history {
                 answer.insert("history".to_owned(), serde_json::to_value(&history.buckets)?);
             }
-            if let Some(live) = &live {
-                answer.insert("read_model".to_owned(), Value::Object(totals_json(live)));
+            if let Some(live) = live.as_ref().filter(|_| to_the_end) {
+                answer.insert("read_model".to_owned(), Value::Object(totals_json(&live.totals)));
             }
             println!("{:#}", Value::Object(answer));
         }
-        cli::Format::Csv => print_csv(&history.context("--format csv needs --history")?),
+        cli::Format::Csv => print_csv(history.as_ref().context("--format csv needs --history")?),
     }
-    let Some(live) = live else { return Ok(true) };
-    let equal = live.totals == replayed.totals;
-    if equal {
-        eprintln!("the read model holds the same totals for position {}", live.position);
-    } else {
-        eprintln!("WRONG: for position {} the read model holds {}", live.position, Value::Object(totals_json(&live)));
+    let (Some(read_model), Some(live)) = (read_model, live) else { return Ok(true) };
+    if to_the_end && !matches!(source, Source::File(_)) && replayed.totals.position < live.totals.position {
+        let (end, position) = (replayed.totals.position, live.totals.position);
+        eprintln!("WRONG: the log ends with position {end}, and the read model has counted up to {position}");
+        return Ok(false);
     }
-    Ok(equal)
+    compare(&replayed, history.as_ref(), &live, &read_model).await
 }
 
-fn print_replay(replayed: &Replayed, history: Option<&History>) {
+/// Compares with the read model, as far as it knows what was replayed: everything at its own position, the totals now and then before.
+async fn compare(
+    replayed: &Replayed,
+    history: Option<&History>,
+    live: &Live,
+    read_model: &PgPool,
+) -> anyhow::Result<bool> {
+    let at_live = replayed.totals.position == live.totals.position;
+    let (found, held) = if at_live {
+        (Some(&replayed.totals), Some(live.totals.clone()))
+    } else {
+        let kept = match &replayed.kept {
+            Some(kept) => replay::kept(read_model, kept.position).await?,
+            None => None,
+        };
+        (replayed.kept.as_ref(), kept)
+    };
+    let (Some(found), Some(held)) = (found, held) else {
+        eprintln!(
+            "not compared: the read model keeps totals for every {SNAPSHOT_INTERVAL}th position and for its own, {}",
+            live.totals.position
+        );
+        return Ok(true);
+    };
+    if found.totals != held.totals {
+        eprintln!("WRONG: for position {} the read model holds {}", held.position, Value::Object(totals_json(&held)));
+        return Ok(false);
+    }
+    eprintln!("the read model holds the same totals for position {}", held.position);
+    let Some(history) = history else { return Ok(true) };
+    match &live.history {
+        Some(held) if at_live => {
+            if let Some(beginning) = history.first_difference(held) {
+                eprintln!("WRONG: the history of the read model is another one from {beginning} on");
+                return Ok(false);
+            }
+            eprintln!("the read model holds the same history");
+        }
+        Some(_) => {
+            eprintln!("the history was not compared: the read model holds that of position {}", live.totals.position)
+        }
+        None => eprintln!("the history was not compared: the read model has none yet"),
+    }
+    Ok(true)
+}
+
+fn print_replay(replayed: &AsOf, history: Option<&History>) {
     println!("position           {}", replayed.position);
     if let Some(time) = replayed.as_of {
         println!("as of              {time}");
@@ -163,7 +219,7 @@ fn print_csv(history: &History) {
 }
 
 /// The same shape as `GET /api/get_current_money`, but for the sums over all licences.
-fn totals_json(replayed: &Replayed) -> Map<String, Value> {
+fn totals_json(replayed: &AsOf) -> Map<String, Value> {
     let by_license: Map<String, Value> = License::ALL
         .into_iter()
         .map(|license| {
@@ -182,17 +238,26 @@ pub async fn export(arguments: cli::Export) -> anyhow::Result<bool> {
     let source = Source::parse(&arguments.log.source, arguments.log.access_token.as_deref())?;
     let read_model = read_model(&arguments.log)?;
     let mut export = export::Export::open(&arguments.output)?;
-    let until = match arguments.until {
-        Some(until) => Some(until.try_into()?),
-        None => match checkpoints_of(&source, read_model.as_ref()) {
-            Some(checkpoints) => Some(note_newest(&checkpoints, &checkpoints_file(&arguments.output)).await?),
-            None => None,
-        },
+    let newest = match checkpoints_of(&source, read_model.as_ref()) {
+        Some(checkpoints) if arguments.until.is_none() => Some(checkpoints.newest().await?),
+        _ => None,
+    };
+    let until = match &newest {
+        Some(note) => Some(position_in(note)?),
+        None => arguments.until.map(Position::try_from).transpose()?,
     };
     if export.position > Position::START {
         eprintln!("continuing behind position {}", export.position);
     }
     export.extend(&source, until).await?;
+    if let Some(note) = newest {
+        // Behind the lines: an export that was interrupted holds less than its checkpoint would say. It is not trusted here: `verify`
+        // looks at all of them.
+        let file = checkpoints_file(&arguments.output);
+        if notes::read_if_any(&file)?.last() != Some(&note) {
+            append(&file, &note)?;
+        }
+    }
     println!("{} holds the log up to position {}", arguments.output.display(), export.position);
     if until.is_none() {
         eprintln!("no checkpoint goes with it: --read-model says where they are");
@@ -200,23 +265,8 @@ pub async fn export(arguments: cli::Export) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// Puts the newest checkpoint beside the export, and returns its position. It is not trusted here: `verify` looks at all of them.
-async fn note_newest(checkpoints: &Checkpoints, file: &Path) -> anyhow::Result<Position> {
-    let note = checkpoints.newest().await?;
-    if notes::read_if_any(file)?.last() != Some(&note) {
-        append(file, &note)?;
-    }
-    let size: i64 =
-        note.lines().nth(1).and_then(|size| size.parse().ok()).context("what was given is no checkpoint")?;
-    Ok(size.try_into()?)
-}
-
 fn append(file: &Path, note: &str) -> anyhow::Result<()> {
-    let append = || {
-        let mut file = File::options().create(true).append(true).open(file)?;
-        file.write_all(note.as_bytes())?;
-        file.sync_all()
-    };
+    let append = || append_note(&File::options().create(true).append(true).open(file)?, note);
     append().with_context(|| format!("{} cannot be written", file.display()))
 }
 
@@ -227,9 +277,7 @@ pub async fn checkpoint(arguments: cli::Checkpoint) -> anyhow::Result<bool> {
     let checkpoints = checkpoints_of(&source, read_model.as_ref())
         .context("checkpoints are asked for at the shop (https://…) or in the read model (--read-model)")?;
     let note = checkpoints.newest().await?;
-    let [newest] = &open_all(&key, std::slice::from_ref(&note))?[..] else {
-        anyhow::bail!("one note is one checkpoint")
-    };
+    let [newest] = &open_all(&key, std::slice::from_ref(&note))?[..] else { bail!("one note is one checkpoint") };
     let known = match &arguments.file {
         Some(file) => notes::read_if_any(file)?,
         None => Vec::new(),

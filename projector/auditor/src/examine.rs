@@ -51,6 +51,8 @@ pub struct Fault {
     /// Where, as far as the event itself can tell.
     pub position: Option<Position>,
     pub what: String,
+    /// It may be the export alone that is not whole.
+    pub is_torn: bool,
 }
 
 /// Everything after a position, examined: in order, several batches at the same time.
@@ -80,8 +82,9 @@ fn examine(batch: &Batch, wanted: Wanted) -> Share {
         Batch::Lines(lines) => lines.iter().find_map(|line| examine_line(line, &mut share, wanted).err()),
         Batch::Torn(_) => {
             let what = "the file ends in the middle of a line: the export was interrupted, and `auditor export` goes on with it";
-            Some(fault(None, what))
+            Some(Fault { is_torn: true, ..fault(None, what) })
         }
+        Batch::Endless(_) => Some(fault(None, "its line is longer than that of any event")),
     };
     share
 }
@@ -99,7 +102,7 @@ fn examine_line(line: &[u8], share: &mut Share, wanted: Wanted) -> Result<(), Fa
 }
 
 fn fault(position: Option<Position>, what: impl Into<String>) -> Fault {
-    Fault { position, what: what.into() }
+    Fault { position, what: what.into(), is_torn: false }
 }
 
 /// Takes an event that could be read. `line` is how it is written, where that is known.

@@ -18,11 +18,11 @@ use tokio::task::{JoinHandle, block_in_place, spawn_blocking};
 use crate::{
     examine::{Wanted, examined},
     progress::Progress,
-    source::Source,
+    source::{LONGEST_LINE, Source},
 };
 
-/// No event is larger: requests are bounded, and all else in a line is of fixed length.
-const LONGEST_LINE: u64 = 256 * 1024;
+/// How every line begins.
+const BEGINNING: &[u8] = br#"{"specversion":"1.0","id":""#;
 
 /// The disk writes this while the next lines are made; it would start at the end otherwise.
 const SYNCED_AT_ONCE: usize = 32 << 20;
@@ -42,12 +42,15 @@ pub struct Export {
 }
 
 impl Export {
-    /// Opens a file, or what an earlier export has left of it. Half a line at its end is cut off.
+    /// Opens a file, or what an earlier export has left of it. Half a line at its end is cut off; a file of something else is left alone.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let open = || File::options().create(true).read(true).write(true).truncate(false).open(path);
         let mut file = open().with_context(|| format!("{} cannot be written", path.display()))?;
         let length = file.metadata()?.len();
-        let start = length.saturating_sub(2 * LONGEST_LINE);
+        let mut beginning = Vec::new();
+        (&file).take(BEGINNING.len() as u64).read_to_end(&mut beginning)?;
+        ensure!(BEGINNING.starts_with(&beginning), "{} is not an export: it begins otherwise", path.display());
+        let start = length.saturating_sub(2 * LONGEST_LINE as u64);
         file.seek(SeekFrom::Start(start))?;
         let mut tail = Vec::new();
         file.read_to_end(&mut tail)?;
@@ -74,7 +77,7 @@ impl Export {
             None => source.end().await?,
         };
         let mut shares = examined(source, self.position, end, Wanted { lines: true, ..Wanted::default() });
-        let mut progress = Progress::start("exporting", source, self.position, end);
+        let mut progress = Progress::start("exporting", source, self.position, end).await;
         let mut writer = BufWriter::with_capacity(1 << 20, &self.file);
         let mut syncing: Option<JoinHandle<io::Result<()>>> = None;
         let mut unsynced = 0;

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Datelike, SubsecRound, Timelike, Utc};
 use chrono_tz::Tz;
 use clap::ValueEnum;
+use futures::TryStreamExt;
 use serde::Serialize;
 use shared::{
     catalogue::License,
     event::Event,
     money::{Money, OutOfRange},
 };
+use sqlx::{PgConnection, Row};
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Interval {
@@ -21,14 +23,14 @@ pub enum Interval {
 }
 
 /// What was sold of a licence within an interval. A reset takes nothing back from what was sold before it.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub struct Sold {
     pub sales_count: i64,
     pub revenue: Money,
 }
 
 /// An interval, by its beginning in local time.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Bucket {
     pub by_license: BTreeMap<License, Sold>,
     pub resets: i64,
@@ -47,17 +49,63 @@ impl History {
     }
 
     pub fn add(&mut self, time: DateTime<Utc>, event: &Event) -> Result<(), OutOfRange> {
-        let bucket = self.buckets.entry(self.beginning(time)).or_default();
         match event {
-            Event::SalesReset(_) => bucket.resets += 1,
-            Event::LicensePurchased(purchase) => {
-                let zero = Sold { sales_count: 0, revenue: Money::zero(purchase.price.currency()) };
-                let sold = bucket.by_license.entry(purchase.license).or_insert(zero);
-                sold.revenue = sold.revenue.checked_add(purchase.price)?;
-                sold.sales_count += 1;
-            }
+            Event::SalesReset(_) => self.bucket(time).resets += 1,
+            Event::LicensePurchased(purchase) => self.add_sold(time, purchase.license, 1, purchase.price)?,
         }
         Ok(())
+    }
+
+    fn add_sold(
+        &mut self,
+        time: DateTime<Utc>,
+        license: License,
+        sales_count: i64,
+        revenue: Money,
+    ) -> Result<(), OutOfRange> {
+        let zero = Sold { sales_count: 0, revenue: Money::zero(revenue.currency()) };
+        let sold = self.bucket(time).by_license.entry(license).or_insert(zero);
+        sold.revenue = sold.revenue.checked_add(revenue)?;
+        sold.sales_count = sold.sales_count.saturating_add(sales_count);
+        Ok(())
+    }
+
+    fn bucket(&mut self, time: DateTime<Utc>) -> &mut Bucket {
+        self.buckets.entry(self.beginning(time)).or_default()
+    }
+
+    /// What a generation of the read model holds, in the same intervals.
+    pub async fn of_read_model(&self, read_model: &mut PgConnection, generation: i64) -> sqlx::Result<Self> {
+        let mut history = Self::new(self.interval, self.time_zone);
+        // Hours and longer intervals of every time zone are whole quarters of an hour.
+        let minutes: i16 = if matches!(self.interval, Interval::Minute) { 1 } else { 15 };
+        let mut rows = sqlx::query(
+            "select begins_at, license, sales_count, revenue_minor, currency from history_bucket
+             where generation = $1 and minutes = $2",
+        )
+        .bind(generation)
+        .bind(minutes)
+        .fetch(&mut *read_model);
+        while let Some(row) = rows.try_next().await? {
+            let unknown = || sqlx::Error::Decode("the history holds what this program does not know".into());
+            let license = License::by_name(row.try_get("license")?).ok_or_else(unknown)?;
+            let revenue = Money::from_parts(row.try_get("revenue_minor")?, row.try_get("currency")?);
+            let (revenue, count) = (revenue.ok_or_else(unknown)?, row.try_get("sales_count")?);
+            let added = history.add_sold(row.try_get("begins_at")?, license, count, revenue);
+            added.map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        }
+        drop(rows);
+        let resets = sqlx::query_scalar("select reset_at from history_reset where generation = $1").bind(generation);
+        for reset_at in resets.fetch_all(read_model).await? {
+            history.bucket(reset_at).resets += 1;
+        }
+        Ok(history)
+    }
+
+    /// The beginning of the first interval of which another history says something else.
+    pub fn first_difference<'a>(&'a self, other: &'a Self) -> Option<&'a str> {
+        let beginnings = self.buckets.keys().chain(other.buckets.keys());
+        beginnings.filter(|at| self.buckets.get(*at) != other.buckets.get(*at)).min().map(String::as_str)
     }
 
     /// With its offset, so that the hour that comes twice in autumn is two.

@@ -21,7 +21,11 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub fn start(what: &'static str, source: &Source, after: Position, until: Option<Position>) -> Self {
+    pub async fn start(what: &'static str, source: &Source, after: Position, until: Option<Position>) -> Self {
+        let until = match until {
+            Some(until) => Some(until),
+            None => source.supposed_end().await,
+        };
         let (length, in_bytes) = match until {
             Some(until) => (Some(until.as_sequence().saturating_sub(after.as_sequence())), false),
             None => (source.bytes(), source.bytes().is_some()),

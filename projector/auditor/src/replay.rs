@@ -3,9 +3,9 @@
 use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
-use projector::read_model;
+use projector::{read_model, tally::SNAPSHOT_INTERVAL};
 use shared::{event_log::Position, totals::Totals};
-use sqlx::PgPool;
+use sqlx::{Connection, PgPool};
 
 use crate::{
     examine::{Wanted, examined},
@@ -22,12 +22,27 @@ pub struct Until {
     pub time: Option<DateTime<Utc>>,
 }
 
-/// What the events add up to.
-#[derive(Debug)]
-pub struct Replayed {
+/// What the events add up to, up to a position.
+#[derive(Clone, Debug)]
+pub struct AsOf {
     pub position: Position,
     pub as_of: Option<DateTime<Utc>>,
     pub totals: Totals,
+}
+
+#[derive(Debug)]
+pub struct Replayed {
+    pub totals: AsOf,
+    /// At the last position before or there of which the read model keeps the totals.
+    pub kept: Option<AsOf>,
+}
+
+/// What queries are answered from.
+#[derive(Debug)]
+pub struct Live {
+    pub totals: AsOf,
+    /// If it was asked for, and the read model has one.
+    pub history: Option<History>,
 }
 
 pub async fn replay(source: &Source, until: Until, mut history: Option<&mut History>) -> anyhow::Result<Replayed> {
@@ -36,8 +51,9 @@ pub async fn replay(source: &Source, until: Until, mut history: Option<&mut Hist
         None => source.end().await?,
     };
     let mut shares = examined(source, Position::START, end, Wanted { meanings: true, ..Wanted::default() });
-    let mut progress = Progress::start("replaying", source, Position::START, end);
-    let mut replayed = Replayed { position: Position::START, as_of: None, totals: Totals::default() };
+    let mut progress = Progress::start("replaying", source, Position::START, end).await;
+    let mut replayed = AsOf { position: Position::START, as_of: None, totals: Totals::default() };
+    let mut kept = None;
     'log: while let Some(share) = shares.try_next().await? {
         progress.advance(&share);
         for event in &share.events {
@@ -57,19 +73,47 @@ pub async fn replay(source: &Source, until: Until, mut history: Option<&mut Hist
             }
             replayed.position = expected;
             replayed.as_of = Some(event.time);
+            if expected.get() % SNAPSHOT_INTERVAL == 0 {
+                kept = Some(replayed.clone());
+            }
         }
         if let Some(fault) = share.fault {
             bail!("position {}: {}", fault.position.unwrap_or(replayed.position.next()), fault.what);
         }
     }
-    if let Some(wanted) = until.position.filter(|wanted| *wanted > replayed.position) {
-        bail!("the log ends with position {}, before {wanted}", replayed.position);
-    }
-    Ok(replayed)
+    Ok(Replayed { totals: replayed, kept })
 }
 
-/// The totals that queries are answered from, and the position that they reflect.
-pub async fn live(read_model: &PgPool) -> anyhow::Result<Replayed> {
-    let live = read_model::load_live(read_model).await.context("the read model cannot be read")?;
-    Ok(Replayed { position: live.checkpoint, as_of: None, totals: live.totals })
+/// What queries are answered from, with the history in the intervals of another one.
+pub async fn live(read_model: &PgPool, like: Option<&History>) -> anyhow::Result<Live> {
+    const UNREADABLE: &str = "the read model cannot be read";
+    let mut connection = read_model.acquire().await.context(UNREADABLE)?;
+    // One snapshot for all of it.
+    let mut transaction =
+        connection.begin_with("begin isolation level repeatable read read only").await.context(UNREADABLE)?;
+    let live = read_model::load_live(&mut *transaction).await.context(UNREADABLE)?;
+    let history = match like {
+        Some(like) if read_model::has_history(&mut *transaction).await.context(UNREADABLE)? => {
+            Some(like.of_read_model(&mut transaction, live.number).await.context(UNREADABLE)?)
+        }
+        _ => None,
+    };
+    Ok(Live { totals: AsOf { position: live.checkpoint, as_of: None, totals: live.totals }, history })
+}
+
+/// The totals that the read model keeps of a position.
+pub async fn kept(read_model: &PgPool, position: Position) -> anyhow::Result<Option<AsOf>> {
+    let rows = sqlx::query(
+        "select license, sales_count, revenue_minor, totals_snapshot.currency
+         from totals_snapshot join projection using (generation) where live and totals_snapshot.position = $1",
+    )
+    .bind(position.get())
+    .fetch_all(read_model)
+    .await
+    .context("the read model cannot be read")?;
+    let mut totals = Totals::default();
+    for row in &rows {
+        totals.set_from_row(row)?;
+    }
+    Ok((!rows.is_empty()).then_some(AsOf { position, as_of: None, totals }))
 }

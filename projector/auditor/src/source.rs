@@ -14,13 +14,19 @@ use reqwest::{
     Client, StatusCode, Url,
     header::{self, HeaderMap, HeaderValue},
 };
-use shared::{database, event_log::Position, scan::scan};
+use shared::{
+    database,
+    event_log::Position,
+    scan::{scan, scan_first},
+};
 use sqlx::PgPool;
 use tokio::{
     sync::mpsc::{self, Receiver, Sender},
     task::spawn_blocking,
     time::sleep,
 };
+
+use crate::checkpoint::{self, Checkpoints};
 
 /// Events that are examined together: enough for all cores, little for the memory.
 const BATCH: usize = 8192;
@@ -30,6 +36,12 @@ const AHEAD: usize = 4;
 const STRETCH: i64 = 200_000;
 /// One for the log, one for whoever asks in between.
 const CONNECTIONS: u32 = 2;
+/// A server that does not take a connection by then is away.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a server may say nothing. It reads a stretch of the log meanwhile, which it gives up after ten seconds.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// No event is larger: requests are bounded, and all else in a line is of fixed length.
+pub const LONGEST_LINE: usize = 256 * 1024;
 /// How often a download that breaks off is taken up again before anything has come.
 const ATTEMPTS: u32 = 5;
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -53,13 +65,15 @@ pub enum Batch {
     Lines(Vec<Bytes>),
     /// What stands behind the last line break of a file.
     Torn(Bytes),
+    /// The beginning of what is too long for a line.
+    Endless(Bytes),
 }
 
 impl Batch {
     pub fn events(&self) -> usize {
         match self {
             Self::Rows(raw) | Self::Lines(raw) => raw.len(),
-            Self::Torn(_) => 0,
+            Self::Torn(_) | Self::Endless(_) => 0,
         }
     }
 
@@ -68,7 +82,7 @@ impl Batch {
         match self {
             Self::Rows(rows) => rows.iter().map(Bytes::len).sum(),
             Self::Lines(lines) => lines.iter().map(|line| line.len() + 1).sum(),
-            Self::Torn(rest) => rest.len(),
+            Self::Torn(rest) | Self::Endless(rest) => rest.len(),
         }
     }
 }
@@ -81,7 +95,8 @@ fn client(access_token: Option<&str>) -> anyhow::Result<Client> {
         value.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, value);
     }
-    Ok(Client::builder().default_headers(headers).build()?)
+    let client = Client::builder().default_headers(headers);
+    Ok(client.connect_timeout(CONNECT_TIMEOUT).read_timeout(IDLE_TIMEOUT).build()?)
 }
 
 impl Source {
@@ -111,6 +126,18 @@ impl Source {
                 Ok(Some(end.try_into()?))
             }
             Self::Http(..) | Self::File(_) => Ok(None),
+        }
+    }
+
+    /// About where it ends, for whoever waits: nothing else is to rely on it.
+    pub async fn supposed_end(&self) -> Option<Position> {
+        match self {
+            Self::Database(_) => self.end().await.ok()?,
+            Self::Http(url, client) => {
+                let note = Checkpoints::Http(url.clone(), client.clone()).newest().await.ok()?;
+                checkpoint::position_in(&note).ok()
+            }
+            Self::File(_) => None,
         }
     }
 
@@ -157,15 +184,25 @@ async fn read_rows(
     while after < end {
         let until = end.min(after.plus(STRETCH));
         let mut stretch = scan(pool, after, until).await?;
+        let mut missing = usize::try_from(until.get() - after.get()).unwrap_or(usize::MAX);
         loop {
             let rows = stretch.next_rows(BATCH).await.context("the event store cannot be read")?;
             let last = rows.len() < BATCH;
+            missing = missing.saturating_sub(rows.len());
             if !rows.is_empty() && batches.send(Ok(Batch::Rows(rows))).await.is_err() {
                 return Ok(());
             }
             if last {
                 break;
             }
+        }
+        drop(stretch);
+        if missing > 0 {
+            // Whoever reads is to see what follows the hole, and nothing behind it: that may be as far away as somebody likes.
+            let next =
+                scan_first(pool, until, end).await?.next_rows(1).await.context("the event store cannot be read")?;
+            let _ = batches.send(Ok(Batch::Rows(next))).await;
+            return Ok(());
         }
         after = until;
     }
@@ -183,6 +220,9 @@ fn read_file(file: &Path, batches: &Sender<anyhow::Result<Batch>>) -> anyhow::Re
         let length = read.len();
         lines.add(read);
         reader.consume(length);
+        if lines.is_endless() {
+            break;
+        }
         while let Some(batch) = lines.take(BATCH) {
             if batches.blocking_send(Ok(batch)).is_err() {
                 return Ok(());
@@ -213,13 +253,19 @@ impl Lines {
         self.rest.extend_from_slice(bytes);
     }
 
+    /// What comes now belongs to a line that no event has. Nothing is read behind its beginning.
+    fn is_endless(&self) -> bool {
+        self.rest.len() > LONGEST_LINE
+    }
+
     fn take(&mut self, at_least: usize) -> Option<Batch> {
         (self.whole.len() >= at_least).then(|| Batch::Lines(std::mem::take(&mut self.whole)))
     }
 
     fn rest(mut self) -> impl Iterator<Item = Batch> {
         let whole = (!self.whole.is_empty()).then(|| Batch::Lines(std::mem::take(&mut self.whole)));
-        let torn = (!self.rest.is_empty()).then(|| Batch::Torn(self.rest.freeze()));
+        let kind = if self.is_endless() { Batch::Endless } else { Batch::Torn };
+        let torn = (!self.rest.is_empty()).then(|| kind(self.rest.freeze()));
         whole.into_iter().chain(torn)
     }
 }
@@ -287,6 +333,12 @@ async fn download(
         let chunk = body.next().await;
         if let Some(Ok(chunk)) = &chunk {
             lines.add(chunk);
+        }
+        if lines.is_endless() {
+            for batch in lines.rest() {
+                let _ = batches.send(Ok(batch)).await;
+            }
+            return Ok(());
         }
         let at_least = if matches!(chunk, Some(Ok(_))) { BATCH } else { 1 };
         if let Some(batch) = lines.take(at_least) {

@@ -28,6 +28,8 @@ pub struct Verdict {
     pub confirmed: Vec<Position>,
     /// The first thing that is wrong.
     pub fault: Option<Fault>,
+    /// The fault is that an export ends in the middle of a line, behind all checkpoints: that says nothing against the log.
+    pub is_interrupted: bool,
 }
 
 /// The first thing that is wrong with a log.
@@ -57,7 +59,7 @@ pub async fn verify(
     let mut reading = Reading { checkpoints, ..Reading::default() };
     let wanted = Wanted { hashes: true, meanings: true, lines: false };
     let mut shares = examined(source, Position::START, until, wanted);
-    let mut progress = Progress::start("verifying", source, Position::START, until);
+    let mut progress = Progress::start("verifying", source, Position::START, until).await;
     while let Some(share) = shares.try_next().await? {
         progress.advance(&share);
         reading.take(share);
@@ -94,6 +96,8 @@ struct Reading {
     /// The first checkpoint that the log does not agree with, and the root that it has instead.
     contradicted: Option<(Checkpoint, Hash)>,
     fault: Option<Fault>,
+    /// The fault is half a line at the end of a file.
+    is_torn: bool,
 }
 
 impl Reading {
@@ -104,7 +108,8 @@ impl Reading {
                 return;
             }
         }
-        if let Some(examine::Fault { position, what }) = share.fault {
+        if let Some(examine::Fault { position, what, is_torn }) = share.fault {
+            self.is_torn = is_torn;
             self.fault = Some(Fault::at(position.unwrap_or(self.last.next()), what));
         }
     }
@@ -151,6 +156,8 @@ impl Reading {
             Some((checkpoint, root)) => Some(self.locate(&checkpoint, root, recorded).await?),
             None => self.compare_ends().or(self.beyond_checkpoints(recorded)),
         };
+        let all_reached = self.reached == self.checkpoints.len();
+        let is_interrupted = self.is_torn && all_reached && from_checkpoints.is_none();
         // A fault of form may lie behind an event that was merely changed.
         let faults = from_checkpoints.into_iter().chain(self.fault.take());
         let fault = faults.min_by_key(|fault| fault.position);
@@ -160,11 +167,12 @@ impl Reading {
             last_recorded_at: self.last_time,
             confirmed: self.confirmed,
             fault,
+            is_interrupted,
         })
     }
 
     /// Which event it is that makes the log contradict a checkpoint.
-    async fn locate(&self, checkpoint: &Checkpoint, root: Hash, recorded: Option<&Recorded>) -> sqlx::Result<Fault> {
+    async fn locate(&self, checkpoint: &Checkpoint, root: Hash, recorded: Option<&Recorded>) -> anyhow::Result<Fault> {
         let confirmed = self.confirmed.iter().rfind(|confirmed| **confirmed < checkpoint.position);
         let first = confirmed.copied().unwrap_or_default().next();
         let signed = format!(
@@ -172,8 +180,7 @@ impl Reading {
             checkpoint.position, checkpoint.root
         );
         if let Some(recorded) = recorded
-            && recorded.root(checkpoint.position).await? == Some(checkpoint.root)
-            && let Some(changed) = recorded.first_difference().filter(|changed| *changed <= checkpoint.position)
+            && let Some(changed) = recorded.first_change(checkpoint).await?
         {
             return Ok(Fault::at(changed, format!("it is not the event that was signed: {signed}")));
         }

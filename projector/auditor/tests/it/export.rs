@@ -3,12 +3,15 @@
 use std::{
     fs,
     path::Path,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use tokio::time::sleep;
+use shared::checkpoint::split_notes;
+use stack::testing::purchased;
+use tokio::{task::block_in_place, time::sleep};
 
 use crate::support::{SignedLog, audit, auditor, text};
 
@@ -37,9 +40,10 @@ async fn kill_after(export: &mut Child, file: &Path, bytes: u64) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_export_that_is_killed_again_and_again_while_the_log_grows_is_the_same_as_one_in_one_go() {
+async fn an_export_that_is_killed_again_and_again_while_purchases_run_is_the_same_as_one_in_one_go() {
     let log = SignedLog::create().await;
     let projector = log.projector().await;
+    let key = log.public_key_file();
     for _ in 0..6 {
         log.grow(10_000).await;
     }
@@ -48,13 +52,27 @@ async fn an_export_that_is_killed_again_and_again_while_the_log_grows_is_the_sam
     let interrupted = log.file("interrupted.ndjson");
     let mut random = StdRng::seed_from_u64(7);
     let mut kills = 0;
-    for _ in 0..12 {
-        let mut export = start_export(&source, &interrupted);
-        let killed = kill_after(&mut export, &interrupted, random.random_range(1..3_000_000)).await;
-        kills += u32::from(killed);
-        log.grow(500).await;
-    }
+    let verify = || audit(&["verify", interrupted.to_str().unwrap(), "--public-key", key.to_str().unwrap()]);
+    let exporting = AtomicBool::new(true);
+    let buying = async {
+        while exporting.load(Ordering::SeqCst) {
+            log.databases.append(&vec![purchased("pro", 19_900); 10]).await;
+        }
+    };
+    let killing = async {
+        for _ in 0..12 {
+            let mut export = start_export(&source, &interrupted);
+            let killed = kill_after(&mut export, &interrupted, random.random_range(1..3_000_000)).await;
+            kills += u32::from(killed);
+            let verified = block_in_place(verify);
+            assert_ne!(verified.status.code(), Some(1), "{}", text(&verified));
+        }
+        exporting.store(false, Ordering::SeqCst);
+    };
+    tokio::join!(buying, killing);
     assert!(kills >= 5, "only {kills} exports were killed");
+    let head = log.databases.head().await;
+    log.signed(head).await;
     let export = |name: &str| {
         let output = log.file(name);
         let done = audit(&[&["export"], &source[..], &["--output", output.to_str().unwrap()]].concat());
@@ -65,13 +83,96 @@ async fn an_export_that_is_killed_again_and_again_while_the_log_grows_is_the_sam
     let in_one_go = export("in-one-go.ndjson");
     assert_eq!(continued.len(), in_one_go.len());
     assert!(continued == in_one_go, "the files differ");
-    assert_eq!(String::from_utf8(continued).unwrap().lines().count(), 66_000);
+    assert_eq!(String::from_utf8(continued).unwrap().lines().count(), usize::try_from(head).unwrap());
 
-    let key = log.public_key_file();
     projector.kill();
-    let verified = audit(&["verify", interrupted.to_str().unwrap(), "--public-key", key.to_str().unwrap()]);
+    let verified = verify();
     assert!(verified.status.success(), "{}", text(&verified));
-    assert!(text(&verified).contains("66000 events"), "{}", text(&verified));
+    assert!(text(&verified).contains(&format!("{head} events")), "{}", text(&verified));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_that_ends_within_a_line_behind_all_checkpoints_is_unfinished_and_not_wrong() {
+    let log = SignedLog::create().await;
+    let projector = log.projector().await;
+    log.grow(100).await;
+    let (event_store, read_model) = (log.databases.event_store_url("auditor"), log.databases.read_model_url("auditor"));
+    let (file, key) = (log.file("log.ndjson"), log.public_key_file());
+    let path = file.to_str().unwrap();
+    let source = ["export", &event_store, "--read-model", &read_model, "-o", path];
+    assert!(audit(&source).status.success());
+    log.grow(100).await;
+    projector.kill();
+    let checkpoints = fs::read(log.file("log.ndjson.checkpoints")).unwrap();
+    assert!(audit(&source).status.success());
+    // As if it had been killed a moment before its end.
+    fs::write(log.file("log.ndjson.checkpoints"), checkpoints).unwrap();
+    let lines = fs::read(&file).unwrap();
+    fs::write(&file, &lines[..lines.len() - 20]).unwrap();
+    let verify = || audit(&["verify", path, "--public-key", key.to_str().unwrap()]);
+    let unfinished = verify();
+    assert_eq!(unfinished.status.code(), Some(2), "{}", text(&unfinished));
+    assert!(text(&unfinished).contains("UNFINISHED at position 200"), "{}", text(&unfinished));
+    assert!(audit(&source).status.success());
+    let verified = verify();
+    assert!(verified.status.success() && text(&verified).contains("2 agree"), "{}", text(&verified));
+    assert_eq!(fs::read(&file).unwrap(), lines);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_for_which_the_disk_has_no_room_leaves_nothing_of_itself() {
+    let log = SignedLog::create().await;
+    let _projector = log.projector().await;
+    let (event_store, read_model) = (log.databases.event_store_url("auditor"), log.databases.read_model_url("auditor"));
+    let (file, key) = (log.file("kept.txt"), log.public_key_file());
+    let arguments = [
+        "checkpoint",
+        &event_store,
+        "--read-model",
+        &read_model,
+        "--public-key",
+        key.to_str().unwrap(),
+        "--file",
+        file.to_str().unwrap(),
+    ];
+    for _ in 0..2 {
+        log.grow(1).await;
+        assert!(audit(&arguments).status.success());
+    }
+    let whole = fs::read_to_string(&file).unwrap();
+    log.grow(1).await;
+    // No file of it may be larger than 512 bytes, which the third note would cross.
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$@\"", "sh"]).arg(env!("CARGO_BIN_EXE_auditor"));
+    let full = limited.args(arguments).output().unwrap();
+    assert_eq!(full.status.code(), Some(2), "{}", text(&full));
+    assert!(text(&full).contains("kept.txt cannot be written"), "{}", text(&full));
+    assert_eq!(fs::read_to_string(&file).unwrap(), whole);
+    assert!(audit(&arguments).status.success());
+    assert_eq!(split_notes(&fs::read_to_string(&file).unwrap()).len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_something_else_is_neither_continued_nor_changed() {
+    let log = SignedLog::create().await;
+    let (event_store, file) = (log.databases.event_store_url("auditor"), log.file("list.txt"));
+    for content in ["milk", "milk\nbutter\n", "{\"milk\": 1}"] {
+        fs::write(&file, content).unwrap();
+        let refused = audit(&["export", &event_store, "-o", file.to_str().unwrap()]);
+        assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
+        assert!(text(&refused).contains("is not an export"), "{}", text(&refused));
+        assert_eq!(fs::read_to_string(&file).unwrap(), content);
+    }
+}
+
+#[test]
+fn a_line_without_an_end_is_not_kept_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("log.ndjson");
+    fs::write(&file, "x".repeat(3 << 20)).unwrap();
+    let verified = audit(&["verify", file.to_str().unwrap()]);
+    assert_eq!(verified.status.code(), Some(1), "{}", text(&verified));
+    assert!(text(&verified).contains("its line is longer than that of any event"), "{}", text(&verified));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,9 @@
 
 use std::fs;
 
+use auditor::source::Source;
 use serde_json::Value;
+use shared::event_log::Position;
 use stack::testing::{Service, Until};
 
 use crate::support::{SignedLog, audit, text};
@@ -37,6 +39,9 @@ async fn an_export_through_the_shop_is_verified_and_is_the_same_as_one_from_the_
     assert!(verified.contains("7010 events") && verified.contains("2 agree"), "{verified}");
     let verified = run(&["verify", &query_api.url(), "--public-key", key.to_str().unwrap()]);
     assert!(verified.contains("7010 events") && verified.contains("1 agree"), "{verified}");
+    // Whoever waits without a key is told how long as well.
+    let source = Source::parse(&query_api.url(), None).unwrap();
+    assert_eq!(source.supposed_end().await.map(Position::get), Some(7010));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -80,6 +80,74 @@ async fn totals_that_do_not_follow_from_the_log_are_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_history_that_does_not_follow_from_the_log_is_found() {
+    let log = SignedLog::create().await;
+    let projector = log.projector().await;
+    let head = log.grow(250).await;
+    eventually("the log is projected", async || log.databases.checkpoint().await == head).await;
+    projector.kill();
+    let (event_store, read_model) = (log.databases.event_store_url("auditor"), log.databases.read_model_url("auditor"));
+    let compare = |interval| audit(&["replay", &event_store, "--read-model", &read_model, "--history", interval]);
+    for interval in ["minute", "hour", "day", "month"] {
+        let equal = compare(interval);
+        assert!(equal.status.success(), "{}", text(&equal));
+        assert!(text(&equal).contains("the read model holds the same history"), "{}", text(&equal));
+    }
+    for (falsify, repair) in [
+        (
+            "update history_bucket set sales_count = sales_count + 1 where license = 'pro'",
+            "update history_bucket set sales_count = sales_count - 1 where license = 'pro'",
+        ),
+        ("update history_reset set reset_at = reset_at - interval '1 day' where position = 100", "select"),
+    ] {
+        sqlx::raw_sql(falsify).execute(log.databases.read_model()).await.unwrap();
+        let different = compare("day");
+        assert_eq!(different.status.code(), Some(1), "{}", text(&different));
+        assert!(text(&different).contains("WRONG: the history"), "{}", text(&different));
+        sqlx::raw_sql(repair).execute(log.databases.read_model()).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_ends_before_the_read_model_is_replayed_and_compared_where_the_totals_were_kept() {
+    let log = SignedLog::create().await;
+    let projector = log.projector().await;
+    let (event_store, read_model) = (log.databases.event_store_url("auditor"), log.databases.read_model_url("auditor"));
+    let file = log.file("log.ndjson");
+    let path = file.to_str().unwrap();
+    let export = || {
+        let exported = audit(&["export", &event_store, "--read-model", &read_model, "-o", path]);
+        assert!(exported.status.success(), "{}", text(&exported));
+    };
+    let replay = || audit(&["replay", path, "--read-model", &read_model]);
+    log.grow(120).await;
+    export();
+    let head = log.grow(10_000).await;
+    eventually("the log is projected", async || log.databases.checkpoint().await == head).await;
+    let early = replay();
+    assert!(early.status.success(), "{}", text(&early));
+    let told = text(&early);
+    assert!(told.contains("position           120") && told.contains("not compared"), "{told}");
+
+    export();
+    let head = log.grow(10).await;
+    eventually("the log is projected", async || log.databases.checkpoint().await == head).await;
+    projector.kill();
+    let equal = replay();
+    assert!(equal.status.success(), "{}", text(&equal));
+    let told = text(&equal);
+    let same = "the read model holds the same totals for position 10000";
+    assert!(told.contains("position           10120") && told.contains(same), "{told}");
+    sqlx::raw_sql("update totals_snapshot set sales_count = sales_count + 1 where position = 10000")
+        .execute(log.databases.read_model())
+        .await
+        .unwrap();
+    let different = replay();
+    assert_eq!(different.status.code(), Some(1), "{}", text(&different));
+    assert!(text(&different).contains("WRONG: for position 10000"), "{}", text(&different));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_of_every_version_that_was_ever_published_are_replayed() {
     let log = SignedLog::create().await;
     let published: Vec<Value> = serde_json::from_str(include_str!("../../../../shared/golden/events.json")).unwrap();
@@ -94,6 +162,15 @@ async fn events_of_every_version_that_was_ever_published_are_replayed() {
             .execute(log.databases.event_store())
             .await
             .unwrap();
+    }
+    let before = replay(&log, &["--at-position", "2"]);
+    for (license, revenue) in [("basic", 4_900), ("enterprise", 99_900)] {
+        let sold = &before["by_license"][license];
+        assert_eq!((&sold["sales_count"], &sold["revenue"]["amount_minor"]), (&1.into(), &revenue.into()), "{license}");
+    }
+    for reset in ["3", "4", "5"] {
+        let after = replay(&log, &["--at-position", reset]);
+        assert_eq!(after["by_license"]["basic"]["sales_count"], 0, "behind {reset}");
     }
     let replayed = replay(&log, &[]);
     let end = Position::try_from(replayed["position"].as_i64().unwrap()).unwrap();

@@ -14,7 +14,7 @@ use shared::{
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use crate::support::SignedLog;
+use crate::support::{SignedLog, text};
 
 /// More than two tiles.
 const EVENTS: usize = 600;
@@ -142,7 +142,7 @@ fn commit_crime(random: &mut StdRng, kept: i64, head: i64) -> Crime {
         last,
         forged: false,
     };
-    match random.random_range(0..10) {
+    match random.random_range(0..11) {
         0..5 => {
             let change = CHANGES.choose(random).unwrap();
             crime("change", format!("update event set {change} where position = {p}"), p, p)
@@ -170,6 +170,15 @@ fn commit_crime(random: &mut StdRng, kept: i64, head: i64) -> Crime {
         8 => {
             let cut = format!("delete from event where position >= {p}; update head set position = {p} - 1");
             crime("cut", cut, p, head)
+        }
+        9 => {
+            // Counting one's way to it would take for ever.
+            let far = random.random_range(head + 2..i64::MAX);
+            let insert = format!(
+                "insert into event select {far}, recorded_at, gen_random_uuid(), schema_version, event_type, data, metadata
+                    from honest_event where position = {p}"
+            );
+            crime("insert far away", insert, head + 1, head + 1)
         }
         _ => {
             let p = random.random_range(1..=kept);
@@ -211,4 +220,35 @@ async fn whatever_is_done_to_the_past_is_named_with_its_place() {
         audit.restore().await;
     }
     assert_eq!(audit.verify().await.fault, None, "the restored log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_far_away_ends_a_replay_and_an_export_as_well() {
+    let audit = Audit::begin().await;
+    let insert = "insert into event select 9000000000000000000, recorded_at, gen_random_uuid(), schema_version, event_type, data, metadata
+                      from event where position = 1";
+    audit.tamper(insert).await;
+    let (event_store, file) = (audit.log.databases.event_store_url("auditor"), audit.log.file("log.ndjson"));
+    for arguments in [&["replay", &event_store][..], &["export", &event_store, "-o", file.to_str().unwrap()]] {
+        let refused = crate::support::audit(arguments);
+        assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
+        let told = text(&refused);
+        assert!(told.contains("position 621 is missing") && told.contains("9000000000000000000 follows"), "{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_noted_hash_that_was_changed_beside_an_event_does_not_make_verify_name_another_event() {
+    let audit = Audit::begin().await;
+    // The first checkpoint behind the event is one that follows from the tile of level 1, and not from the hashes in this tile.
+    let event = "update event set data = '{\"license\":\"basic\",\"price\":{\"amount_minor\":1,\"currency\":\"EUR\"}}' where position = 200";
+    audit.tamper(event).await;
+    let fault = audit.verify().await.fault.unwrap();
+    assert_eq!((fault.position.get(), fault.until.get()), (200, 200), "{fault:?}");
+
+    let tile = "update tree_tile set hashes = overlay(hashes placing decode(repeat('00', 32), 'hex') from 169 * 32 + 1)
+                    where level = 0 and index = 0";
+    sqlx::raw_sql(tile).execute(audit.log.databases.read_model()).await.unwrap();
+    let fault = audit.verify().await.fault.unwrap();
+    assert_eq!((fault.position.get(), fault.until.get()), (151, 300), "{fault:?}");
 }
