@@ -22,9 +22,9 @@ export function formatNumber(value: number, locale: string): string {
   return numberFormat(locale, {}).format(value);
 }
 
-/** A time by itself names its zone; it is the reader's own, unless another one is asked for. */
+/** A time by itself names its zone; it is the reader's own, unless another one is asked for. It fits into a line of a phone. */
 export function formatTime(time: Date, locale: string, timeZone?: string): string {
-  return timeFormat(locale, { dateStyle: "long", timeStyle: "long", ...(timeZone !== undefined && { timeZone }) }).format(time);
+  return timeFormat(locale, { dateStyle: "medium", timeStyle: "long", ...(timeZone !== undefined && { timeZone }) }).format(time);
 }
 
 /** A time of the company's clocks. */

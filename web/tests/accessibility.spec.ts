@@ -119,7 +119,7 @@ const states: Record<string, (page: Page) => Promise<void>> = {
   "what is said about a bar": async (page) => {
     await page.goto("/sales.html");
     await expect(page.getByTestId("history-summary")).toHaveText(/ Verk/);
-    await page.getByTestId("plot").locator("canvas").first().hover();
+    await page.getByTestId("plot").hover();
     await expect(page.getByTestId("tip")).toBeVisible();
   },
   "the sales page that connects again": async (page) => {
@@ -183,7 +183,8 @@ const states: Record<string, (page: Page) => Promise<void>> = {
   "a session that has ended": async (page) => {
     await signIn(page, "sales");
     await page.context().clearCookies();
-    await page.getByRole("radio", { name: "Stunden" }).check();
+    // A page that is seen again asks.
+    await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
     await expect(page.getByText("Ihre Sitzung ist beendet.")).toBeVisible();
     await expect(page.getByRole("heading", { name: "Anmelden" })).toBeVisible();
   },
