@@ -10,8 +10,9 @@ use shared::{
 use sqlx::PgPool;
 
 const HASH_SIZE: usize = size_of::<Hash>();
-#[expect(clippy::cast_possible_wrap, reason = "it is 256")]
-const WIDTH: i64 = TILE_WIDTH as i64;
+/// As positions count.
+const WIDTH: i64 = 256;
+const _: () = assert!(TILE_WIDTH == 256);
 
 pub struct Recorded {
     read_model: PgPool,

@@ -90,9 +90,9 @@ impl Published {
             self.wait_for_nats().await;
         }
         let on_nats = newest_on_nats(&self.nats, &self.key).await;
-        let nats_answered = on_nats.is_some();
+        let nats_answered = on_nats.is_ok();
         let in_file = self.last.as_ref().map(|(_, checkpoint)| checkpoint.clone());
-        let mut checkpoints: Vec<_> = in_file.into_iter().chain(on_nats.flatten()).collect();
+        let mut checkpoints: Vec<_> = in_file.into_iter().chain(on_nats.ok().flatten()).collect();
         checkpoints.sort_by_key(|checkpoint| checkpoint.position);
         Newest { checkpoints, nats_answered }
     }
@@ -164,31 +164,34 @@ impl Published {
     }
 }
 
-/// The newest checkpoint on NATS, if it says which it is.
-async fn newest_on_nats(nats: &Client, key: &VerifyingKey) -> Option<Option<Checkpoint>> {
+/// NATS is away, or does not say what it holds.
+struct NoAnswer;
+
+/// The newest checkpoint on NATS, if it holds any.
+async fn newest_on_nats(nats: &Client, key: &VerifyingKey) -> Result<Option<Checkpoint>, NoAnswer> {
     if nats.connection_state() != State::Connected {
-        return None;
+        return Err(NoAnswer);
     }
     let last = async {
-        let stream = jetstream::new(nats.clone()).get_stream_no_info(CHECKPOINT_STREAM).await.ok()?;
+        let stream = jetstream::new(nats.clone()).get_stream_no_info(CHECKPOINT_STREAM).await.map_err(|_| NoAnswer)?;
         match stream.get_last_raw_message_by_subject(CHECKPOINT_SUBJECT).await {
-            Ok(message) => Some(Some(message)),
+            Ok(message) => Ok(Some(message)),
             Err(error) => match error.kind() {
-                LastRawMessageErrorKind::NoMessageFound => Some(None),
+                LastRawMessageErrorKind::NoMessageFound => Ok(None),
                 LastRawMessageErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-                    Some(None)
+                    Ok(None)
                 }
-                _ => None,
+                _ => Err(NoAnswer),
             },
         }
     };
-    let Some(message) = timeout(ANSWER_LIMIT, last).await.ok()?? else { return Some(None) };
+    let Some(message) = timeout(ANSWER_LIMIT, last).await.unwrap_or(Err(NoAnswer))? else { return Ok(None) };
     let note = String::from_utf8_lossy(&message.payload).into_owned();
     match key.open(&note) {
-        Ok(checkpoint) => Some(Some(checkpoint)),
+        Ok(checkpoint) => Ok(Some(checkpoint)),
         Err(reason) => {
             warn!(%reason, "The last checkpoint on NATS is not one of ours");
-            Some(None)
+            Ok(None)
         }
     }
 }
@@ -226,7 +229,7 @@ impl OnNats {
             jetstream.get_or_create_stream(config).await?;
             self.stream_exists = true;
             // After an outage or a start it may be there already, or a newer one by another projector, which is to stay the last.
-            let there = newest_on_nats(&self.nats, &self.key).await.flatten();
+            let there = newest_on_nats(&self.nats, &self.key).await.ok().flatten();
             let position = self.key.open(note)?.position;
             if there.is_some_and(|there| there.position >= position) {
                 return Ok(());
