@@ -137,7 +137,8 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
         tasks.spawn("transparency log", async move {
             let nats = stream::connect(&nats_url, "projector transparency log").await?;
             let published = transparency::Published::open(&file, key.verifying_key().clone(), nats, streams)?;
-            transparency::TransparencyLog::new(event_store, read_model, key, published, metrics).run(stop).await;
+            let log = transparency::TransparencyLog::new(event_store, read_model, key, published, metrics);
+            Box::pin(log.run(stop)).await;
             Ok(())
         });
     } else {

@@ -84,17 +84,17 @@ pub async fn replay(source: &Source, until: Until, mut history: Option<&mut Hist
     Ok(Replayed { totals: replayed, kept })
 }
 
-/// What queries are answered from, with the history in the intervals of another one.
-pub async fn live(read_model: &PgPool, like: Option<&History>) -> anyhow::Result<Live> {
+/// What queries are answered from, with the history in the intervals of a pattern.
+pub async fn live(read_model: &PgPool, pattern: Option<&History>) -> anyhow::Result<Live> {
     const UNREADABLE: &str = "the read model cannot be read";
     let mut connection = read_model.acquire().await.context(UNREADABLE)?;
     // One snapshot for all of it.
     let mut transaction =
         connection.begin_with("begin isolation level repeatable read read only").await.context(UNREADABLE)?;
     let live = read_model::load_live(&mut *transaction).await.context(UNREADABLE)?;
-    let history = match like {
-        Some(like) if read_model::has_history(&mut *transaction).await.context(UNREADABLE)? => {
-            Some(like.of_read_model(&mut transaction, live.number).await.context(UNREADABLE)?)
+    let history = match pattern {
+        Some(pattern) if read_model::has_history(&mut *transaction).await.context(UNREADABLE)? => {
+            Some(pattern.of_read_model(&mut transaction, live.number).await.context(UNREADABLE)?)
         }
         _ => None,
     };
