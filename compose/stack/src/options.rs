@@ -76,10 +76,9 @@ fn default_folder() -> PathBuf {
 impl Options {
     /// Beside whatever else runs on this machine, for tests and benches.
     pub fn on_free_ports(folder: &Path) -> Result<Self> {
-        let mut free = ports::FreePorts::default();
         Ok(Self {
-            http_port: free.take()?.port(),
-            dashboard_port: free.take()?.port(),
+            http_port: ports::free()?.port(),
+            dashboard_port: ports::free()?.port(),
             secure: false,
             oidc_issuer: None,
             oidc_client_id: None,

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::data_folder::DataFolder;
 use crate::nats::{Nats, User};
 use crate::options::{Options, Service};
-use crate::ports::{FreePorts, loopback};
+use crate::ports::{self, loopback};
 use crate::postgres::{Cluster, SHOP};
 use crate::provision::Tools;
 use crate::secrets::Secrets;
@@ -32,12 +32,11 @@ pub struct Replica {
 
 impl Plan {
     pub fn new(options: &Options, tools: Tools, folder: &DataFolder, secrets: &Secrets) -> Result<Self> {
-        let mut free = FreePorts::default();
         let cluster = Cluster {
             binaries: tools.postgres,
             data: folder.postgres(),
             log: folder.log("postgres"),
-            address: free.take()?,
+            address: ports::free()?,
             admin_password: secrets.postgres.clone(),
             tuning: SHOP,
         };
@@ -45,8 +44,8 @@ impl Plan {
             binary: tools.nats_server,
             folder: folder.nats(),
             log: folder.log("nats"),
-            address: free.take()?,
-            monitoring: free.take()?,
+            address: ports::free()?,
+            monitoring: ports::free()?,
             users: vec![
                 User::command_api(secrets.command_api_nats.clone()),
                 User::projector(secrets.projector_nats.clone()),
@@ -56,10 +55,10 @@ impl Plan {
         let mut replicas = Vec::new();
         for service in Service::ALL {
             for number in 1..=options.replicas_of(service) {
-                replicas.push(Replica { service, name: replica_name(service, number), address: free.take()? });
+                replicas.push(Replica { service, name: replica_name(service, number), address: ports::free()? });
             }
         }
-        let web = free.take()?;
+        let web = ports::free()?;
         let addresses_of = |service| -> Vec<SocketAddr> {
             replicas.iter().filter(|replica| replica.service == service).map(|replica| replica.address).collect()
         };

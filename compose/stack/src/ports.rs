@@ -1,8 +1,11 @@
 //! Free ports on loopback for the servers that only we talk to.
 
 use std::io;
+use std::mem;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::Range;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{self as unix, UnixListener};
 
 use anyhow::{Context, Result};
 
@@ -22,28 +25,33 @@ pub fn is_free(port: u16) -> io::Result<bool> {
     }
 }
 
-/// Hands out ports that are free and different from each other.
-#[derive(Default)]
-pub struct FreePorts {
-    /// Held until all are chosen, so that no two servers get the same one.
-    held: Vec<TcpListener>,
-}
-
-impl FreePorts {
-    pub fn take(&mut self) -> Result<SocketAddr> {
-        // A random start keeps test processes that run at the same time out of each other's way.
-        let start = rand::random_range(INTERNAL_PORTS);
-        let listener = (start..INTERNAL_PORTS.end)
-            .chain(INTERNAL_PORTS.start..start)
-            .find_map(|port| TcpListener::bind(loopback(port)).ok())
-            .with_context(|| format!("no port from {INTERNAL_PORTS:?} is free on 127.0.0.1"))?;
-        let address = listener.local_addr()?;
-        self.held.push(listener);
-        Ok(address)
-    }
-}
-
-/// One free port.
+/// A port that is free, and that nobody of ours is given again while this process lives: until a server opens it, it is free to everybody.
 pub fn free() -> Result<SocketAddr> {
-    FreePorts::default().take()
+    // A random start keeps processes out of each other's way.
+    let start = rand::random_range(INTERNAL_PORTS);
+    (start..INTERNAL_PORTS.end)
+        .chain(INTERNAL_PORTS.start..start)
+        // The name first: to try a port that is somebody else's could be just when they open it.
+        .find(|port| take(*port).is_ok() && is_free(*port).is_ok_and(|free| free))
+        .map(loopback)
+        .with_context(|| format!("no port from {INTERNAL_PORTS:?} is free on 127.0.0.1"))
+}
+
+/// Takes the name that stands for a port, which one process can have at a time. The kernel gives it back when the process ends.
+fn take(port: u16) -> io::Result<()> {
+    let name = unix::SocketAddr::from_abstract_name(format!("sales-port-{port}"))?;
+    mem::forget(UnixListener::bind_addr(&name)?);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_somebody_was_given_is_given_to_nobody_else() {
+        let given = free().unwrap().port();
+        assert!(is_free(given).unwrap());
+        assert_eq!(take(given).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
 }

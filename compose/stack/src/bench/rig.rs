@@ -10,7 +10,7 @@ use crate::data_folder::DataFolder;
 use crate::interrupt::Interrupt;
 use crate::launch::Program;
 use crate::options::Options;
-use crate::ports::FreePorts;
+use crate::ports;
 use crate::postgres::ADMIN;
 use crate::probe::Probe;
 use crate::process::Process;
@@ -51,18 +51,16 @@ impl Rig {
     pub fn start(folder: DataFolder, progress: Progress, interrupt: &Interrupt) -> Result<Self> {
         let stack = Stack::start(&Options::on_free_ports(folder.path())?, progress, interrupt)?;
         let address = |name: &str| Ok::<_, anyhow::Error>(server(&stack, name)?.address);
-        let mut free = FreePorts::default();
         let addresses = Addresses {
             command_api: address("command-api")?,
             query_api: address("query-api")?,
             traefik: address("traefik")?,
-            nothing: free.take()?,
-            nothing_traefik: free.take()?,
-            one_row: free.take()?,
+            nothing: ports::free()?,
+            nothing_traefik: ports::free()?,
+            one_row: ports::free()?,
         };
-        let dashboard = free.take()?;
+        let dashboard = ports::free()?;
         // From here on the ports are for those that they were chosen for.
-        drop(free);
         let mut rig = Self { baselines_running: Vec::new(), stack, folder, addresses };
         for server in rig.baselines(dashboard)? {
             let name = format!("baseline {}", server.program.name);

@@ -14,7 +14,7 @@ use super::pages;
 use super::routes::Routes;
 use super::site::Site;
 use crate::interrupt::Interrupt;
-use crate::ports::FreePorts;
+use crate::ports;
 use crate::probe::Probe;
 use crate::progress::{Progress, seconds};
 use crate::tool::Tool;
@@ -34,10 +34,8 @@ pub struct Project<'a> {
 impl<'a> Project<'a> {
     /// Brings it up, and waits until it sells.
     pub fn up(engine: &'a Engine, images: &Images, interrupt: &Interrupt) -> Result<Self> {
-        let mut free = FreePorts::default();
-        let site = Site::new("http", free.take()?.port(), None, interrupt)?;
-        let dashboard_port = free.take()?.port();
-        drop(free);
+        let site = Site::new("http", ports::free()?.port(), None, interrupt)?;
+        let dashboard_port = ports::free()?.port();
         let name = format!("sales-test-{}", process::id());
         let project = Self { engine, tag: images.tag.clone(), name, dashboard_port, site };
         Progress::Shown.step("everything up from nothing", || project.start())?;

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::site::Site;
 use crate::interrupt::Interrupt;
-use crate::ports::FreePorts;
+use crate::ports;
 use crate::progress::Progress;
 use crate::provision;
 use crate::traefik::Traefik;
@@ -31,9 +31,7 @@ impl Routes {
     /// Of the native system, whose services need not run for that.
     pub fn natively(site: &Site, interrupt: &Interrupt) -> Result<Self> {
         let folder = TempDir::new()?;
-        let mut free = FreePorts::default();
-        let (web, dashboard, nobody) = (free.take()?, free.take()?, free.take()?);
-        drop(free);
+        let (web, dashboard, nobody) = (ports::free()?, ports::free()?, ports::free()?);
         let traefik = Traefik {
             binary: provision::tools(Progress::Silent)?.traefik,
             folder: folder.path().to_owned(),

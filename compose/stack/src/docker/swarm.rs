@@ -17,7 +17,7 @@ use super::routes::Routes;
 use super::site::Site;
 use crate::checkout;
 use crate::interrupt::Interrupt;
-use crate::ports::FreePorts;
+use crate::ports;
 use crate::progress::Progress;
 use crate::tool::Tool;
 
@@ -91,9 +91,7 @@ impl<'a> Stack<'a> {
             let word = line.and_then(|line| line.rsplit(' ').next());
             word.map(str::to_owned).with_context(|| format!("make-secrets says nothing of {start}"))
         };
-        let mut free = FreePorts::default();
-        let (http_port, port) = (free.take()?.port(), free.take()?.port());
-        drop(free);
+        let (http_port, port) = (ports::free()?.port(), ports::free()?.port());
         let mut site = Site::new("https", port, Some(after("access token of operator")?), interrupt)?;
         site.auditor = Some(after("access token of auditor")?);
         let stack = Self {

@@ -2,7 +2,7 @@
 
 use super::{Interrupt, folder, tools};
 use crate::nats::{self, User};
-use crate::ports::FreePorts;
+use crate::ports;
 use crate::process::Process;
 use crate::provision::remove_folder;
 use crate::secrets;
@@ -19,14 +19,13 @@ pub struct Nats {
 impl Nats {
     pub fn start() -> Self {
         let folder = folder::new("nats");
-        let mut ports = FreePorts::default();
         let admin = User { name: ADMIN, password: secrets::password(), publish: &[">"], subscribe: &[">"] };
         let configuration = nats::Nats {
             binary: tools().nats_server.clone(),
             log: folder.join("nats.log"),
             folder,
-            address: ports.take().expect("a port is free"),
-            monitoring: ports.take().expect("a port is free"),
+            address: ports::free().expect("a port is free"),
+            monitoring: ports::free().expect("a port is free"),
             users: vec![
                 User::command_api(secrets::password()),
                 User::projector(secrets::password()),
@@ -34,7 +33,6 @@ impl Nats {
                 admin,
             ],
         };
-        drop(ports);
         let mut nats = Self { configuration, process: None };
         nats.start_again();
         nats

@@ -18,7 +18,7 @@ use sqlx::{Connection, PgConnection};
 use stack::account::Account;
 use stack::interrupt::Interrupt;
 use stack::launch::Program;
-use stack::ports::{self, FreePorts};
+use stack::ports;
 use stack::postgres::{self, SHOP};
 use stack::probe::Probe;
 use stack::process::Process;
@@ -93,8 +93,7 @@ impl Cluster {
     /// All but the nodes themselves.
     async fn prepare() -> Self {
         let folder = TempDir::new().unwrap();
-        let mut ports = FreePorts::default();
-        let mut port = || ports.take().unwrap();
+        let mut port = || ports::free().unwrap();
         let (etcd_address, etcd_peers) = (port(), port());
         let arguments = [
             format!("--data-dir={}", folder.path().join("etcd").display()),
@@ -107,7 +106,6 @@ impl Cluster {
         ];
         let nodes: Vec<_> = (0..NODES).map(|_| (port(), port())).collect();
         let (proxy, proxy_health) = (port(), port());
-        drop(ports);
         let etcd = start(program("etcd", "etcd", folder.path(), &arguments), etcd_address, "/health").await;
 
         let packages = spawn_blocking(|| provision::patroni(Progress::Silent)).await.unwrap().unwrap();

@@ -9,7 +9,7 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use stack::checkout;
 use stack::launch::Program;
-use stack::ports::FreePorts;
+use stack::ports;
 use stack::process::Process;
 use stack::testing::{Databases, Service, Until, eventually, tools};
 use tempfile::TempDir;
@@ -37,9 +37,7 @@ struct Node {
 impl Cluster {
     async fn start() -> Self {
         let folder = TempDir::new().unwrap();
-        let mut ports = FreePorts::default();
-        let addresses: Vec<_> = (0..NODES).map(|_| [(); 3].map(|()| ports.take().unwrap())).collect();
-        drop(ports);
+        let addresses: Vec<_> = (0..NODES).map(|_| [(); 3].map(|()| ports::free().unwrap())).collect();
         let [one, cluster] = ["nats/nats.conf", "ha/nats.conf"]
             .map(|file| fs::read_to_string(checkout::root().join("compose").join(file)).unwrap());
         let others: Vec<_> =
