@@ -57,7 +57,8 @@ pub fn run(arguments: &cli::Test) -> Result<()> {
         }),
         section("dependencies", || {
             let deny = provision::checkers(Progress::Shown)?.join("bin/cargo-deny");
-            // What the build has downloaded is all that these three look at.
+            // The build has downloaded what it needs on this machine, and the check looks at what it needs on any.
+            cargo().args(["fetch", "--locked"]).run()?;
             Tool::new(deny).args(["--offline", "check", "licenses", "bans", "sources"]).run()
         }),
         section("Rust and system tests", || {
