@@ -93,7 +93,7 @@ impl Cluster {
     /// All but the nodes themselves.
     async fn prepare() -> Self {
         let folder = TempDir::new().unwrap();
-        let mut port = || ports::free().unwrap();
+        let port = || ports::free().unwrap();
         let (etcd_address, etcd_peers) = (port(), port());
         let arguments = [
             format!("--data-dir={}", folder.path().join("etcd").display()),
