@@ -50,6 +50,7 @@ async fn whatever_is_asked_is_answered_as_documented() {
     let system = Running::up(&["--secure"]);
     let token = new_token(&system.folder().join("access-tokens"), "fuzzer", &["sales", "auditor", "operator"]);
     let checkers = provision::checkers(Progress::Silent).unwrap();
+    system.buy("basic").await;
     // Before, proofs are answered with 503, as documented; fuzzing takes any 5xx for a fault.
     let signed = async || {
         let checkpoint =
