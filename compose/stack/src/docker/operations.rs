@@ -73,10 +73,8 @@ pub fn alerts_are_loaded(stack: &Stack) -> Result<()> {
 }
 
 pub fn barman_has_copies(stack: &Stack) -> Result<()> {
-    stack.site.until("Barman takes a copy", || {
-        stack.exec("barman", &["barman", "backup", "sales", "--wait"]).map(|_| true)
-    })?;
     stack.site.until("Barman is content", || stack.exec("barman", &["barman", "check", "sales"]).map(|_| true))?;
+    stack.exec("barman", &["barman", "backup", "sales", "--wait"])?;
     stack.site.until("Prometheus knows that", || {
         let known = prometheus(stack, "query?query=barman_check_good")?;
         Ok(known["result"][0]["value"][1] == "1")
