@@ -99,10 +99,6 @@ pub struct Test {
     #[arg(long, conflicts_with = "arguments")]
     pub docker: bool,
 
-    /// Try monitoring and backups on it, too
-    #[arg(long, requires = "docker")]
-    pub operations: bool,
-
     /// Handed to `cargo test`, such as the name of a test; the images and the Compose files are then left out
     #[arg(last = true, value_name = "ARGUMENT")]
     pub arguments: Vec<String>,

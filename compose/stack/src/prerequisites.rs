@@ -76,6 +76,11 @@ const FOR_TESTS: &[Prerequisite] = &[
         is_met: || has("rsync"),
         install: "apt-get install rsync",
     },
+    Prerequisite {
+        what: "file, with which Barman looks at what it received",
+        is_met: || has("file"),
+        install: "apt-get install file",
+    },
 ];
 
 /// Names everything that is missing at once, each with the command that installs it.

@@ -37,7 +37,7 @@ struct Section {
 
 pub fn run(arguments: &cli::Test) -> Result<()> {
     if arguments.docker {
-        let section = images_and_compose_files(arguments.operations);
+        let section = images_and_compose_files();
         summary(slice::from_ref(&section))?;
         // Who asks for nothing else is not served by hearing that there was nothing to try it on.
         return section.not_run.map_or(Ok(()), |reason| bail!("not run: {reason}"));
@@ -72,7 +72,7 @@ pub fn run(arguments: &cli::Test) -> Result<()> {
         section("pages in a browser", browser),
     ]);
     if arguments.arguments.is_empty() {
-        sections.push(images_and_compose_files(false));
+        sections.push(images_and_compose_files());
     }
     summary(&sections)
 }
@@ -87,10 +87,10 @@ fn section(name: &'static str, run: impl FnOnce() -> Result<()>) -> Section {
     Section { name, took: started.elapsed(), result, not_run: None }
 }
 
-fn images_and_compose_files(operations: bool) -> Section {
+fn images_and_compose_files() -> Section {
     let mut not_run = None;
     let section = section("images, Compose files", || {
-        not_run = docker::test(operations)?;
+        not_run = docker::test()?;
         Ok(())
     });
     Section { not_run, ..section }
@@ -120,6 +120,7 @@ fn check() -> Result<()> {
         ("etcd-server", !prerequisites::has("etcd")),
         ("haproxy", !prerequisites::has("haproxy")),
         ("rsync", !prerequisites::has("rsync")),
+        ("file", !prerequisites::has("file")),
     ];
     let missing = is_missing.into_iter().filter_map(|(package, missing)| missing.then_some(package));
     let missing: Vec<&str> = missing.collect();

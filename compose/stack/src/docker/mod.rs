@@ -39,7 +39,7 @@ use swarm::Stack;
 const BACK_WITHIN: Duration = Duration::from_secs(30);
 
 /// `Some` reason where there is no Docker, or no image, to try anything with.
-pub fn test(operations: bool) -> Result<Option<String>> {
+pub fn test() -> Result<Option<String>> {
     let interrupt = Interrupt::listen()?;
     let engine = match Engine::find()? {
         Ok(engine) => engine,
@@ -60,10 +60,8 @@ pub fn test(operations: bool) -> Result<Option<String>> {
     deployment(&engine, &images, &interrupt)?;
     says("With high availability");
     high_availability(&engine, &images, &interrupt)?;
-    if operations {
-        says("With monitoring and backups");
-        monitoring_and_backups(&engine, &images, &interrupt)?;
-    }
+    says("With monitoring and backups");
+    monitoring_and_backups(&engine, &images, &interrupt)?;
     Ok(None)
 }
 
