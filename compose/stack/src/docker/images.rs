@@ -116,10 +116,14 @@ impl<'a> Images<'a> {
         self.provide_on_postgres("patroni")
     }
 
-    /// Barman on the image of Postgres, and what watches the rest: all of it, or as much as there are packages of.
-    pub fn provide_monitoring_and_backups(&self) -> Result<Provided> {
+    /// Barman on the image of Postgres.
+    pub fn provide_backups(&self) -> Result<()> {
+        self.provide_on_postgres("barman")
+    }
+
+    /// What watches the rest: all of it, or as much as there are packages of.
+    pub fn provide_monitoring(&self) -> Result<Provided> {
         self.pack(&FOR_MONITORING)?;
-        self.provide_on_postgres("barman")?;
         if stand_ins().is_none() {
             return Ok(Provided::All);
         }

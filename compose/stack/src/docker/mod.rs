@@ -136,7 +136,9 @@ fn try_deployment(stack: &Stack, images: &Images, interrupt: &Interrupt) -> Resu
 
 fn high_availability(engine: &Engine, images: &Images, interrupt: &Interrupt) -> Result<()> {
     images.provide_high_availability()?;
-    let stack = Stack::deploy(engine, &[swarm::FILE, swarm::HIGH_AVAILABILITY], images, interrupt)?;
+    images.provide_backups()?;
+    let files = &[swarm::FILE, swarm::HIGH_AVAILABILITY, swarm::BACKUP];
+    let stack = Stack::deploy(engine, files, images, interrupt)?;
     explained(try_high_availability(&stack), || stack.log())
 }
 
@@ -145,6 +147,7 @@ fn try_high_availability(stack: &Stack) -> Result<()> {
     step("buy, see, reset", &|| stack.site.sells().map(drop))?;
     step("a node that can take over", &|| stack.until_a_node_can_take_over())?;
     step("patronictl", &|| stack.has_patronictl())?;
+    step("Barman has copies", &|| operations::barman_has_copies(stack))?;
     let lost = Cell::new("");
     let mut all = while_people_buy(stack, "the primary is lost, and people buy", &|| {
         lost.set(stack.lose_the_primary()?);
@@ -157,11 +160,13 @@ fn try_high_availability(stack: &Stack) -> Result<()> {
     }
     let count = all.is_in_the_log(&stack.site)?;
     Progress::Shown.heading(format_args!("  {count} purchases were acknowledged, and each is in the log once"));
+    step("the log is restored", &|| operations::the_log_is_restored(stack))?;
     Ok(())
 }
 
 fn monitoring_and_backups(engine: &Engine, images: &Images, interrupt: &Interrupt) -> Result<()> {
-    let provided = images.provide_monitoring_and_backups()?;
+    let provided = images.provide_monitoring()?;
+    images.provide_backups()?;
     let files: &[&str] = match provided {
         Provided::All => &[swarm::FILE, swarm::MONITORING, swarm::BACKUP],
         Provided::WhatIsPackaged => {
@@ -176,6 +181,7 @@ fn monitoring_and_backups(engine: &Engine, images: &Images, interrupt: &Interrup
 fn try_monitoring_and_backups(stack: &Stack, provided: &Provided) -> Result<()> {
     let step = |name: &str, run: &dyn Fn() -> Result<()>| Progress::Shown.step(name, run);
     step("Barman has copies", &|| operations::barman_has_copies(stack))?;
+    step("copies are watched", &|| operations::copies_are_watched(stack))?;
     step("Prometheus watches all", &|| operations::all_are_watched(stack, provided))?;
     step("the alerts are loaded", &|| operations::alerts_are_loaded(stack))?;
     step("the log is restored", &|| operations::the_log_is_restored(stack))?;

@@ -15,11 +15,14 @@ const JOBS: [&str; 9] =
 const OTHER_JOBS: [&str; 2] = ["container", "nats"];
 const ALERTS: &str = include_str!("../../../monitoring/rules/alerts.yml");
 
-/// Restored data: as the guide says, it is given to Postgres, and recovers by itself.
+/// Restored data: as the guide says, it is given to Postgres, and recovers by itself. What Patroni has written into it are the paths
+/// that the data had, and will have.
 const RESTORED: &str = "/restore/now";
 const GIVE: &str = "chown --recursive postgres:postgres /restore/now; chmod 700 /restore/now";
 const RECOVER: &str = "export PGDATA=/restore/now
-    pg_ctl start --silent --wait --log=/tmp/log --options='-c listen_addresses= -c max_connections=200' || { cat /tmp/log >&2; exit 1; }
+    paths=\"-c hba_file=$PGDATA/pg_hba.conf -c ident_file=$PGDATA/pg_ident.conf\"
+    pg_ctl start --silent --wait --log=/tmp/log --options=\"$paths -c listen_addresses= -c max_connections=200 -c synchronous_standby_names=\" ||
+        { cat /tmp/log >&2; exit 1; }
     until [ \"$(psql -Atc 'select pg_is_in_recovery()')\" = f ]; do sleep 1; done
     psql -Atd event_store -c 'select position from head'
     pg_ctl stop --silent";
@@ -73,9 +76,17 @@ pub fn alerts_are_loaded(stack: &Stack) -> Result<()> {
 }
 
 pub fn barman_has_copies(stack: &Stack) -> Result<()> {
-    stack.site.until("Barman is content", || stack.exec("barman", &["barman", "check", "sales"]).map(|_| true))?;
-    stack.exec("barman", &["barman", "backup", "sales", "--wait"])?;
-    stack.site.until("Prometheus knows that", || {
+    barman_is_content(stack)?;
+    stack.exec("barman", &["barman", "backup", "sales", "--wait"]).map(drop)
+}
+
+/// Also with being sent what is committed, which it looks after each minute.
+fn barman_is_content(stack: &Stack) -> Result<()> {
+    stack.site.until("Barman is content", || stack.exec("barman", &["barman", "check", "sales"]).map(|_| true))
+}
+
+pub fn copies_are_watched(stack: &Stack) -> Result<()> {
+    stack.site.until("Prometheus knows of the copies", || {
         let known = prometheus(stack, "query?query=barman_check_good")?;
         Ok(known["result"][0]["value"][1] == "1")
     })
@@ -84,8 +95,12 @@ pub fn barman_has_copies(stack: &Stack) -> Result<()> {
 /// Restores what is sold until now, beside the data.
 pub fn the_log_is_restored(stack: &Stack) -> Result<()> {
     let sold = stack.site.sells()?;
+    barman_is_content(stack)?;
     stack.exec("barman", &["barman", "switch-wal", "--archive", "--force", "sales"])?;
-    stack.exec("barman", &["barman", "restore", "sales", "auto", RESTORED, "--partial-wal"])?;
+    stack.exec(
+        "barman",
+        &["barman", "restore", "sales", "latest", RESTORED, "--partial-wal", "--target-tli", "latest"],
+    )?;
     stack.run_on_volume("restore", "root", GIVE)?;
     let restored = stack.run_on_volume("restore", "postgres", RECOVER)?;
     ensure!(restored == sold.to_string(), "position {restored:?} was restored, {sold} was sold");

@@ -191,8 +191,9 @@ async fn the_log_is_restored_as_it_was_between_two_purchases() {
     let (data, damaged) = (data_folder(&system).postgres(), system.folder().join("lost"));
     fs::rename(&data, &damaged).unwrap();
     let destination = data.display().to_string();
-    let to_the_moment = ["--partial-wal", "--target-time", &moment, "--target-action", "promote"];
-    barman.run(&[&["restore", "sales", "auto", &destination], &to_the_moment[..]].concat());
+    let to_the_moment =
+        ["--partial-wal", "--target-tli", "latest", "--target-time", &moment, "--target-action", "promote"];
+    barman.run(&[&["restore", "sales", "latest", &destination], &to_the_moment[..]].concat());
     give_to_the_owner_of(&damaged, &data);
     recover(&system).await;
     fs::remove_dir_all(data_folder(&system).nats()).unwrap();
