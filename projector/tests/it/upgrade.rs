@@ -45,3 +45,22 @@ async fn a_projector_without_a_history_cannot_go_on_with_one_that_has_it() {
     let constraint = error.as_database_error().and_then(|error| error.constraint());
     assert_eq!(constraint, Some("projection_history_is_complete"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_that_lacks_its_beginning_does_not_become_complete_by_going_on() {
+    let databases = Databases::create().await;
+    let _projector = projector(&databases, NO_NATS).await;
+    append_some(&databases).await;
+    assert_projected(&databases).await;
+    // One that runs already does not look again.
+    without_history(&databases).await;
+    databases.append(&[purchased("pro", 1)]).await;
+    let head = databases.head().await;
+    eventually("it goes on", async || databases.checkpoint().await == head).await;
+    assert!(databases.history_of_read_model().await.is_empty());
+    let history_position: Option<i64> = sqlx::query_scalar("select history_position from projection where live")
+        .fetch_one(databases.read_model())
+        .await
+        .unwrap();
+    assert_eq!(history_position, None);
+}
