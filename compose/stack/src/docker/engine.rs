@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
-use std::{env, thread};
+use std::{env, fs, thread};
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
@@ -23,12 +23,14 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// What needs longer than any of our commands has hung.
 const COMMAND_LIMIT: Duration = Duration::from_mins(3);
 const KILL_AFTER_SECONDS: u8 = 10;
+/// How many of them are shown.
+const COMPLAINTS: usize = 20;
 
 pub struct Engine {
     /// Where the client finds its plugins, if it has none by itself.
     config: Option<PathBuf>,
     /// The daemon, if it is ours.
-    _daemon: Option<Process>,
+    daemon: Option<Process>,
 }
 
 impl Engine {
@@ -41,7 +43,7 @@ impl Engine {
                 Err(reason) => return Ok(Err(reason)),
             }
         }
-        let mut engine = Self { config: None, _daemon: daemon };
+        let mut engine = Self { config: None, daemon };
         if !(succeeds(&["compose", "version"]) && succeeds(&["buildx", "version"])) {
             let Some(config) = fetch_plugins()? else {
                 return Ok(Err("Docker lacks its plugins compose and buildx".to_owned()));
@@ -71,6 +73,15 @@ impl Engine {
     /// What `docker …` prints, without the last line break.
     pub fn says(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String> {
         Ok(self.docker(arguments).output()?.trim_end().to_owned())
+    }
+
+    /// What the daemon last found wrong, if it is ours.
+    pub fn complaints(&self) -> String {
+        let Some(daemon) = &self.daemon else { return String::new() };
+        let log = fs::read_to_string(&daemon.program().log).unwrap_or_else(|error| error.to_string());
+        let is_complaint = |line: &&str| line.contains("level=warning") || line.contains("level=error");
+        let complaints: Vec<&str> = log.lines().filter(is_complaint).collect();
+        complaints[complaints.len().saturating_sub(COMPLAINTS)..].join("\n")
     }
 }
 

@@ -111,6 +111,7 @@ fn try_deployment(stack: &Stack, images: &Images, interrupt: &Interrupt) -> Resu
         stack.all_answer("query-api", "/api/get_current_money")
     })?;
     step("query-api=2 again", &|| stack.scale("query-api", 2))?;
+    step("Traefik knows nobody yet", &|| stack.says_come_again())?;
 
     let next = images.next("LABEL next=1", "next")?;
     let broken = images.next("CMD [\"no such command\"]", "broken")?;

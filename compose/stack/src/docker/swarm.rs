@@ -296,6 +296,23 @@ impl<'a> Stack<'a> {
         })
     }
 
+    /// A Traefik that has just started and knows nobody yet tells customers to come again, and not that there is no shop.
+    pub fn says_come_again(&self) -> Result<()> {
+        self.set_replicas("docker-socket", 0)?;
+        self.site.until("nobody says what runs", || {
+            Ok(self.is_complete()? && self.containers()?.iter().all(|(_, of)| of != "docker-socket"))
+        })?;
+        self.kill(&self.container("traefik")?, "traefik")?;
+        for (method, path) in
+            [(Method::POST, "/api/buy_mpi"), (Method::GET, "/api/get_current_money"), (Method::GET, "/sales.html")]
+        {
+            let answer = self.site.send(self.site.http.request(method, self.site.url("localhost", path)))?;
+            ensure!(answer.status == StatusCode::SERVICE_UNAVAILABLE, "{path}: {answer:?}");
+        }
+        self.scale("docker-socket", 1)?;
+        self.site.until("every address answers", || self.site.has_all_addresses().map(|()| true))
+    }
+
     /// The next version of all services, as an operator brings it.
     pub fn upgrade(&self, tag: &str) -> Result<()> {
         self.bring_up(tag)?;
@@ -315,17 +332,21 @@ impl<'a> Stack<'a> {
         self.until_updated(ours, good, "rollback_completed")
     }
 
+    /// Waits until the update is over, and says how it ended if that is another way.
     fn until_updated(&self, ours: &str, tag: &str, state: &str) -> Result<()> {
+        const ENDED: [&str; 4] = ["completed ", "paused ", "rollback_completed ", "rollback_paused "];
         let service = format!("{}_{ours}", self.name);
-        let format = "{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}} {{.Spec.TaskTemplate.ContainerSpec.Image}}";
-        self.site.until(&format!("{ours} is {state}"), || {
-            let says = self.engine.says(["service", "inspect", "--format", format, &service])?;
-            let (is, image) = says.split_once(' ').unwrap_or_default();
-            if is == "paused" {
-                bail!("{ours} is paused");
-            }
-            Ok(is == state && image.ends_with(&format!(":{tag}")))
-        })
+        let format =
+            "{{with .UpdateStatus}}{{.State}} ({{.Message}}){{end}} {{.Spec.TaskTemplate.ContainerSpec.Image}}";
+        let mut says = String::new();
+        self.site.until(&format!("the update of {ours} ends"), || {
+            says = self.engine.says(["service", "inspect", "--format", format, &service])?;
+            ensure!(ENDED.iter().any(|state| says.starts_with(state)), "it is {says}");
+            Ok(true)
+        })?;
+        let as_expected = says.starts_with(&format!("{state} ")) && says.ends_with(&format!(":{tag}"));
+        ensure!(as_expected, "the update of {ours} to {tag} is not {state}, but {says}");
+        Ok(())
     }
 
     /// Kills a container, as a crash does it, and waits until another one is there in its place.
@@ -394,14 +415,17 @@ impl<'a> Stack<'a> {
         Ok(!states.contains("unhealthy") && !states.contains("starting"))
     }
 
-    /// What everybody said last, for who has to find out what went wrong.
+    /// What everybody said last, for who has to find out what went wrong. Where a log is cut off at its beginning, what the swarm
+    /// says of its tasks is left.
     pub fn log(&self) -> String {
-        let mut log = self.engine.says(["stack", "ps", "--no-trunc", &self.name]).unwrap_or_default();
+        let mut log = String::new();
         for name in self.service_list("{{.Name}}").unwrap_or_default().lines() {
-            let said = self.engine.docker(["service", "logs", "--raw", "--tail=20", name]).everything();
-            let _ = write!(log, "\n== {name}\n{said}");
+            let said = self.engine.docker(["service", "logs", "--raw", "--tail=10", name]).everything();
+            let _ = writeln!(log, "\n== {name}\n{said}");
         }
-        log
+        let _ = writeln!(log, "\n== the engine\n{}\n\n== the tasks", self.engine.complaints());
+        let format = "{{.Name}} {{.Image}}: should be {{.DesiredState}}, is {{.CurrentState}} {{.Error}}";
+        log + &self.engine.docker(["stack", "ps", "--no-trunc", "--format", format, &self.name]).everything()
     }
 
     fn remove(&self) -> Result<()> {
