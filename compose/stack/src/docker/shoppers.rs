@@ -74,7 +74,7 @@ async fn shop(http: reqwest::Client, url: String, stop: Arc<AtomicBool>) -> Resu
                 http.post(&url).header("Idempotency-Key", key.to_string()).json(&json!({ "license": "basic" }));
             let reason = match request.send().await {
                 Ok(reply) if reply.status() == StatusCode::CREATED => break,
-                Ok(reply) if reply.status().is_client_error() => bail!("a purchase was refused: {}", reply.status()),
+                Ok(reply) if is_refusal(&reply) => bail!("a purchase was refused: {}", reply.status()),
                 Ok(reply) => reply.status().to_string(),
                 Err(error) if error.is_timeout() => "no answer in time".to_owned(),
                 Err(error) if error.is_connect() => "no connection".to_owned(),
@@ -90,6 +90,12 @@ async fn shop(http: reqwest::Client, url: String, stop: Arc<AtomicBool>) -> Resu
         sleep(PAUSE).await;
     }
     Ok(bought)
+}
+
+/// Said by a service of ours. Traefik itself, in the first moment after its start, says 404 to everything.
+fn is_refusal(reply: &reqwest::Response) -> bool {
+    let content_type = reply.headers().get(header::CONTENT_TYPE);
+    reply.status().is_client_error() && content_type.is_some_and(|type_| type_ == "application/problem+json")
 }
 
 impl Bought {
