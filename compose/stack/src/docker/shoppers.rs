@@ -92,10 +92,10 @@ async fn shop(http: reqwest::Client, url: String, stop: Arc<AtomicBool>) -> Resu
     Ok(bought)
 }
 
-/// Said by a service of ours. Traefik itself, in the first moment after its start, says 404 to everything.
+/// In the first moment after its start Traefik itself says 404 to everything, in plain text. Services say it in theirs.
 fn is_refusal(reply: &reqwest::Response) -> bool {
-    let content_type = reply.headers().get(header::CONTENT_TYPE);
-    reply.status().is_client_error() && content_type.is_some_and(|type_| type_ == "application/problem+json")
+    let is_ours = reply.headers().get(header::CONTENT_TYPE).is_some_and(|type_| type_ == "application/problem+json");
+    reply.status().is_client_error() && (is_ours || reply.status() != StatusCode::NOT_FOUND)
 }
 
 impl Bought {
