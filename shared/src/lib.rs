@@ -43,3 +43,7 @@ pub mod stream;
 pub mod totals;
 pub mod traces;
 pub mod transparency_log;
+
+/// Of every program here. With glibc's, a purchase took a fifth more of command-api's time.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

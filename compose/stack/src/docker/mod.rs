@@ -112,6 +112,7 @@ fn try_deployment(stack: &Stack, images: &Images, interrupt: &Interrupt) -> Resu
     })?;
     step("query-api=2 again", &|| stack.scale("query-api", 2))?;
     step("Traefik knows nobody yet", &|| stack.says_come_again())?;
+    step("no command-api runs", &|| stack.sells_later())?;
 
     let next = images.next("LABEL next=1", "next")?;
     let broken = images.next("CMD [\"no such command\"]", "broken")?;

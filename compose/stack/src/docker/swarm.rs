@@ -272,6 +272,13 @@ impl<'a> Stack<'a> {
         self.engine.docker(["service", "scale", "--detach", &service]).run_quietly()
     }
 
+    fn stop_all(&self, service: &str) -> Result<()> {
+        self.set_replicas(service, 0)?;
+        self.site.until(&format!("no {service} runs"), || {
+            Ok(self.is_complete()? && self.containers()?.iter().all(|(_, of)| of != service))
+        })
+    }
+
     /// Asks through Traefik until each replica has counted a request.
     pub fn all_answer(&self, service: &str, path: &str) -> Result<()> {
         let replicas: Vec<String> =
@@ -298,10 +305,7 @@ impl<'a> Stack<'a> {
 
     /// A Traefik that has just started and knows nobody yet tells customers to come again, and not that there is no shop.
     pub fn says_come_again(&self) -> Result<()> {
-        self.set_replicas("docker-socket", 0)?;
-        self.site.until("nobody says what runs", || {
-            Ok(self.is_complete()? && self.containers()?.iter().all(|(_, of)| of != "docker-socket"))
-        })?;
+        self.stop_all("docker-socket")?;
         self.kill(&self.container("traefik")?, "traefik")?;
         for (method, path) in
             [(Method::POST, "/api/buy_mpi"), (Method::GET, "/api/get_current_money"), (Method::GET, "/sales.html")]
@@ -311,6 +315,20 @@ impl<'a> Stack<'a> {
         }
         self.scale("docker-socket", 1)?;
         self.site.until("every address answers", || self.site.has_all_addresses().map(|()| true))
+    }
+
+    /// Without any command-api, purchases are for later, and nobody else's to refuse; what was sold is still told.
+    pub fn sells_later(&self) -> Result<()> {
+        self.stop_all("command-api")?;
+        self.site.until("purchases are for later", || {
+            let answer = self.site.send(self.site.http.post(self.site.url("localhost", "/api/buy_mpi")))?;
+            ensure!(answer.status == StatusCode::SERVICE_UNAVAILABLE, "/api/buy_mpi: {answer:?}");
+            Ok(true)
+        })?;
+        let totals = self.site.get("localhost", "/api/get_current_money")?;
+        ensure!(totals.status == StatusCode::OK, "/api/get_current_money: {totals:?}");
+        self.scale("command-api", 2)?;
+        self.until_it_sells()
     }
 
     /// The next version of all services, as an operator brings it.
