@@ -95,7 +95,8 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register("relay_position", "Last position known to be on the stream", metrics.position.clone());
-        registry.register("relay_lag_positions", "Events committed but not published", metrics.lag_positions.clone());
+        let help = "Events known to be committed but not published, at most a batch while the relay gets on";
+        registry.register("relay_lag_positions", help, metrics.lag_positions.clone());
         let help = "Age of the oldest event that is not published";
         registry.register_with_unit("relay_lag", help, Unit::Seconds, metrics.lag_seconds.clone());
         registry.register(
@@ -312,6 +313,7 @@ impl Publisher {
     async fn observe_lag(&self) {
         let published = Position::try_from(self.position()).unwrap_or_default();
         if published == Position::START {
+            self.metrics.lag_seconds.set(f64::NAN); // which says less than what another replica knows
             return;
         }
         let lag = async {

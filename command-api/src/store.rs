@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use shared::{
     event::{DecodeError, EncodedEvent, Event, EventId, Metadata},
-    event_log::{Position, RecordedEvent},
+    event_log::{Position, RecordedEvent, timestamp},
 };
 use sqlx::{PgConnection, Row, ValueRef, postgres::PgRow};
 
@@ -68,7 +68,7 @@ pub async fn append<'a>(
     let all_new = rows.first().is_some_and(|row| row.try_get_raw("stored_type").is_ok_and(|stored| stored.is_null()));
     match &rows[..] {
         [first] if all_new => {
-            Ok(Appended::AllNew { first: position(first)?, recorded_at: first.try_get("stored_at")? })
+            Ok(Appended::AllNew { first: position(first)?, recorded_at: timestamp(first, "stored_at")? })
         }
         rows if rows.len() == batch.len() => {
             Ok(Appended::SomeKnown(rows.iter().map(stored).collect::<Result<_, _>>()?))
@@ -83,7 +83,7 @@ pub async fn append<'a>(
 fn stored(row: &PgRow) -> sqlx::Result<Recorded> {
     let (event_type, data) = (row.try_get("stored_type")?, row.try_get("stored_data")?);
     let event = Event::decode(event_type, row.try_get("stored_version")?, data);
-    Ok(Recorded { position: position(row)?, recorded_at: row.try_get("stored_at")?, event })
+    Ok(Recorded { position: position(row)?, recorded_at: timestamp(row, "stored_at")?, event })
 }
 
 fn position(row: &PgRow) -> sqlx::Result<Position> {

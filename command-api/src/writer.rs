@@ -190,20 +190,22 @@ impl Writer {
             Some(connected) => connected,
             None => connection.insert(connect(&self.options).await?),
         };
-        self.store.set_answers(true);
         if batch.is_empty() {
-            // Nobody waits any longer for what failed before, so that the patience is for the next batch again.
-            if failing_since.take().is_some() {
+            // Nobody waits any longer for what failed before, so that the patience is for the next batch again. A store that lets
+            // itself be connected to may take nothing all the same: nobody is let in before it has taken a batch, be it an empty one.
+            if failing_since.is_some() {
+                append(connected, &[]).await?;
+                *failing_since = None;
                 info!("The event store answers again");
             }
+            self.store.set_answers(true);
             if !self.gather(batch, stop).await {
                 return Ok(false);
             }
         }
         let started = Instant::now();
         let appending = Step::begin();
-        let append = store::append(connected, batch.iter().map(|pending| &pending.new));
-        let appended = timeout(DATABASE_TIMEOUT, append).await.map_err(|_| timed_out())??;
+        let appended = append(connected, batch).await?;
         self.metrics.append_duration.observe(started.elapsed().as_secs_f64());
         self.metrics.batch_size.observe(f64::from(u32::try_from(batch.len()).unwrap_or(u32::MAX)));
         self.metrics.appended.inc_by(batch.len() as u64);
@@ -293,6 +295,11 @@ async fn connect(options: &PgConnectOptions) -> sqlx::Result<PgConnection> {
         Ok(connection)
     };
     timeout(DATABASE_TIMEOUT, connect).await.map_err(|_| timed_out())?
+}
+
+async fn append(connection: &mut PgConnection, batch: &[Pending]) -> sqlx::Result<Appended> {
+    let append = store::append(connection, batch.iter().map(|pending| &pending.new));
+    timeout(DATABASE_TIMEOUT, append).await.map_err(|_| timed_out())?
 }
 
 fn timed_out() -> sqlx::Error {

@@ -15,7 +15,7 @@ use shared::{
     totals::Totals,
     traces::{SpanKind, Step},
 };
-use sqlx::PgPool;
+use sqlx::{PgPool, error::DatabaseError};
 use std::sync::atomic::AtomicU64;
 use tokio::{
     sync::watch,
@@ -32,8 +32,8 @@ use crate::{
 
 /// Longer than every bound inside of a step: past it, somebody has vanished without a word.
 const STEP_LIMIT: Duration = Duration::from_secs(15);
-/// `numeric_value_out_of_range`, in the words of Postgres.
-const OUT_OF_RANGE: &str = "22003";
+/// What Postgres' codes begin with when it is the data that cannot be: a number out of range, a character that no text may have.
+const DATA_EXCEPTION: &str = "22";
 
 /// What the projection is doing, for readiness.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -79,10 +79,11 @@ impl ProjectionError {
         match self {
             Self::Uncountable(_) => true,
             Self::Log(error) => error.is_alarm(),
-            // A sum of the history that does not fit any more: no later try will make it.
-            Self::ReadModel(error) => {
-                error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(OUT_OF_RANGE))
-            }
+            // No later try will make a sum fit, or a text.
+            Self::ReadModel(error) => error
+                .as_database_error()
+                .and_then(DatabaseError::code)
+                .is_some_and(|code| code.starts_with(DATA_EXCEPTION)),
             Self::TimedOut => false,
         }
     }
@@ -207,6 +208,10 @@ impl Projection {
         self.live = self.store(live, &next.events, tally).await?;
         if let Some(uncountable) = uncountable {
             return Err(uncountable.into());
+        }
+        if let Some(newest) = next.events.last() {
+            let age = (Utc::now() - newest.recorded_at).to_std().unwrap_or_default();
+            self.complete_at = self.complete_at.max(Instant::now() - age);
         }
         if let Some(live) = &self.live
             && next.at_end

@@ -122,6 +122,8 @@ async fn go_live(
     let (settled, settled_until) = compare_settled(read_model, &before, &building).await?;
     let mut connection = read_model.acquire().await?;
     let mut transaction = connection.begin().await?;
+    // The projection waits meanwhile, and not for somebody who was stopped, or vanished.
+    sqlx::query("set local idle_in_transaction_session_timeout = '10s'").execute(&mut *transaction).await?;
     let held = sqlx::query("select from projection where live for update").fetch_optional(&mut *transaction).await?;
     let live = read_model::load_live(&mut *transaction).await?;
     if held.is_none() || live.number != before.number {

@@ -37,6 +37,12 @@ pub async fn position_at(event_store: &PgPool, time: DateTime<Utc>) -> Result<Po
     Ok(event_log::last_before(event_store, behind).await?)
 }
 
+/// Which generation of the read model tells the totals, and may tell others than the one before it.
+pub async fn generation(read_model: &PgPool) -> Result<i64, PastError> {
+    let generation = sqlx::query_scalar("select generation from projection where live").fetch_one(read_model).await;
+    generation.map_err(PastError::ReadModel)
+}
+
 /// The totals at a position that the log has.
 pub async fn totals_at(
     event_store: &PgPool,

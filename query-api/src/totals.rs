@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, sync::atomic::AtomicU64, time::Duration};
 use axum::http::HeaderValue;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use futures::FutureExt;
 use prometheus_client::{
     metrics::gauge::Gauge,
     registry::{Registry, Unit},
@@ -144,7 +145,7 @@ impl Follower {
             self.newest.send_replace(Some(snapshot));
             self.observe_age();
             // One read answers all notifications that came before it.
-            while listener.next_buffered().is_some() {}
+            while let Some(Ok(Some(_))) = listener.try_recv().now_or_never() {}
             match timeout(RESCUE_INTERVAL, listener.try_recv()).await {
                 Ok(Ok(Some(_))) | Err(_) => (),
                 Ok(Ok(None)) => return Err(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into())),

@@ -64,12 +64,26 @@ pub async fn migrate(
         let sql = file.sql.into_sql_str();
         Migration::new(file.version, Cow::Borrowed(file.name), MigrationType::Simple, sql, false)
     });
-    let mut connection = PgConnection::connect(admin_url).await?;
+    let mut connection = PgConnectOptions::from_str(admin_url)?.disable_statement_logging().connect().await?;
     Migrator::with_migrations(migrations.collect()).run(&mut connection).await?;
+    keep_out_of_the_logs(&mut connection).await?;
     for (role, password) in passwords {
         set_password(&mut connection, role, password).await.with_context(|| format!("password of role {role}"))?;
     }
     connection.close().await?;
+    Ok(())
+}
+
+/// Passwords follow. A server writes down statements that fail, unless told not to by somebody who may.
+async fn keep_out_of_the_logs(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query(
+        "select set_config(name, value, false)
+         from (values ('log_min_error_statement', 'panic'), ('log_statement', 'none'), ('log_min_duration_statement', '-1'))
+             as setting (name, value)
+         where has_parameter_privilege(name, 'set')",
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

@@ -8,7 +8,10 @@ use serde_json::value::RawValue;
 use sqlx::{AssertSqlSafe, PgExecutor, Row, postgres::PgRow};
 use uuid::Uuid;
 
-use crate::event::{DecodeError, Event, EventId, EventType, Metadata};
+use crate::{
+    event::{DecodeError, Event, EventId, EventType, Metadata},
+    scan,
+};
 
 /// A place in the log: 1 for the first event; 0 is the place before it.
 #[derive(
@@ -89,21 +92,29 @@ impl RecordedEvent {
     }
 
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
-        let json_error = |error: serde_json::Error| sqlx::Error::Decode(Box::new(error));
         let metadata: Option<String> = row.try_get("metadata")?;
         Ok(Self {
             position: Position(row.try_get("position")?),
             event_id: row.try_get::<Uuid, _>("event_id")?.into(),
-            recorded_at: row.try_get("recorded_at")?,
+            recorded_at: timestamp(row, "recorded_at")?,
             event_type: Cow::Owned(row.try_get("event_type")?),
             schema_version: row.try_get("schema_version")?,
-            data: RawValue::from_string(row.try_get("data")?).map_err(json_error)?,
+            data: RawValue::from_string(row.try_get("data")?).map_err(decode_error)?,
             metadata: match metadata {
-                Some(json) => serde_json::from_str(&json).map_err(json_error)?,
+                Some(json) => serde_json::from_str(&json).map_err(decode_error)?,
                 None => Metadata::default(),
             },
         })
     }
+}
+
+/// A time of the database, which knows more of them than chrono does: sqlx would panic at `infinity`.
+pub fn timestamp(row: &PgRow, column: &str) -> sqlx::Result<DateTime<Utc>> {
+    scan::timestamp(row.try_get_unchecked(column)?).ok_or("a time beyond all times").map_err(decode_error)
+}
+
+fn decode_error(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
+    sqlx::Error::Decode(reason.into())
 }
 
 /// Why the log could not be read.
@@ -111,6 +122,8 @@ impl RecordedEvent {
 pub enum ReadError {
     #[error("the event store cannot be read: {0}")]
     Database(#[from] sqlx::Error),
+    #[error("the event at position {position} cannot be read: {reason}")]
+    Unreadable { position: Position, reason: sqlx::Error },
     /// Positions are gap-free by construction, so this is somebody's interference, and an alarm.
     #[error("the event log has a hole: position {expected} is missing, {found} follows")]
     Hole { expected: Position, found: Position },
@@ -123,7 +136,7 @@ impl ReadError {
     /// Whether it is the log itself that is wrong, rather than the way to it.
     pub const fn is_alarm(&self) -> bool {
         match self {
-            Self::Hole { .. } | Self::CutOff { .. } => true,
+            Self::Unreadable { .. } | Self::Hole { .. } | Self::CutOff { .. } => true,
             Self::Database(error) => matches!(error, sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }),
         }
     }
@@ -146,8 +159,9 @@ pub async fn read_after(
     let mut expected = after;
     let mut events = Vec::with_capacity(rows.len());
     for row in &rows {
-        let event = RecordedEvent::from_row(row)?;
         expected = expected.next();
+        let event =
+            RecordedEvent::from_row(row).map_err(|reason| ReadError::Unreadable { position: expected, reason })?;
         if event.position != expected {
             return Err(ReadError::Hole { expected, found: event.position });
         }

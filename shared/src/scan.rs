@@ -167,6 +167,11 @@ pub fn parse_row(row: &[u8]) -> Result<ScannedEvent<'_>, RowError> {
     Row(row).event()
 }
 
+/// A time, if it is one of those that chrono knows.
+pub(crate) fn timestamp(microseconds: i64) -> Option<DateTime<Utc>> {
+    microseconds.checked_add(EPOCH_MICROSECONDS).and_then(DateTime::from_timestamp_micros)
+}
+
 /// The rest of a row.
 struct Row<'a>(&'a [u8]);
 
@@ -180,8 +185,7 @@ impl<'a> Row<'a> {
         }
         let position = i64::from_be_bytes(self.number()?).try_into()?;
         let event_id = Uuid::from_bytes(self.number()?).into();
-        let microseconds = i64::from_be_bytes(self.number()?).checked_add(EPOCH_MICROSECONDS);
-        let recorded_at = microseconds.and_then(DateTime::from_timestamp_micros).ok_or("a time beyond all times")?;
+        let recorded_at = timestamp(i64::from_be_bytes(self.number()?)).ok_or("a time beyond all times")?;
         let schema_version = i16::from_be_bytes(self.number()?);
         let event_type = self.text()?.ok_or("no event type")?;
         let data = self.text()?.ok_or("no data")?;

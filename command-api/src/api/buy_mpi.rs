@@ -12,7 +12,7 @@ use shared::{
 };
 use utoipa::ToSchema;
 
-use super::key_reused;
+use super::{key_reused, stored_by_a_newer_version};
 use crate::{
     decide::{Command, decide},
     idempotency::CommandIdentity,
@@ -64,6 +64,7 @@ pub async fn buy_mpi(
             let location = HeaderValue::try_from(receipt.location()).expect("a path of visible ASCII characters");
             Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(receipt)).into_response())
         }
-        _ => Err(key_reused()),
+        Ok(_) => Err(key_reused()),
+        Err(_) => Err(stored_by_a_newer_version()),
     }
 }

@@ -44,6 +44,13 @@ impl From<AppendError> for Problem {
 }
 
 /// The key has been used for another command.
+/// Another key would buy a second time.
+fn stored_by_a_newer_version() -> Problem {
+    Problem::unavailable(
+        "What this Idempotency-Key has done was stored by a newer version of this service. Try again with the same key.",
+    )
+}
+
 fn key_reused() -> Problem {
     Problem::new(
         axum::http::StatusCode::UNPROCESSABLE_ENTITY,

@@ -5,13 +5,12 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::{
     access::caller::Caller,
-    event::Event,
     event_log::Position,
     problem::{Problem, Query},
 };
 use utoipa::{IntoParams, ToSchema};
 
-use super::key_reused;
+use super::{key_reused, stored_by_a_newer_version};
 use crate::{
     decide::{Command, decide},
     idempotency::CommandIdentity,
@@ -88,9 +87,13 @@ pub async fn reset_sales(
 ) -> Result<Json<Reset>, Problem> {
     let event = decide(Command::ResetSales { reason: reason.map(Reason::into_text) });
     let event_id = identity.event_id;
-    let recorded = log.append(NewEvent::new(event_id, event, identity.caused_by(Some(caller.as_operator())))).await?;
+    let recorded =
+        log.append(NewEvent::new(event_id, event.clone(), identity.caused_by(Some(caller.as_operator())))).await?;
     match recorded.event {
-        Ok(Event::SalesReset(_)) => Ok(Json(Reset { position: recorded.position, reset_at: recorded.recorded_at })),
-        Ok(Event::LicensePurchased(_)) | Err(_) => Err(key_reused()),
+        Ok(stored) if stored == event => {
+            Ok(Json(Reset { position: recorded.position, reset_at: recorded.recorded_at }))
+        }
+        Ok(_) => Err(key_reused()),
+        Err(_) => Err(stored_by_a_newer_version()),
     }
 }

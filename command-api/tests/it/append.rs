@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use command_api::{
@@ -26,6 +27,7 @@ use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,
     task::{JoinSet, spawn_blocking},
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -278,6 +280,27 @@ async fn without_its_database_it_says_so_at_once_and_goes_on_when_it_is_back() {
     eventually("it is ready again", async || service.is(Until::Ready).await).await;
     let receipt = bought(&client, &service, "pro").await;
     assert!(receipt["position"] == 2 || receipt["position"] == 3, "{receipt}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_can_be_reached_but_takes_nothing_is_away_as_well() {
+    let databases = Databases::create().await;
+    let service = command_api(&databases, NO_NATS).await;
+    let client = Client::new();
+    let may_append = async |statement: &'static str| {
+        sqlx::raw_sql(statement).execute(databases.event_store()).await.unwrap();
+    };
+    may_append("revoke execute on function append_events from command_api").await;
+    assert_eq!(buy(&client, &service.url(), "pro", Uuid::new_v4()).await.unwrap().status(), 503);
+    for _ in 0..20 {
+        assert!(!service.is(Until::Ready).await, "it cannot do its job, however often it connects");
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert!(!service.log().contains("answers again"), "{}", service.log());
+
+    may_append("grant execute on function append_events to command_api").await;
+    eventually("it is ready again", async || service.is(Until::Ready).await).await;
+    assert_eq!(bought(&client, &service, "pro").await["position"], 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::Client;
 use serde_json::json;
+use sqlx::AssertSqlSafe;
 use stack::testing::{Databases, Nats, Service, Until, eventually, purchased};
 use tokio::task::spawn_blocking;
 
@@ -166,6 +167,33 @@ async fn mend(databases: &Databases, position: i64) {
     let mend = sqlx::query("update event set data = $2::json where position = $1").bind(position).bind(data);
     assert_eq!(mend.execute(&mut *connection).await.unwrap().rows_affected(), 1);
     sqlx::raw_sql("set session_replication_role = default").execute(&mut *connection).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_cannot_even_be_read_stops_it_loudly() {
+    for change in [
+        "recorded_at = 'infinity'",
+        r#"metadata = '{"actor":{"subject":"s","role":"king"}}'"#,
+        // Postgres takes it for JSON, and refuses it as a text.
+        r#"event_type = 'SalesReset', schema_version = 2, data = '{"reason":"\u0000"}'"#,
+    ] {
+        let databases = Databases::create().await;
+        databases.append(&vec![purchased("pro", 19_900); 3]).await;
+        let poison = format!("set session_replication_role = replica; update event set {change} where position = 2");
+        sqlx::raw_sql(AssertSqlSafe(poison)).execute(databases.event_store()).await.unwrap();
+        let projector = projector_until(&databases, NO_NATS, Until::Live).await;
+        eventually("it halts", async || projector.metric("sales_projection_halted").await > 0.5).await;
+        assert_eq!(readiness(&projector).await.0, 503, "{change}");
+        assert!(databases.checkpoint().await < 2, "{change}");
+        assert!(projector.is(Until::Live).await, "{change}: {}", projector.log());
+        if !change.starts_with("event_type") {
+            assert!(
+                readiness(&projector).await.1.contains("position 2"),
+                "{change}: {:?}",
+                readiness(&projector).await
+            );
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

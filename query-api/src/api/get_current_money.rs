@@ -149,7 +149,8 @@ async fn then(
             position
         }
     };
-    let tag = HeaderValue::try_from(format!("\"at-{position}\"")).expect("a number is plain ASCII");
+    let generation = past::generation(&sources.read_model).await.map_err(past_problem)?;
+    let tag = HeaderValue::try_from(format!("\"{generation}-at-{position}\"")).expect("numbers are plain ASCII");
     // Not for ever: what is recorded at a time that has just passed may still be on its way.
     let common = [(header::CACHE_CONTROL, HeaderValue::from_static("no-cache")), (header::ETAG, tag.clone())];
     if etag::matches(headers, &tag) {
