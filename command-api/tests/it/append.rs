@@ -292,7 +292,8 @@ async fn a_database_that_can_be_reached_but_takes_nothing_is_away_as_well() {
     };
     may_append("revoke execute on function append_events from command_api").await;
     assert_eq!(buy(&client, &service.url(), "pro", Uuid::new_v4()).await.unwrap().status(), 503);
-    for _ in 0..20 {
+    // Longer than it waits between two connections.
+    for _ in 0..100 {
         assert!(!service.is(Until::Ready).await, "it cannot do its job, however often it connects");
         sleep(Duration::from_millis(50)).await;
     }
