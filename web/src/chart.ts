@@ -1,6 +1,5 @@
 /** Revenue and number of sales over time: two plots with one axis of time and one pointer. Loaded when it is needed. */
 import uPlot from "uplot";
-import "uplot/dist/uPlot.min.css";
 import type { Bucket } from "./api";
 
 export interface Plotted {

@@ -1,7 +1,22 @@
-import type { Figures } from "./api";
+import type { Failure, Figures } from "./api";
 import { catalogueOrder, offers } from "./catalogue";
 import type { Days } from "./days";
-import { age, change, clock, companyTime, licenseName, money, number, part, sales, say, share, write, writeTime } from "./page";
+import {
+  age,
+  change,
+  clock,
+  companyTime,
+  licenseName,
+  money,
+  number,
+  part,
+  sales,
+  say,
+  share,
+  write,
+  writeFailure,
+  writeTime,
+} from "./page";
 
 const NOTHING_YET = "–";
 
@@ -47,7 +62,8 @@ function rowFor(license: string): HTMLTableRowElement {
 }
 
 /** Today beside yesterday, as far as it is known. */
-export function updateDays(days: Days | undefined): void {
+export function updateDays(days: Days | undefined, failure: Failure | undefined): void {
+  writeFailure(part(document, "days-failure", HTMLElement), failure, days ? "day.old" : "day.failed");
   const places = [
     ["today", days?.today],
     ["yesterday", days?.yesterday],

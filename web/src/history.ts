@@ -1,11 +1,13 @@
 /** The panel with the chart of revenue and number over time, and the same as a table. */
-import { type Failure, type History, historyAddress, type Interval } from "./api";
+import { type Failure, failureFromError, type History, historyAddress, type Interval, type Outcome } from "./api";
 import { catalogueOrder, offers } from "./catalogue";
-import type { Chart } from "./chart";
+import type { Chart, createChart } from "./chart";
 import { bucketName, resetTexts, summaryOf, tickName } from "./history-words";
-import { explain, licenseName, money, number, part, sales, say, shortMoney, write } from "./page";
+import { licenseName, money, number, part, sales, say, shortMoney, write, writeFailure } from "./page";
 import { type Choice, spanOf, ticksOf, twins } from "./span";
 import { TIME_ZONE, wall } from "./zone";
+// Not with the chart's own code: what Vite makes of that would not ask again for a style sheet that failed.
+import "uplot/dist/uPlot.min.css";
 
 /** What is known of the part that the reader has chosen. */
 export interface Shown {
@@ -29,7 +31,7 @@ const series = part(document, "series", HTMLTableSectionElement);
 const seriesHead = part(document, "series-head", HTMLTableRowElement);
 
 let chart: Chart | undefined;
-let shown: (Shown & { language: string }) | undefined;
+let shown: (Shown & { chartFailure: Failure | undefined; language: string }) | undefined;
 /** The bucket that the pointer is at. */
 let pointed: { index: number; x: number } | undefined;
 /** Escape takes away what is said about it, until the pointer moves again. */
@@ -72,9 +74,16 @@ export function listen(choose: (choice: Choice) => void): void {
 }
 
 /** The chart's own code comes after the page: the figures don't wait for it. */
-export async function loadChart(): Promise<void> {
-  const { createChart } = await import("./chart");
-  chart ??= createChart(plot, (index, x) => {
+export async function loadChart(): Promise<Outcome<typeof createChart>> {
+  try {
+    return { ok: true, value: (await import("./chart")).createChart };
+  } catch (error) {
+    return { ok: false, failure: failureFromError(error) };
+  }
+}
+
+export function addChart(create: typeof createChart): void {
+  chart = create(plot, (index, x) => {
     pointed = index === undefined ? undefined : { index, x };
     updateTip();
   });
@@ -82,19 +91,19 @@ export async function loadChart(): Promise<void> {
 }
 
 /** The page is brought in line every second; a chart and 1,500 rows only when there is something new in them. */
-export function updateHistory({ choice, history, failure }: Shown): void {
+export function updateHistory({ choice, history, failure }: Shown, chartFailure: Failure | undefined): void {
   const language = document.documentElement.lang;
   const isSame = shown?.choice === choice && shown.history === history && shown.failure === failure;
-  if (isSame && shown?.language === language) {
+  if (isSame && shown?.chartFailure === chartFailure && shown?.language === language) {
     return;
   }
-  shown = { choice, history, failure, language };
+  shown = { choice, history, failure, chartFailure, language };
   now.disabled = choice.date === undefined;
   date.max = wall(new Date()).date;
   csv.href = historyAddress(spanOf(choice), "csv");
-  // Figures that are old are better than none; the page says above how old they are.
-  failureNotice.hidden = failure === undefined || history !== undefined;
-  write(failureNotice, failure ? say("history.failed", { reason: explain(failure) }) : "");
+  // Figures that are old are better than none.
+  const failed = history ? "history.old" : "history.failed";
+  writeFailure(failureNotice, failure ?? chartFailure, failure ? failed : "history.noChart");
   const waiting = failure === undefined ? say("history.loading") : "";
   write(summary, history ? summaryOf(history, choice.interval) : waiting);
   empty.hidden = history === undefined || history.buckets.some(({ salesCount }) => salesCount > 0);

@@ -1,6 +1,6 @@
 /** The newest purchases. */
 import type { Failure, Purchase } from "./api";
-import { clock, explain, licenseName, money, part, say, write } from "./page";
+import { clock, licenseName, money, part, write, writeFailure } from "./page";
 import { wall } from "./zone";
 
 /** As many rows as the table always has, so that nothing moves when purchases arrive. */
@@ -19,9 +19,8 @@ for (let count = 0; count < LATEST; count += 1) {
 }
 
 export function updateLatest(purchases: readonly Purchase[] | undefined, failure: Failure | undefined): void {
-  // Older ones are better than none; the page says above how old they are.
-  failureNotice.hidden = failure === undefined || purchases !== undefined;
-  write(failureNotice, failure ? say("latest.failed", { reason: explain(failure) }) : "");
+  // Older ones are better than none.
+  writeFailure(failureNotice, failure, purchases ? "latest.old" : "latest.failed");
   part(document, "latest-none", HTMLElement).hidden = purchases?.length !== 0;
   if (purchases !== shown) {
     const newestBefore = shown === undefined ? Infinity : (shown[0]?.position ?? 0);

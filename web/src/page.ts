@@ -99,6 +99,12 @@ export function write(element: HTMLElement, text: string): void {
   }
 }
 
+/** The notice why something is missing or old, as long as it is. */
+export function writeFailure(notice: HTMLElement, failure: Failure | undefined, key: TextKey): void {
+  notice.hidden = failure === undefined;
+  write(notice, failure ? say(key, { reason: explain(failure) }) : "");
+}
+
 export function writeTime(element: HTMLTimeElement, time: Date, inWords: (value: Date) => string): void {
   element.dateTime = time.toISOString();
   write(element, inWords(time));

@@ -16,7 +16,7 @@ import {
 } from "./api";
 import { type Days, readDays } from "./days";
 import { updateDays, updateFigures } from "./figures";
-import { listen as listenToSpan, loadChart, type Shown, updateHistory } from "./history";
+import { addChart, listen as listenToSpan, loadChart, type Shown, updateHistory } from "./history";
 import { LATEST, updateLatest } from "./latest";
 import { onLanguage, part, say, write } from "./page";
 import { refresh } from "./refresh";
@@ -56,6 +56,7 @@ interface Sales {
   /** Why the stream was lost, until it is there again. */
   failure: Failure | undefined;
   days: Days | undefined;
+  daysFailure: Failure | undefined;
   shown: Shown;
   latest: readonly Purchase[] | undefined;
   latestFailure: Failure | undefined;
@@ -65,6 +66,8 @@ interface Sales {
 
 interface State extends Sales {
   visit: Visit;
+  /** Why there is no chart, until there is. */
+  chartFailure: Failure | undefined;
 }
 
 const nothingKnown: Omit<Sales, "shown"> = {
@@ -73,6 +76,7 @@ const nothingKnown: Omit<Sales, "shown"> = {
   confirmedAt: undefined,
   failure: undefined,
   days: undefined,
+  daysFailure: undefined,
   latest: undefined,
   latestFailure: undefined,
   resetting: undefined,
@@ -83,6 +87,7 @@ const nothingShown = (choice: Choice): Shown => ({ choice, history: undefined, f
 
 const state: State = {
   visit: arriving(arrival.cameBack),
+  chartFailure: undefined,
   ...nothingKnown,
   shown: nothingShown({ interval: "minute", date: undefined }),
 };
@@ -132,11 +137,20 @@ onLanguage(() => {
 });
 
 const asking = refresh(0, readSession, takeSession);
+const chart = refresh(0, loadChart, (outcome) => {
+  state.chartFailure = outcome.ok ? undefined : outcome.failure;
+  if (outcome.ok) {
+    chart.stop();
+    addChart(outcome.value);
+  }
+  update(state);
+});
 const stream = follow(() => state.figuresId, takeNews);
 const days = refresh(
   HISTORY_EVERY_MS,
   (signal) => readDays(new Date(), signal),
   (outcome) => {
+    state.daysFailure = outcome.ok ? undefined : outcome.failure;
     take(outcome, (value) => (state.days = value));
   },
 );
@@ -163,7 +177,7 @@ if (arrival.token === undefined) {
 } else {
   void signIn(arrival.token);
 }
-void loadChart();
+chart.askNow();
 let minute = thisMinute();
 let timer = setTimeout(tick, 1000);
 document.addEventListener("visibilitychange", tick);
@@ -396,8 +410,8 @@ function update(state: State): void {
   figures.hidden = view !== "figures";
   updateSignIn(state.visit);
   updateFigures(state.figures, ageSeconds(state));
-  updateDays(state.days);
-  updateHistory(state.shown);
+  updateDays(state.days, state.daysFailure);
+  updateHistory(state.shown, state.chartFailure);
   updateLatest(state.latest, state.latestFailure);
   updateReset(state.resetting, state.lastReset, mayReset(state.visit));
 }

@@ -103,6 +103,8 @@ const de = {
   "day.yesterday": "Gestern",
   "day.beside": "Gestern bis {time}: {revenue}",
   "day.besideChange": "Gestern bis {time}: {revenue} ({change})",
+  "day.failed": "Heute und gestern sind gerade nicht zu sehen. {reason}",
+  "day.old": "Heute und gestern werden gerade nicht aktualisiert. {reason}",
 
   "history.heading": "Verlauf",
   "history.interval": "Einteilung",
@@ -116,6 +118,8 @@ const de = {
   "history.loading": "Der Verlauf wird geladen …",
   "history.empty": "In dieser Zeit wurde nichts verkauft.",
   "history.failed": "Der Verlauf ist gerade nicht zu sehen. {reason}",
+  "history.old": "Der Verlauf wird gerade nicht aktualisiert. {reason}",
+  "history.noChart": "Das Diagramm lässt sich gerade nicht laden. Wenn das so bleibt, laden Sie bitte die Seite neu.",
   "history.reset": "Zurückgesetzt um {time}",
   "history.resetWhy": "Zurückgesetzt um {time}: {reason}",
   "history.resetMark": "Zurücksetzen",
@@ -129,6 +133,8 @@ const de = {
   "latest.time": "Zeit",
   "latest.price": "Preis",
   "latest.failed": "Die letzten Käufe sind gerade nicht zu sehen. {reason}",
+  "latest.old": "Die letzten Käufe werden gerade nicht aktualisiert. {reason}",
+
   "message.loading": "Die Zahlen werden geladen …",
   "message.live": "Die Zahlen aktualisieren sich von selbst.",
   "message.empty": "Seit dem letzten Zurücksetzen wurde noch nichts verkauft.",
@@ -292,6 +298,8 @@ const en: Record<TextKey, string> = {
   "day.yesterday": "Yesterday",
   "day.beside": "Yesterday by {time}: {revenue}",
   "day.besideChange": "Yesterday by {time}: {revenue} ({change})",
+  "day.failed": "Today and yesterday cannot be shown right now. {reason}",
+  "day.old": "Today and yesterday are not being updated right now. {reason}",
 
   "history.heading": "History",
   "history.interval": "Interval",
@@ -305,6 +313,8 @@ const en: Record<TextKey, string> = {
   "history.loading": "Loading the history …",
   "history.empty": "Nothing was sold in this time.",
   "history.failed": "The history cannot be shown right now. {reason}",
+  "history.old": "The history is not being updated right now. {reason}",
+  "history.noChart": "The chart cannot be loaded right now. If that does not change, please reload the page.",
   "history.reset": "Reset at {time}",
   "history.resetWhy": "Reset at {time}: {reason}",
   "history.resetMark": "Reset",
@@ -318,6 +328,8 @@ const en: Record<TextKey, string> = {
   "latest.time": "Time",
   "latest.price": "Price",
   "latest.failed": "The latest purchases cannot be shown right now. {reason}",
+  "latest.old": "The latest purchases are not being updated right now. {reason}",
+
   "message.loading": "Loading the figures …",
   "message.live": "The figures update by themselves.",
   "message.empty": "Nothing has been sold since the last reset.",

@@ -155,6 +155,22 @@ const states: Record<string, (page: Page) => Promise<void>> = {
     await expect(page.getByTestId("health")).toHaveText("Offline");
     await expect(page.getByTestId("latest-failure")).toBeVisible();
   },
+  "figures of which some are not updated": async (page) => {
+    await page.goto("/sales.html");
+    await expect(page.getByTestId("health")).toHaveText("Live");
+    await expect(page.getByTestId("today-count")).toHaveText(/ Verk/);
+    await expect(page.getByTestId("history-summary")).toHaveText(/ Verk/);
+    await expect(page.getByTestId("latest").getByRole("row").first()).not.toContainText("–");
+    await breaks(page, "**/api/sales/history*");
+    await breaks(page, "**/api/sales/latest*");
+    await page.request.post("/api/buy_mpi", { data: { license: "pro" } });
+    await expect(page.getByText(/ gerade nicht aktualisiert\./)).toHaveCount(3);
+  },
+  "the sales page without its chart": async (page) => {
+    await breaks(page, "**/assets/chart-*");
+    await page.goto("/sales.html");
+    await expect(page.getByTestId("history-failure")).toBeVisible();
+  },
   "a reset that is asked about": openReset,
   "nothing sold since a reset": async (page) => {
     await openReset(page);

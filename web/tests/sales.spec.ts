@@ -323,6 +323,47 @@ test.describe("without an answer", () => {
     await expect(rows).toHaveCount(0);
     expect(await coloured(page)).toBe(0);
   });
+
+  // The chart's own history is the newest part, without times; the one of the days is by hours, from a midnight on.
+  for (const [what, address, part] of [
+    ["Der Verlauf wird", /\/api\/sales\/history\?interval=minute&time_zone=/, "history-summary"],
+    ["Heute und gestern werden", /\/api\/sales\/history\?interval=hour&from=/, "today-count"],
+    ["Die letzten Käufe werden", /\/api\/sales\/latest\?/, "latest"],
+  ] as const) {
+    test(`old figures stay and are said to be old: ${what} …`, async ({ page, request }) => {
+      await buyElsewhere(request, "basic");
+      await page.goto("/sales.html");
+      await expect(page.getByTestId("health")).toHaveText("Live");
+      await expect(page.getByTestId("history-summary")).toHaveText(/ Verk/);
+      await expect(page.getByTestId("today-count")).toHaveText(/ Verk/);
+      await expect(page.getByTestId("latest").getByRole("row").first()).not.toContainText("–");
+      const [count, before] = [await shownNumber(page, "count"), await page.getByTestId(part).innerText()];
+
+      await page.route(address, (route) => route.abort());
+      await buyElsewhere(request, "enterprise");
+      await expect(page.getByTestId("count")).toHaveText(german(count + 1));
+      // The only one: what is asked for in the other panels is answered.
+      await expect(page.getByRole("alert")).toContainText(`${what} gerade nicht aktualisiert. Keine Verbindung.`);
+      expect(await page.getByTestId(part).innerText()).toBe(before);
+
+      await page.unroute(address);
+      await expect(page.getByRole("alert")).toHaveCount(0);
+      expect(await page.getByTestId(part).innerText()).not.toBe(before);
+    });
+  }
+
+  test("a chart that could not be loaded is said to be missing, and loaded when it can be", async ({ page, request }) => {
+    await buyElsewhere(request, "basic");
+    await page.route("**/assets/chart-*", (route) => route.fulfill({ status: 404 }));
+    await page.goto("/sales.html");
+    await expect(page.getByRole("alert")).toHaveText(/^Das Diagramm lässt sich gerade nicht laden\. /);
+    await expect(page.getByTestId("history-summary")).toHaveText(/ Verk/);
+
+    await page.unroute("**/assets/chart-*");
+    await expect.poll(() => page.getByTestId("plot").locator("canvas").count()).toBe(2);
+    await expect(page.getByRole("alert")).toHaveCount(0);
+    expect(await coloured(page)).toBeGreaterThan(0);
+  });
 });
 
 test.describe("for a reader in New York", () => {
