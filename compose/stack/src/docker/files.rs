@@ -52,6 +52,7 @@ pub fn are_accepted(engine: &Engine) -> Result<()> {
 fn with_what_has_no_default(tool: Tool) -> Tool {
     tool.env("SALES_HOST", "localhost")
         .env("SALES_TAG", "test")
+        .env("SALES_PATRONI_TAG", "test")
         .env("ACME_EMAIL", "nobody@localhost")
         .env("OIDC_ISSUER", "https://issuer.localhost")
         .env("OIDC_CLIENT_ID", "sales")

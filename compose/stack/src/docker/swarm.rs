@@ -82,17 +82,22 @@ impl<'a> Stack<'a> {
     ) -> Result<Self> {
         let swarm = Swarm::join(engine)?;
         let secrets = TempDir::new()?;
-        let said = Tool::new(checkout::root().join("compose/make-secrets"))
-            .arg(secrets.path())
-            .env("SALES_TAG", &images.tag)
-            .output()?;
+        let make_secrets = || {
+            Tool::new(checkout::root().join("compose/make-secrets"))
+                .env("SALES_TAG", &images.tag)
+                .env("SALES_SECRETS_FOLDER", secrets.path())
+        };
+        let said = make_secrets().output()?;
         let after = |start: &str| -> Result<String> {
             let line = said.lines().find(|line| line.starts_with(start));
             let word = line.and_then(|line| line.rsplit(' ').next());
             word.map(str::to_owned).with_context(|| format!("make-secrets says nothing of {start}"))
         };
         let (http_port, port) = (ports::free()?.port(), ports::free()?.port());
-        let mut site = Site::new("https", port, Some(after("access token of operator")?), interrupt)?;
+        // A token that was added later, beside those that were made first.
+        let operator =
+            make_secrets().args(["token", "--subject", "admin", "--role", "operator", "--role", "sales"]).output()?;
+        let mut site = Site::new("https", port, Some(operator.trim().to_owned()), interrupt)?;
         site.auditor = Some(after("access token of auditor")?);
         let stack = Self {
             engine,
@@ -122,6 +127,7 @@ impl<'a> Stack<'a> {
                     .chain([&*self.name]),
             )
             .env("SALES_TAG", tag)
+            .env("SALES_PATRONI_TAG", tag)
             .env("SALES_STACK", &self.name)
             .env("SALES_SECRETS_FOLDER", self.secrets.path())
             .env("SALES_HOST", "localhost")
