@@ -209,13 +209,12 @@ impl Projection {
         if let Some(uncountable) = uncountable {
             return Err(uncountable.into());
         }
+        let Some(live) = &self.live else { return Ok(()) };
         if let Some(newest) = next.events.last() {
             let age = (Utc::now() - newest.recorded_at).to_std().unwrap_or_default();
             self.complete_at = self.complete_at.max(Instant::now() - age);
         }
-        if let Some(live) = &self.live
-            && next.at_end
-        {
+        if next.at_end {
             if !read_model::confirm(&self.read_model, live).await? {
                 self.live = None;
                 return Ok(());

@@ -160,12 +160,12 @@ pub async fn read_after(
     let mut events = Vec::with_capacity(rows.len());
     for row in &rows {
         expected = expected.next();
-        let event =
-            RecordedEvent::from_row(row).map_err(|reason| ReadError::Unreadable { position: expected, reason })?;
-        if event.position != expected {
-            return Err(ReadError::Hole { expected, found: event.position });
+        let found = Position(row.try_get("position")?);
+        if found != expected {
+            return Err(ReadError::Hole { expected, found });
         }
-        events.push(event);
+        let event = RecordedEvent::from_row(row);
+        events.push(event.map_err(|reason| ReadError::Unreadable { position: found, reason })?);
     }
     Ok(events)
 }

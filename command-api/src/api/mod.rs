@@ -43,14 +43,14 @@ impl From<AppendError> for Problem {
     }
 }
 
-/// The key has been used for another command.
-/// Another key would buy a second time.
+/// Whether it is the same command cannot be told here. Another key would buy a second time.
 fn stored_by_a_newer_version() -> Problem {
     Problem::unavailable(
         "What this Idempotency-Key has done was stored by a newer version of this service. Try again with the same key.",
     )
 }
 
+/// The key has been used for another command.
 fn key_reused() -> Problem {
     Problem::new(
         axum::http::StatusCode::UNPROCESSABLE_ENTITY,

@@ -1,7 +1,11 @@
 //! A rebuild that was killed is gone on with, or begun anew where that would be wrong.
 
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
 use sqlx::Connection;
 use stack::testing::{Databases, eventually};
+use tokio::time::timeout;
 
 use crate::support::{
     AT_START, AT_SWITCH, append_some, assert_projected, generations, hold_live, rebuilds_held, restore_log,
@@ -39,6 +43,21 @@ async fn a_killed_rebuild_goes_on_from_its_checkpoint() {
     assert!(log.contains("Going on with an interrupted rebuild"), "{log}");
     assert!(log.contains(&format!("generation={left} position={checkpoint} ")), "{log}");
     assert_eq!(generations(&databases).await.0, left);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_that_stands_still_in_its_switch_does_not_hold_the_live_totals_for_ever() {
+    let databases = Databases::create().await;
+    append_some(&databases).await;
+    let hold = hold_live(&databases).await;
+    let rebuild = start_rebuild(&databases, &[]);
+    eventually("it is about to switch", async || rebuilds_held(&databases, AT_SWITCH).await == 1).await;
+    rebuild.signal(Signal::SIGSTOP);
+    hold.rollback().await.unwrap(); // so that it has what it does nothing with
+    let held_again = timeout(Duration::from_mins(1), hold_live(&databases)).await.expect("it lets go of it");
+    held_again.rollback().await.unwrap();
+    rebuild.kill();
+    completed(&databases, &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

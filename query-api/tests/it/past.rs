@@ -116,7 +116,10 @@ async fn the_past_has_a_tag_of_its_own() {
     let url = format!("{}/api/get_current_money?at_position=1", read_side.query_api.url());
     let tag = read_side.client.get(&url).send().await.unwrap().headers()["etag"].clone();
     assert_eq!(read_side.client.get(&url).header("if-none-match", &tag).send().await.unwrap().status(), 304);
-    let url = url.replace("=1", "=2");
+    let later = url.replace("=1", "=2");
+    assert_eq!(read_side.client.get(&later).header("if-none-match", &tag).send().await.unwrap().status(), 200);
+    // A rebuild may have put the past right.
+    read_side.rebuild().await;
     assert_eq!(read_side.client.get(&url).header("if-none-match", &tag).send().await.unwrap().status(), 200);
 }
 

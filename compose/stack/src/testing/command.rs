@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep};
 
 use super::service::program;
@@ -42,6 +43,11 @@ impl Command {
 
     pub fn is_running(&mut self) -> bool {
         self.0.ended().expect("a child can be waited for").is_none()
+    }
+
+    /// Sends any signal, such as SIGSTOP.
+    pub fn signal(&self, signal: Signal) {
+        self.0.id().signal(signal);
     }
 
     /// As a crash does it. Returns what it has logged.
