@@ -15,11 +15,9 @@ use crate::probe::Probe;
 use crate::server::Server;
 
 const STATIC: &str = include_str!("../traefik/static.yml");
-const DYNAMIC: &str = include_str!("../traefik/dynamic.yml");
-
-const HOSTS: &str = "Host(`localhost`) || Host(`127.0.0.1`) || Host(`sales.localhost`)";
-/// Wrong methods on purchases are command-api's to refuse.
-const COMMAND: &str = "Path(`/api/buy_mpi`) || Method(`POST`) || Method(`PUT`) || Method(`PATCH`) || Method(`DELETE`)";
+const SERVICES: &str = include_str!("../traefik/services.yml");
+/// The same file as in containers.
+const ROUTES: &str = include_str!("../../traefik/routes.yml");
 
 /// A page loads some ten files at once, and a crowd behind one address a few pages.
 const BURST_SECONDS: u64 = 2;
@@ -53,33 +51,30 @@ pub struct Tls {
 impl Traefik {
     /// Writes the configuration and says how to start Traefik with it.
     pub fn server(&self) -> Result<Server> {
-        fs::create_dir_all(&self.folder)?;
         let static_file = self.folder.join("static.yml");
-        let dynamic_file = self.folder.join("dynamic.yml");
+        // Traefik reads every file in it.
+        let dynamic = self.folder.join("dynamic");
+        fs::create_dir_all(&dynamic)?;
         let static_text = STATIC
             .replace("@web@", &self.web.to_string())
             .replace("@dashboard@", &self.dashboard.to_string())
-            .replace("@dynamic@", &dynamic_file.to_string_lossy())
+            .replace("@dynamic@", &dynamic.to_string_lossy())
             .replace("@limits@", self.limit_per_address.map_or("[]", |_| "[limits@file]"))
-            .replace("@tls@", self.tls.as_ref().map_or("", |_| "tls: { options: modern@file }"));
+            .replace("@tls@", self.tls.as_ref().map_or("", |_| "tls: {}"));
         fs::write(&static_file, static_text)?;
-        let rate = self.limit_per_address.map_or(0, NonZero::get);
-        let dynamic_text = DYNAMIC
-            .replace("@hosts@", HOSTS)
-            .replace("@command@", COMMAND)
+        let services = SERVICES
             .replace("@command-api@", &servers(&self.command_api))
             .replace("@query-api@", &servers(&self.query_api))
             .replace("@pages@", &servers(&self.pages))
-            .replace("@rate@", &rate.to_string())
-            .replace("@burst@", &(BURST_SECONDS * u64::from(rate)).to_string())
             .replace("@certificates@", &certificates(self.tls.as_ref()));
-        fs::write(&dynamic_file, dynamic_text)?;
+        fs::write(dynamic.join("services.yml"), services)?;
+        fs::write(dynamic.join("routes.yml"), ROUTES)?;
         Ok(Server {
             program: Program {
                 name: "traefik".to_owned(),
                 path: self.binary.clone(),
                 arguments: vec!["--configFile".into(), static_file.into()],
-                environment: Vec::new(),
+                environment: self.environment(),
                 account: None,
                 log: self.log.clone(),
                 stop_signal: Signal::SIGTERM,
@@ -90,6 +85,18 @@ impl Traefik {
             probe: Probe::Http { address: self.dashboard, path: "/api/http/routers/pages@file".to_owned() },
             ready_within: READY_WITHIN,
         })
+    }
+
+    /// The variables that `ROUTES` reads.
+    fn environment(&self) -> Vec<(String, String)> {
+        let rate = self.limit_per_address.map_or(0, NonZero::get);
+        let burst = BURST_SECONDS * u64::from(rate);
+        vec![
+            ("SALES_HOST".to_owned(), "localhost".to_owned()),
+            ("SALES_PROVIDER".to_owned(), "file".to_owned()),
+            ("SALES_RATE".to_owned(), rate.to_string()),
+            ("SALES_BURST".to_owned(), burst.to_string()),
+        ]
     }
 }
 

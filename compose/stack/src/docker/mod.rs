@@ -31,7 +31,6 @@ mod swarm;
 use engine::Engine;
 use images::{Images, Provided};
 use project::Project;
-use routes::Routes;
 use shoppers::{Bought, Shoppers};
 use swarm::Stack;
 
@@ -81,7 +80,7 @@ fn development(engine: &Engine, images: &Images, interrupt: &Interrupt) -> Resul
 fn try_development(project: &Project, interrupt: &Interrupt) -> Result<()> {
     let step = |name: &str, run: &dyn Fn() -> Result<()>| Progress::Shown.step(name, run);
     step("Traefik's dashboard", &|| project.has_a_dashboard())?;
-    step("routes as natively", &|| project.routes()?.are_those_of(&Routes::natively(&project.site, interrupt)?))?;
+    step("routes of the file", &|| routes::are_those_of_the_file(&project.routers()?))?;
     step("pages as natively", &|| project.serves_pages_as_natively(interrupt))?;
     step("only Traefik is published", &|| project.publishes_only_traefik())?;
     let position = Progress::Shown.step("buy, see, reset", || project.site.sells())?;
@@ -96,12 +95,12 @@ fn try_development(project: &Project, interrupt: &Interrupt) -> Result<()> {
 
 fn deployment(engine: &Engine, images: &Images, interrupt: &Interrupt) -> Result<()> {
     let stack = Stack::deploy(engine, &[swarm::FILE], images, interrupt)?;
-    explained(try_deployment(&stack, images, interrupt), || stack.log())
+    explained(try_deployment(&stack, images), || stack.log())
 }
 
-fn try_deployment(stack: &Stack, images: &Images, interrupt: &Interrupt) -> Result<()> {
+fn try_deployment(stack: &Stack, images: &Images) -> Result<()> {
     let step = |name: &str, run: &dyn Fn() -> Result<()>| Progress::Shown.step(name, run);
-    step("routes as natively", &|| stack.routes()?.are_those_of(&Routes::natively(&stack.site, interrupt)?))?;
+    step("routes of the file", &|| routes::are_those_of_the_file(&stack.routers()?))?;
     step("http leads to https", &|| stack.leads_to_https())?;
     step("tokens and passwords", &|| stack.asks_for_tokens_and_passwords())?;
     step("Traefik kept from the rest", &|| stack.keeps_traefik_from_the_rest())?;

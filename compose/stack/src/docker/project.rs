@@ -11,7 +11,6 @@ use serde_json::Value;
 use super::engine::Engine;
 use super::images::Images;
 use super::pages;
-use super::routes::Routes;
 use super::site::Site;
 use crate::interrupt::Interrupt;
 use crate::ports;
@@ -78,9 +77,9 @@ impl<'a> Project<'a> {
         Ok(())
     }
 
-    pub fn routes(&self) -> Result<Routes> {
-        let get = |path: &str| format!("http://localhost:{}{path}", self.dashboard_port);
-        Routes::read(|path| self.site.send(self.site.http.get(get(path)))?.json())
+    pub fn routers(&self) -> Result<Value> {
+        let url = format!("http://localhost:{}/api/http/routers", self.dashboard_port);
+        self.site.send(self.site.http.get(url))?.json()
     }
 
     /// pgAdmin shows the databases without asking for anything.

@@ -13,7 +13,6 @@ use tempfile::TempDir;
 use super::engine::Engine;
 use super::explained;
 use super::images::{Images, OURS};
-use super::routes::Routes;
 use super::site::Site;
 use crate::checkout;
 use crate::interrupt::Interrupt;
@@ -222,11 +221,9 @@ impl<'a> Stack<'a> {
         Ok(())
     }
 
-    pub fn routes(&self) -> Result<Routes> {
-        let get = |path: &str| self.site.http.get(self.site.url("traefik.localhost", path));
-        Routes::read(|path| {
-            self.site.send(get(path).basic_auth(DASHBOARD_USER, Some(&self.dashboard_password)))?.json()
-        })
+    pub fn routers(&self) -> Result<Value> {
+        let routers = self.site.http.get(self.site.url("traefik.localhost", "/api/http/routers"));
+        self.site.send(routers.basic_auth(DASHBOARD_USER, Some(&self.dashboard_password)))?.json()
     }
 
     pub fn asks_for_tokens_and_passwords(&self) -> Result<()> {

@@ -1,7 +1,13 @@
 use std::collections::BTreeSet;
 
-use reqwest::Method;
+use reqwest::header::HOST;
+use reqwest::{Client, Method};
 use serde_json::{Value, json};
+use stack::interrupt::Interrupt;
+use stack::ports;
+use stack::testing::tools;
+use stack::traefik::Traefik;
+use tempfile::TempDir;
 
 use crate::running::{Running, until};
 
@@ -110,4 +116,41 @@ async fn a_purchase_with_a_key_is_bought_once_though_command_api_dies_meanwhile(
     }
     assert_eq!(purchases.len(), 1);
     assert_eq!(system.totals(last).await["sales_count"], 1);
+}
+
+#[tokio::test]
+async fn a_deployed_traefik_without_services_answers_503_and_not_404() {
+    let folder = TempDir::new().unwrap();
+    let traefik = Traefik {
+        binary: tools().traefik.clone(),
+        folder: folder.path().to_owned(),
+        log: folder.path().join("traefik.log"),
+        web: ports::free().unwrap(),
+        dashboard: ports::free().unwrap(),
+        command_api: Vec::new(),
+        query_api: Vec::new(),
+        pages: Vec::new(),
+        limit_per_address: None,
+        tls: None,
+    };
+    let mut server = traefik.server().unwrap();
+    for (name, value) in [("SALES_HOST", "shop.example"), ("SALES_PROVIDER", "swarm")] {
+        server.program.environment.push((name.to_owned(), value.to_owned()));
+    }
+    let _running = server.start_and_wait(&Interrupt::default()).unwrap();
+
+    let http = Client::new();
+    for (host, method, path, status) in [
+        ("shop.example", Method::GET, "/", 503),
+        ("shop.example", Method::GET, "/api/get_current_money", 503),
+        ("shop.example", Method::POST, "/api/buy_mpi", 503),
+        ("sales.shop.example", Method::POST, "/api/buy_mpi", 503),
+        ("sales.shop.example", Method::GET, "/api/events", 503),
+        ("sales.shop.example", Method::GET, "/", 404),
+        ("localhost", Method::GET, "/", 404),
+        ("127.0.0.1", Method::GET, "/", 404),
+    ] {
+        let request = http.request(method, format!("http://{}{path}", traefik.web)).header(HOST, host);
+        assert_eq!(request.send().await.unwrap().status(), status, "{host}{path}");
+    }
 }
