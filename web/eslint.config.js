@@ -6,7 +6,7 @@ export default defineConfig(
   globalIgnores(["dist", "generated", "test-results"]),
   js.configs.recommended,
   {
-    // They are shown as they are, to be run by Node.
+    // Shown on the page as they are, to be run with Node.js.
     files: ["verify/*.mjs"],
     languageOptions: { globals: { Buffer: "readonly", console: "readonly", process: "readonly" } },
   },
@@ -25,7 +25,7 @@ export default defineConfig(
       "@typescript-eslint/explicit-module-boundary-types": "error",
       "@typescript-eslint/strict-boolean-expressions": "error",
       "@typescript-eslint/switch-exhaustiveness-check": "error",
-      // A count in a sentence is what templates are for.
+      // Templates may contain counts.
       "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true }],
     },
   },

@@ -5,7 +5,7 @@ import { licences } from "./build/licences.ts";
 import { precompress } from "./build/precompress.ts";
 
 /**
- * Lets the browser paint when the page's script has filled in the texts, so that no page appears without its words.
+ * Delays the first paint until the page's script has filled in the texts.
  * https://html.spec.whatwg.org/#blocking-attributes
  */
 const paintOnceTranslated: Plugin = {
@@ -23,10 +23,10 @@ const page = (path: string): string => fileURLToPath(new URL(path, import.meta.u
 export default defineConfig({
   plugins: [includeFiles(), paintOnceTranslated, licences(), precompress()],
   build: {
-    // A data: address would need an exception in the content security policy.
+    // The content security policy forbids data: addresses.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
-    // Swagger UI alone is larger than Vite's default; no other chunk comes near.
+    // Only Swagger UI exceeds Vite's default.
     chunkSizeWarningLimit: 2000,
     rolldownOptions: {
       input: {
@@ -39,7 +39,7 @@ export default defineConfig({
   },
   server: {
     fs: { allow: [".", "../shared/catalogue.json"] },
-    // `npm run dev` serves the pages and asks a running stack for everything else.
+    // `npm run dev` serves the pages and forwards everything else to a running stack.
     proxy: {
       "/api": process.env["SALES_URL"] ?? "http://localhost:8000",
       "^/docs/.*\\.json$": process.env["SALES_API_URL"] ?? "http://sales.localhost:8000",

@@ -1,4 +1,4 @@
 import { defineConfig } from "vitest/config";
 
-// Apart from vite.config.ts, which must load where only the build's own dependencies are installed.
-export default defineConfig({ test: { include: ["src/**/*.test.ts"] } });
+// Separate from vite.config.ts, which must load without the development dependencies.
+export default defineConfig({ test: { include: ["src/**/*.test.ts"], setupFiles: ["vitest.setup.ts"] } });

@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Plugin } from "vite";
 
-/** Puts the text of a file where the HTML asks for it with `data-include`: what a page shows is then what is tested. */
+/** Inserts files into elements with `data-include`, so the programs on the page are the ones under test. */
 export function includeFiles(): Plugin {
   let root = "";
   return {

@@ -11,13 +11,14 @@ const SWAGGER_UI = [
   "swagger-ui-standalone-preset.js.LICENSE.txt",
 ];
 
-/** Ships the licences of what the pages contain beside them, as those ask for. */
+/** Ships the licences of the bundled packages with the pages, as they require. */
 export function licences(): Plugin {
   return {
     name: "licences",
     apply: "build",
     generateBundle() {
       const files = {
+        "openapi-fetch-licence.txt": texts("openapi-fetch", ["LICENSE"]),
         "uplot-licence.txt": texts("uplot", ["LICENSE"]),
         "docs/swagger-ui-licences.txt": texts("swagger-ui-dist", SWAGGER_UI),
       };

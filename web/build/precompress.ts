@@ -4,7 +4,7 @@ import { promisify } from "node:util";
 import { brotliCompress, constants, gzip } from "node:zlib";
 import type { Plugin } from "vite";
 
-/** Writes a `.br` and a `.gz` beside each text file of the build, so that the server never compresses. */
+/** Writes a `.br` and a `.gz` for each text file of the build, so the server does not compress at run time. */
 export function precompress(): Plugin {
   let outDir = "";
   return {

@@ -1,10 +1,11 @@
-import { address, type Answer, type Body, type License, type Path, type Schemas } from "./described";
+/** The endpoints that the pages use, and the decoders of their responses. */
+import { createQuerySerializer, defaultPathSerializer } from "openapi-fetch";
+import { ask, client, type License, type Outcome, type Path, type Paths, type Schemas } from "./client";
+import { entries, integer, list, object, optionalText, text, texts, time, Unreadable, webAddress } from "./decode";
 import type { Money } from "./money";
-import { Reply, Unreadable, webAddress } from "./reply";
 import { TIME_ZONE } from "./zone";
 
-/** How long a page waits for an answer before it says that none came. */
-export const ANSWER_WITHIN_MS = 10_000;
+export type { Failure, License, Outcome } from "./client";
 
 export interface Receipt {
   purchaseId: string;
@@ -28,29 +29,29 @@ export interface Figures extends Totals {
   asOf: Date;
 }
 
-/** What was sold from one time, included, to another, not included. */
+/** The sales from one time (inclusive) to another (exclusive). */
 export interface Bucket extends Totals {
   from: Date;
   to: Date;
   byLicense: ByLicense;
 }
 
-export type Interval = "minute" | "hour" | "day";
+export type Interval = Schemas["Interval"];
 
-/** What was sold over time. A reset takes nothing out of it. */
+/** Sales over time. A reset does not remove anything from the history. */
 export interface History {
   buckets: readonly Bucket[];
   resets: readonly { resetAt: Date; reason: string | undefined }[];
 }
 
-/** Which part of the history; without times it is the newest part, as long as the interval asks for. */
+/** A part of the history; without times, the newest one, of the interval's default length. */
 export interface Span {
   interval: Interval;
   from?: Date | undefined;
   to?: Date | undefined;
 }
 
-/** A purchase as others see it: its number is the buyer's own. */
+/** A purchase without its number, which only the buyer may see. */
 export interface Purchase {
   position: number;
   license: string;
@@ -63,282 +64,177 @@ export interface Reset {
   resetAt: Date;
 }
 
-/** How one may sign in: with a token that one was given, or at the company's OpenID Connect issuer. */
-export type SignInWay = "token" | "issuer";
+/** How users can sign in: with an access token, or at the company's OpenID Connect issuer. */
+export type SignInWay = Schemas["Way"];
 
-/** Who is looking, and what they may do. An open system asks nobody; then there is no subject, and every role. */
+/** The user and their roles. An open system has no users: the subject is undefined, and every role is granted. */
 export interface Session {
-  access: "open" | "closed";
+  access: Schemas["Openness"];
   signIn: readonly SignInWay[];
   subject: string | undefined;
   roles: ReadonlySet<string>;
 }
 
-/** Why there is no result, told apart as far as a reader would act differently. */
-export type Failure =
-  /** No answer came: the network is down, or the connection broke on the way. */
-  | { kind: "unreachable" }
-  | { kind: "timeout" }
-  /** The service, or the proxy in front of it, asks to come back later. */
-  | { kind: "unavailable"; retryAfterSeconds?: number }
-  /** Nobody is signed in, or the session is over. */
-  | { kind: "unauthenticated" }
-  /** Whoever is signed in lacks the role. */
-  | { kind: "forbidden" }
-  /** What is asked for does not exist. */
-  | { kind: "missing" }
-  /** The service understood the request and declined it. */
-  | { kind: "refused"; reason: string; problem?: string }
-  /** An answer that this page doesn't understand. */
-  | { kind: "broken" };
-
-export type Outcome<T> = { ok: true; value: T } | { ok: false; failure: Failure };
-
-/** Buys one licence. The same key never buys twice, so that it is safe to ask again after any failure. */
+/** Buys one licence. The idempotency key makes retries safe: the same key never buys twice. */
 export function buyLicense(license: License, idempotencyKey: string): Promise<Outcome<Receipt>> {
-  const order: Body<"/api/buy_mpi", "post"> = { license };
+  const header = { "Idempotency-Key": idempotencyKey };
   return ask(
-    address("/api/buy_mpi", "post", {}, {}),
-    {
-      method: "POST",
-      headers: { "Content-Type": "application/json", "Idempotency-Key": idempotencyKey },
-      body: JSON.stringify(order),
-    },
-    async (response) => readReceipt(await response.json()),
+    (signal) => client.POST("/api/buy_mpi", { params: { header }, body: { license }, signal }),
+    decodeReceipt,
   );
 }
 
-/** A receipt, once more: whoever knows its number may see it. */
-export function readPurchase(purchaseId: string, signal?: AbortSignal): Promise<Outcome<Receipt>> {
-  const path = address("/api/purchases/{purchase_id}", "get", { purchase_id: purchaseId }, {});
-  return ask(path, signal ? { signal } : {}, async (response) => readReceipt(await response.json()));
+/** A receipt can be read by anyone who has the purchase number. */
+export function readPurchase(purchaseId: string): Promise<Outcome<Receipt>> {
+  const path = { purchase_id: purchaseId };
+  return ask((signal) => client.GET("/api/purchases/{purchase_id}", { params: { path }, signal }), decodeReceipt);
 }
 
-export function readLicenseKey(purchaseId: string, signal?: AbortSignal): Promise<Outcome<string>> {
-  const path = address("/api/purchases/{purchase_id}/license_key", "get", { purchase_id: purchaseId }, {});
-  return ask(path, signal ? { signal } : {}, async (response) =>
-    new Reply<Answer<"/api/purchases/{purchase_id}/license_key">>(await response.json(), "licence").text("license_key"),
+export function readLicenseKey(purchaseId: string): Promise<Outcome<string>> {
+  const path = { purchase_id: purchaseId };
+  return ask(
+    (signal) => client.GET("/api/purchases/{purchase_id}/license_key", { params: { path }, signal }),
+    (body) => text(object(body, "licence").license_key, "license_key"),
   );
 }
 
-/** Where a browser downloads the proof that a purchase is in the books. */
+/** The download address of the inclusion proof of a purchase. */
 export function proofAddress(purchaseId: string): string {
-  return address("/api/events/{event}/proof", "get", { event: purchaseId }, {});
+  return defaultPathSerializer("/api/events/{event}/proof" satisfies Path, { event: purchaseId });
 }
 
-/** Where the totals come from as they change; `stream.ts` reads it. */
-export const STREAM: Path = "/api/sales/stream";
+type HistoryQuery = NonNullable<Paths["/api/sales/history"]["get"]["parameters"]["query"]>;
+
+function historyQuery({ interval, from, to }: Span): HistoryQuery {
+  const times = { ...(from && { from: from.toISOString() }), ...(to && { to: to.toISOString() }) };
+  return { interval, ...times, time_zone: TIME_ZONE };
+}
 
 export function readHistory(span: Span, signal?: AbortSignal): Promise<Outcome<History>> {
-  return ask(historyAddress(span, "json"), signal ? { signal } : {}, async (response) =>
-    historyFrom(await response.json()),
-  );
-}
-
-export function historyAddress({ interval, from, to }: Span, format: "json" | "csv"): string {
-  const times = { ...(from && { from: from.toISOString() }), ...(to && { to: to.toISOString() }) };
-  return address("/api/sales/history", "get", {}, { interval, ...times, time_zone: TIME_ZONE, format });
-}
-
-/** The newest purchases, the newest first. */
-export function readLatest(limit: number, signal?: AbortSignal): Promise<Outcome<Purchase[]>> {
-  const path = address("/api/sales/latest", "get", {}, { limit: String(limit) });
-  return ask(path, signal ? { signal } : {}, async (response) => latestFrom(await response.json()));
-}
-
-/** Starts the totals again from zero. The same key never resets twice. A reason goes into the books. */
-export function resetSales(idempotencyKey: string, reason: string): Promise<Outcome<Reset>> {
+  const query = historyQuery(span);
   return ask(
-    address("/api/sales", "delete", {}, reason === "" ? {} : { reason }),
-    { method: "DELETE", headers: { "Idempotency-Key": idempotencyKey } },
-    async (response) => readReset(await response.json()),
+    (signal) => client.GET("/api/sales/history", { params: { query }, signal }),
+    decodeHistory,
+    signal,
   );
+}
+
+/** The download address of the history as CSV. */
+export function csvAddress(span: Span): string {
+  const query: HistoryQuery = { ...historyQuery(span), format: "csv" };
+  return `${"/api/sales/history" satisfies Path}?${createQuerySerializer<HistoryQuery>()(query)}`;
+}
+
+/** The latest purchases, newest first. */
+export function readLatest(limit: number, signal?: AbortSignal): Promise<Outcome<Purchase[]>> {
+  const query = { limit };
+  return ask((signal) => client.GET("/api/sales/latest", { params: { query }, signal }), decodeLatest, signal);
+}
+
+/** Resets the totals to zero. The same key never resets twice. The reason is stored with the reset. */
+export function resetSales(idempotencyKey: string, reason: string): Promise<Outcome<Reset>> {
+  const params = { header: { "Idempotency-Key": idempotencyKey }, query: reason === "" ? {} : { reason } };
+  return ask((signal) => client.DELETE("/api/sales", { params, signal }), decodeReset);
 }
 
 export function readSession(signal?: AbortSignal): Promise<Outcome<Session>> {
-  const path = address("/api/session", "get", {}, {});
-  return ask(path, signal ? { signal } : {}, async (response) => sessionFrom(await response.json()));
+  return ask((signal) => client.GET("/api/session", { signal }), decodeSession, signal);
 }
 
-/** The session itself is in a cookie that no script can read. */
+/** Starts a session. Its cookie is not readable by scripts. */
 export function signInWith(token: string): Promise<Outcome<Session>> {
-  const credentials: Body<"/api/session", "post"> = { token };
+  return ask((signal) => client.POST("/api/session", { body: { token }, signal }), decodeSession);
+}
+
+/** Ends the session. The result is the issuer's sign-out address, if the user has to sign out there too. */
+export function endSession(): Promise<Outcome<URL | undefined>> {
   return ask(
-    address("/api/session", "post", {}, {}),
-    { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(credentials) },
-    async (response) => sessionFrom(await response.json()),
+    (signal) => client.DELETE("/api/session", { signal }),
+    (body) => {
+      const continueAt = optionalText(object(body, "sign-out").continue_at);
+      return continueAt === undefined ? undefined : webAddress(continueAt);
+    },
   );
 }
 
-/** Ends the session. The result is where the reader signs out at the issuer, when that is needed too. */
-export function endSession(): Promise<Outcome<URL | undefined>> {
-  return ask(address("/api/session", "delete", {}, {}), { method: "DELETE" }, async (response) => {
-    const signedOut = new Reply<Answer<"/api/session", "delete">>(await response.json(), "sign-out");
-    const continueAt = signedOut.textIfAny("continue_at");
-    return continueAt === undefined ? undefined : webAddress(continueAt);
-  });
+export function decodeReceipt(body: Schemas["Receipt"]): Receipt {
+  const { purchase_id } = object(body, "receipt");
+  return { purchaseId: text(purchase_id, "purchase_id"), ...decodePurchase(body) };
 }
 
-async function ask<T>(
-  path: string,
-  request: RequestInit,
-  read: (response: Response) => Promise<T>,
-): Promise<Outcome<T>> {
-  const timeout = AbortSignal.timeout(ANSWER_WITHIN_MS);
-  const signal = request.signal ? AbortSignal.any([request.signal, timeout]) : timeout;
-  try {
-    const response = await fetch(path, { ...request, signal });
-    if (response.ok) {
-      return { ok: true, value: await read(response) };
-    }
-    return { ok: false, failure: await failureFrom(response) };
-  } catch (error) {
-    return { ok: false, failure: failureFromError(error) };
-  }
-}
-
-export async function failureFrom(response: Response): Promise<Failure> {
-  if ([429, 502, 503, 504].includes(response.status)) {
-    const retryAfterSeconds = seconds(response, "Retry-After");
-    return { kind: "unavailable", ...(retryAfterSeconds !== undefined && { retryAfterSeconds }) };
-  }
-  if (response.status === 401) {
-    return { kind: "unauthenticated" };
-  }
-  if (response.status === 403) {
-    return { kind: "forbidden" };
-  }
-  if (response.status === 404) {
-    return { kind: "missing" };
-  }
-  if (response.status >= 400 && response.status < 500) {
-    return { kind: "refused", ...(await reasonFrom(response)) };
-  }
-  return { kind: "broken" };
-}
-
-export function failureFromError(error: unknown): Failure {
-  if (error instanceof DOMException && error.name === "TimeoutError") {
-    return { kind: "timeout" };
-  }
-  // What `json()` and the readers throw; `fetch` reports a missing answer as a TypeError.
-  if (error instanceof SyntaxError || error instanceof Unreadable) {
-    return { kind: "broken" };
-  }
-  return { kind: "unreachable" };
-}
-
-/** The sentence of a problem (RFC 9457) and what kind it is, or the status line when the answer is not one. */
-async function reasonFrom(response: Response): Promise<{ reason: string; problem?: string }> {
-  const statusLine = { reason: `${response.status} ${response.statusText}`.trim() };
-  if (response.headers.get("Content-Type")?.startsWith("application/problem+json") !== true) {
-    return statusLine;
-  }
-  try {
-    const said = new Reply<{ title: string; detail?: string; type?: string }>(await response.json(), "problem");
-    const problem = said.textIfAny("type");
-    return { reason: said.textIfAny("detail") ?? said.text("title"), ...(problem !== undefined && { problem }) };
-  } catch {
-    return statusLine;
-  }
-}
-
-/** A header in whole seconds. The other form of `Retry-After`, a date, is not used here and counts as missing. */
-function seconds(response: Response, header: string): number | undefined {
-  const value = response.headers.get(header);
-  return value !== null && /^\d{1,9}$/.test(value) ? Number(value) : undefined;
-}
-
-export function readReceipt(body: unknown): Receipt {
-  const receipt = new Reply<Answer<"/api/buy_mpi", "post"> & Answer<"/api/purchases/{purchase_id}">>(body, "receipt");
+export function decodeFigures(body: Schemas["CurrentMoney"]): Figures {
+  const { by_license, position, as_of } = object(body, "figures");
   return {
-    purchaseId: receipt.text("purchase_id"),
-    position: receipt.integer("position"),
-    license: receipt.text("license"),
-    price: readMoney(receipt.object("price").as<MoneyFields>()),
-    purchasedAt: receipt.time("purchased_at"),
+    ...decodeTotals(body),
+    byLicense: decodeByLicense(by_license),
+    position: integer(position, "position"),
+    asOf: time(as_of, "as_of"),
   };
 }
 
-export function readFigures(body: unknown): Figures {
-  const figures = new Reply<Answer<"/api/get_current_money">>(body, "figures");
+export function decodeHistory(body: Schemas["History"]): History {
+  const { buckets, resets } = object(body, "history");
   return {
-    ...readTotals(figures.as<TotalsFields>()),
-    byLicense: readByLicense(figures.as<ByLicenseFields>()),
-    position: figures.integer("position"),
-    asOf: figures.time("as_of"),
-  };
-}
-
-export function historyFrom(body: unknown): History {
-  const history = new Reply<Answer<"/api/sales/history">>(body, "history");
-  return {
-    buckets: history.list("buckets").map((bucket) => ({
-      ...readTotals(bucket.as<TotalsFields>()),
-      from: bucket.time("from"),
-      to: bucket.time("to"),
-      byLicense: readByLicense(bucket.as<ByLicenseFields>()),
+    buckets: list(buckets, "buckets").map((bucket) => ({
+      ...decodeTotals(bucket),
+      from: time(bucket.from, "from"),
+      to: time(bucket.to, "to"),
+      byLicense: decodeByLicense(bucket.by_license),
     })),
-    resets: history
-      .list("resets")
-      .map((reset) => ({ resetAt: reset.time("reset_at"), reason: reset.textIfAny("reason") })),
+    resets: list(resets, "resets").map((reset) => ({
+      resetAt: time(object(reset, "reset").reset_at, "reset_at"),
+      reason: optionalText(reset.reason),
+    })),
   };
 }
 
-export function latestFrom(body: unknown): Purchase[] {
-  const latest = new Reply<Answer<"/api/sales/latest">>(body, "latest");
-  return latest.list("purchases").map((purchase) => ({
-    position: purchase.integer("position"),
-    license: purchase.text("license"),
-    price: readMoney(purchase.object("price").as<MoneyFields>()),
-    purchasedAt: purchase.time("purchased_at"),
-  }));
+export function decodeLatest(body: Schemas["LatestSales"]): Purchase[] {
+  return list(object(body, "latest").purchases, "purchases").map(decodePurchase);
 }
 
-export function sessionFrom(body: unknown): Session {
-  const session = new Reply<Answer<"/api/session">>(body, "session");
-  const access = session.text("access");
-  if (access !== "open" && access !== "closed") {
-    throw new Unreadable("session.access is neither open nor closed");
+export function decodeSession(body: Schemas["Session"]): Session {
+  const { access, sign_in, subject, roles } = object(body, "session");
+  if (!(["open", "closed"] as unknown[]).includes(access)) {
+    throw new Unreadable("access is neither open nor closed");
   }
-  const ways = session.texts("sign_in");
+  const ways = texts(sign_in, "sign_in");
   return {
     access,
-    // In our order; a way that this build doesn't know cannot be offered.
+    // In the page's order; ways that this build does not support are left out.
     signIn: (["issuer", "token"] as const).filter((way) => ways.includes(way)),
-    subject: session.textIfAny("subject"),
-    roles: new Set(session.texts("roles")),
+    subject: optionalText(subject),
+    roles: new Set(texts(roles, "roles")),
   };
 }
 
-type MoneyFields = Schemas["Money"];
-
-interface TotalsFields {
-  sales_count: number;
-  revenue: MoneyFields;
+function decodePurchase(body: Schemas["Sale"]): Purchase {
+  const { position, license, price, purchased_at } = object(body, "purchase");
+  return {
+    position: integer(position, "position"),
+    license: text(license, "license"),
+    price: decodeMoney(price),
+    purchasedAt: time(purchased_at, "purchased_at"),
+  };
 }
 
-interface ByLicenseFields {
-  by_license: Readonly<Record<string, TotalsFields>>;
+function decodeTotals(body: Schemas["LicenseTotal"]): Totals {
+  const { sales_count, revenue } = object(body, "totals");
+  return { salesCount: integer(sales_count, "sales_count"), revenue: decodeMoney(revenue) };
 }
 
-function readTotals(totals: Reply<TotalsFields>): Totals {
-  return { salesCount: totals.integer("sales_count"), revenue: readMoney(totals.object("revenue")) };
+function decodeByLicense(totals: Readonly<Record<string, Schemas["LicenseTotal"]>>): ByLicense {
+  return new Map(entries(totals, "by_license").map(([license, of]) => [license, decodeTotals(of)]));
 }
 
-function readByLicense(totals: Reply<ByLicenseFields>): ByLicense {
-  return new Map(totals.map("by_license").map(([license, of]) => [license, readTotals(of)]));
+function decodeReset(body: Schemas["Reset"]): Reset {
+  const { position, reset_at } = object(body, "reset");
+  return { position: integer(position, "position"), resetAt: time(reset_at, "reset_at") };
 }
 
-function readReset(body: unknown): Reset {
-  const reset = new Reply<Answer<"/api/sales", "delete">>(body, "reset");
-  return { position: reset.integer("position"), resetAt: reset.time("reset_at") };
-}
-
-function readMoney(money: Reply<MoneyFields>): Money {
-  const currency = money.text("currency");
-  if (!/^[A-Z]{3}$/.test(currency)) {
+function decodeMoney(body: Schemas["Money"]): Money {
+  const { amount_minor, currency } = object(body, "money");
+  if (!/^[A-Z]{3}$/.test(text(currency, "currency"))) {
     throw new Unreadable("currency is not an ISO 4217 code");
   }
-  return { amount_minor: money.integer("amount_minor"), currency };
+  return { amount_minor: integer(amount_minor, "amount_minor"), currency };
 }

@@ -7,7 +7,7 @@ import { expect, test } from "vitest";
 const read = (path: string): object => JSON.parse(readFileSync(path, "utf8")) as object;
 
 test("the description of the events is an AsyncAPI 3.0 document", () => {
-  // The specification's own schema, which brings the schema of schemas with it.
+  // The schema of the specification, which includes its meta-schema.
   const specification = createRequire(import.meta.url).resolve("@asyncapi/specs/schemas/3.0.0.json");
   const ajv = new Ajv({ strict: false, meta: false, validateSchema: false, validateFormats: false, allErrors: true });
   const validate = ajv.compile(read(specification));

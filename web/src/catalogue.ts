@@ -1,11 +1,11 @@
 import catalogue from "../../shared/catalogue.json";
-import type { License } from "./described";
+import type { License } from "./client";
 import type { Money } from "./money";
 
-/** What the shop sells, from the file that the services read too: the one place where prices stand. */
+/** The offers, from the file that the services read too: the only place where prices are defined. */
 export const offers = catalogue as readonly { license: License; price: Money }[];
 
-/** The order in which licences are listed; one that this build doesn't know yet comes last. */
+/** The display order of licences. A licence that this build does not know comes last. */
 export function catalogueOrder(a: string, b: string): number {
   return rank(a) - rank(b);
 }

@@ -1,18 +1,18 @@
-/** Revenue and number of sales over time: two plots with one axis of time and one pointer. Loaded when it is needed. */
+/** Revenue and number of sales over time: two plots with a shared time axis and a shared cursor. Loaded on demand. */
 import uPlot from "uplot";
 import type { Bucket } from "./api";
 
-export interface Plotted {
+export interface ChartData {
   buckets: readonly Bucket[];
-  /** In the order in which they are stacked. */
+  /** In stacking order. */
   licenses: readonly string[];
-  /** Numbers of the buckets in which the sales were reset. */
+  /** The indexes of the buckets that contain a reset. */
   resets: readonly number[];
 }
 
-export interface Words {
+export interface Labels {
   tick: (index: number) => string;
-  /** The indexes that may have a tick, the most first: those that have room are taken. */
+  /** Candidate tick indexes, densest first: the first that fits is used. */
   ticks: readonly (readonly number[])[];
   revenue: (amountMinor: number) => string;
   count: (count: number) => string;
@@ -20,25 +20,25 @@ export interface Words {
 }
 
 export interface Chart {
-  draw(plotted: Plotted, words: Words): void;
+  draw(plotted: ChartData, words: Labels): void;
 }
 
-/** Room for the longest label of either axis, so that both plots begin at the same place. */
+/** Fits the longest label of both axes, so both plots start at the same x. */
 const LEFT_PX = 72;
 const LABEL_PX = 20;
 const TICK_PX = 64;
 const FONT = "12px system-ui, sans-serif";
 const HEIGHT_PX = { revenue: 180, count: 120 };
-/** What the axes show when there is less, or nothing. */
-const LEAST = { revenue: 10_000, count: 2 };
+/** The minimum range of the y axes. */
+const MIN_RANGE = { revenue: 10_000, count: 2 };
 const INCREMENTS = [1, 2, 5]
   .flatMap((step) => [1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10].map((power) => step * power))
   .sort((a, b) => a - b);
 const COLOURS = ["--first", "--second", "--third"];
 
 export function createChart(root: HTMLElement, point: (index: number | undefined, x: number) => void): Chart {
-  let plotted: Plotted = { buckets: [], licenses: [], resets: [] };
-  let words: Words | undefined;
+  let plotted: ChartData = { buckets: [], licenses: [], resets: [] };
+  let words: Labels | undefined;
   let plots: uPlot[] = [];
   const colour = (name: string): string => getComputedStyle(root).getPropertyValue(name);
   const last = (): number => Math.max(0, plotted.buckets.length - 1);
@@ -81,7 +81,7 @@ export function createChart(root: HTMLElement, point: (index: number | undefined
         },
         scales: {
           x: { time: false, range: () => [-0.5, last() + 0.5] },
-          y: { range: (_plot, _min, max) => [0, Math.max(LEAST[kind], (max || 0) * 1.05)] },
+          y: { range: (_plot, _min, max) => [0, Math.max(MIN_RANGE[kind], (max || 0) * 1.05)] },
         },
         axes: [
           {
@@ -104,7 +104,7 @@ export function createChart(root: HTMLElement, point: (index: number | undefined
             values: (_plot, at) => at.map((value) => (kind === "count" ? words?.count(value) : words?.revenue(value)) ?? ""),
           },
         ],
-        // The whole stack first, and what is below drawn over it.
+        // Stacked bars: the total first, then the lower layers on top of it.
         series: [
           {},
           ...COLOURS.map((_, index) => ({
@@ -131,11 +131,11 @@ export function createChart(root: HTMLElement, point: (index: number | undefined
   };
 
   const data = (value: (bucket: Bucket, license: string) => number): uPlot.AlignedData => {
-    const sums = COLOURS.map((_, below) =>
+    const sums = COLOURS.map((_, layer) =>
       plotted.buckets.map((bucket) =>
-        // The last colour takes whatever licences there are beyond it.
+        // The last colour covers all remaining licences.
         plotted.licenses
-          .slice(0, below === COLOURS.length - 1 ? undefined : below + 1)
+          .slice(0, layer === COLOURS.length - 1 ? undefined : layer + 1)
           .reduce((total, license) => total + value(bucket, license), 0),
       ),
     );
@@ -155,9 +155,9 @@ export function createChart(root: HTMLElement, point: (index: number | undefined
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 
   return {
-    draw(newPlotted, newWords) {
-      plotted = newPlotted;
-      words = newWords;
+    draw(newData, newLabels) {
+      plotted = newData;
+      words = newLabels;
       if (plots.length === 0) {
         plots = [make("revenue", false), make("count", true)];
       }

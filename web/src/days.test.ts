@@ -21,8 +21,8 @@ const hours = (from: string, to: string): Bucket[] => {
   return Array.from({ length: (end - first) / HOUR_MS }, (_, hour) => bucket(first + hour * HOUR_MS, HOUR_MS, 1));
 };
 
-test("today stands beside as much of yesterday as there has been of today", () => {
-  // 14:30 in Berlin; yesterday's sixty minutes from 14:00 on had a sale each.
+test("today is compared with yesterday up to the same time of day", () => {
+  // 14:30 in Berlin; yesterday, each minute from 14:00 to 15:00 had one sale.
   const now = new Date("2026-11-24T13:30:00Z");
   const buckets = hours("2026-11-22T23:00:00Z", "2026-11-24T14:00:00Z");
   const from = Date.parse("2026-11-23T13:00:00Z");
@@ -33,15 +33,15 @@ test("today stands beside as much of yesterday as there has been of today", () =
   expect(days.yesterdayByNow).toEqual({ salesCount: 14 + 30, revenue: eur(4400) });
 });
 
-test("a yesterday of 25 hours is counted whole", () => {
+test("all hours of a 25-hour yesterday are counted", () => {
   const buckets = hours("2026-10-24T22:00:00Z", "2026-10-26T03:00:00Z");
   const days = daysOf({ buckets, resets: [] }, [], new Date("2026-10-26T02:30:00Z"));
   expect(days.yesterday.salesCount).toBe(25);
-  // 03:30: the four hours from midnight on, of which one was there twice; the one that runs is told by the minutes.
+  // 03:30: four hours since midnight, since one occurred twice. The current hour would come from the minutes.
   expect(days.yesterdayByNow.salesCount).toBe(4);
 });
 
-test("a yesterday of 23 hours lacks an hour, also as the one that runs today", () => {
+test("a 23-hour yesterday lacks an hour, even if it is the current hour today", () => {
   const buckets = hours("2026-03-28T23:00:00Z", "2026-03-30T01:00:00Z");
   const days = daysOf({ buckets, resets: [] }, [], new Date("2026-03-30T00:30:00Z"));
   expect(days.yesterday.salesCount).toBe(23);
@@ -52,7 +52,7 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
-test("the running hour of yesterday is read once, as it doesn't change any more", async () => {
+test("the minutes of the current hour, yesterday, are loaded only once", async () => {
   const asJson = ({ from, to, salesCount, revenue }: Bucket): unknown => ({
     from,
     to,
@@ -60,18 +60,18 @@ test("the running hour of yesterday is read once, as it doesn't change any more"
     revenue,
     by_license: {},
   });
-  const fetch = vi.fn((path: string) => {
-    const { searchParams } = new URL(path, "http://shop");
+  const fetch = vi.fn(({ url }: Request) => {
+    const { searchParams } = new URL(url);
     const buckets = hours("2026-11-22T23:00:00Z", "2026-11-24T14:00:00Z");
-    const asked = searchParams.get("interval") === "minute" ? [] : buckets.map(asJson);
-    return Promise.resolve(new Response(JSON.stringify({ buckets: asked, resets: [] })));
+    const requested = searchParams.get("interval") === "minute" ? [] : buckets.map(asJson);
+    return Promise.resolve(new Response(JSON.stringify({ buckets: requested, resets: [] })));
   });
   vi.stubGlobal("fetch", fetch);
   await readDays(new Date("2026-11-24T13:30:00Z"));
   await readDays(new Date("2026-11-24T13:31:00Z"));
-  const paths = fetch.mock.calls.map(([path]) => new URL(path, "http://shop").searchParams);
-  expect(paths.map((asked) => asked.get("interval"))).toEqual(["hour", "minute", "hour"]);
-  expect(paths[0]?.get("from")).toBe("2026-11-22T23:00:00.000Z");
-  expect(paths[0]?.get("to")).toBe("2026-11-24T23:00:00.000Z");
-  expect(paths[1]?.get("from")).toBe("2026-11-23T13:00:00.000Z");
+  const queries = fetch.mock.calls.map(([{ url }]) => new URL(url).searchParams);
+  expect(queries.map((query) => query.get("interval"))).toEqual(["hour", "minute", "hour"]);
+  expect(queries[0]?.get("from")).toBe("2026-11-22T23:00:00.000Z");
+  expect(queries[0]?.get("to")).toBe("2026-11-24T23:00:00.000Z");
+  expect(queries[1]?.get("from")).toBe("2026-11-23T13:00:00.000Z");
 });

@@ -1,4 +1,4 @@
-/** Today beside yesterday. */
+/** Today compared with yesterday. */
 import { type Bucket, type History, type Outcome, readHistory, type Totals } from "./api";
 import type { Money } from "./money";
 import { dayAfter, startOf, wall } from "./zone";
@@ -7,17 +7,17 @@ export interface Days {
   today: Totals;
   /** The whole day. */
   yesterday: Totals;
-  /** As much of yesterday as there has been of today. */
+  /** Yesterday up to the current time of day. */
   yesterdayByNow: Totals;
   now: Date;
 }
 
-/** The hour of yesterday that is now running today, by minutes. It doesn't change any more, so it is read once. */
+/** The minutes of the current hour, yesterday. They no longer change, so they are loaded once per hour. */
 let sameHour: { from: number; minutes: readonly Bucket[] } | undefined;
 
 export async function readDays(now: Date, signal?: AbortSignal): Promise<Outcome<Days>> {
   const { date: today } = wall(now);
-  // Whole days: the address is then the same all day, and the browser knows its own copy of the answer.
+  // Whole days keep the address constant all day, so the browser can revalidate its cached response.
   const both = { from: startOf(dayAfter(today, -1)), to: startOf(dayAfter(today)) };
   const hours = await readHistory({ interval: "hour", ...both }, signal);
   if (!hours.ok) {
@@ -34,7 +34,7 @@ export async function readDays(now: Date, signal?: AbortSignal): Promise<Outcome
   return { ok: true, value: daysOf(hours.value, running === undefined ? [] : (sameHour?.minutes ?? []), now) };
 }
 
-/** The hour that happens twice when the clocks change counts by its second time, as today has but one. */
+/** When the clocks change, one hour occurs twice. Its second occurrence is compared, since today has only one. */
 function sameHourYesterday(hours: readonly Bucket[], now: Date): Bucket | undefined {
   const { date, hour } = wall(now);
   const before = dayAfter(date, -1);
@@ -54,7 +54,7 @@ export function daysOf({ buckets: hours }: History, minutes: readonly Bucket[], 
   };
 }
 
-/** All of one currency, as the company sells in one. */
+/** Assumes one currency: the company sells in one. */
 export function sum(buckets: readonly Totals[]): Totals {
   const currency = buckets[0]?.revenue.currency ?? "EUR";
   const revenue: Money = { amount_minor: 0, currency };

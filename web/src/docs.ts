@@ -11,9 +11,9 @@ SwaggerUi({
   ],
   layout: "StandaloneLayout",
   presets: [SwaggerUi.presets.apis, StandalonePreset],
-  // The logo brings an inline style, the only one there is: without it the page keeps to the same strict policy.
+  // The logo has the only inline style, which the content security policy forbids.
   plugins: [{ components: { Logo: () => null } }],
   deepLinking: true,
-  // Swagger UI would send the documents to a service of its makers.
+  // By default, Swagger UI sends the documents to its makers.
   validatorUrl: null,
 });

@@ -1,14 +1,14 @@
-/** Server-sent events, as they come from a stream. https://html.spec.whatwg.org/#parsing-an-event-stream */
+/** A parser of server-sent events. https://html.spec.whatwg.org/#parsing-an-event-stream */
 
 export interface ServerEvent {
   type: string;
   data: string;
-  /** The last id that was sent, with this event or before. */
+  /** The last id sent, with this event or an earlier one. */
   id: string;
 }
 
-/** Takes the stream's text piece by piece, wherever it was cut, and hands out each event once it is complete. */
-export function eventParser(take: (event: ServerEvent) => void): (text: string) => void {
+/** Accepts the stream in arbitrary chunks and calls `onEvent` with each complete event. */
+export function eventParser(onEvent: (event: ServerEvent) => void): (text: string) => void {
   let rest = "";
   let type = "";
   let data: string[] = [];
@@ -17,7 +17,7 @@ export function eventParser(take: (event: ServerEvent) => void): (text: string) 
   const line = (text: string): void => {
     if (text === "") {
       if (data.length > 0) {
-        take({ type: type === "" ? "message" : type, data: data.join("\n"), id });
+        onEvent({ type: type === "" ? "message" : type, data: data.join("\n"), id });
       }
       type = "";
       data = [];
@@ -33,7 +33,7 @@ export function eventParser(take: (event: ServerEvent) => void): (text: string) 
     } else if (field === "id") {
       id = value;
     }
-    // Comments keep the connection open; how long to wait before the next one is decided here.
+    // Ignored: comments, which keep the connection alive, and `retry`, since the page has its own backoff.
   };
 
   return (text) => {

@@ -11,26 +11,26 @@ import {
   number,
   part,
   sales,
-  say,
+  t,
   share,
   write,
   writeFailure,
   writeTime,
 } from "./page";
 
-const NOTHING_YET = "–";
+const PLACEHOLDER = "–";
 
-/** Brings the figures' places in line with what is known. */
+/** Renders the totals, or placeholders. */
 export function updateFigures(figures: Figures | undefined, ageSeconds: number): void {
-  write(part(document, "count", HTMLElement), figures ? number(figures.salesCount) : NOTHING_YET);
-  write(part(document, "revenue", HTMLElement), figures ? money(figures.revenue) : NOTHING_YET);
-  write(part(document, "position", HTMLElement), figures ? number(figures.position) : NOTHING_YET);
-  write(part(document, "age", HTMLElement), figures ? age(ageSeconds) : NOTHING_YET);
+  write(part(document, "count", HTMLElement), figures ? number(figures.salesCount) : PLACEHOLDER);
+  write(part(document, "revenue", HTMLElement), figures ? money(figures.revenue) : PLACEHOLDER);
+  write(part(document, "position", HTMLElement), figures ? number(figures.position) : PLACEHOLDER);
+  write(part(document, "age", HTMLElement), figures ? age(ageSeconds) : PLACEHOLDER);
 
   const asOf = part(document, "as-of", HTMLTimeElement);
-  // An empty log has no time.
+  // The time of an empty log is meaningless.
   if (figures === undefined || figures.position === 0) {
-    write(asOf, NOTHING_YET);
+    write(asOf, PLACEHOLDER);
   } else {
     writeTime(asOf, figures.asOf, companyTime);
   }
@@ -39,15 +39,15 @@ export function updateFigures(figures: Figures | undefined, ageSeconds: number):
     const totals = figures?.byLicense.get(license);
     const row = rowFor(license);
     write(part(row, "license-name", HTMLElement), licenseName(license));
-    write(part(row, "license-count", HTMLElement), totals ? number(totals.salesCount) : NOTHING_YET);
-    write(part(row, "license-revenue", HTMLElement), totals ? money(totals.revenue) : NOTHING_YET);
+    write(part(row, "license-count", HTMLElement), totals ? number(totals.salesCount) : PLACEHOLDER);
+    write(part(row, "license-revenue", HTMLElement), totals ? money(totals.revenue) : PLACEHOLDER);
     const [of, whole] = [totals?.revenue.amount_minor ?? 0, figures?.revenue.amount_minor ?? 0];
-    write(part(row, "license-share", HTMLElement), totals ? share(of, whole) : NOTHING_YET);
+    write(part(row, "license-share", HTMLElement), totals ? share(of, whole) : PLACEHOLDER);
     row.style.setProperty("--share", String(whole === 0 ? 0 : of / whole));
   }
 }
 
-/** The table's row for a licence, made at its first appearance. */
+/** The table row of a licence, created on first use. */
 function rowFor(license: string): HTMLTableRowElement {
   const rows = part(document, "licenses", HTMLTableSectionElement);
   const known = [...rows.rows].find((row) => row.dataset["license"] === license);
@@ -61,24 +61,24 @@ function rowFor(license: string): HTMLTableRowElement {
   return row;
 }
 
-/** Today beside yesterday, as far as it is known. */
+/** Renders today compared with yesterday, or placeholders. */
 export function updateDays(days: Days | undefined, failure: Failure | undefined): void {
   writeFailure(part(document, "days-failure", HTMLElement), failure, days ? "day.old" : "day.failed");
-  const places = [
+  const tiles = [
     ["today", days?.today],
     ["yesterday", days?.yesterday],
   ] as const;
-  for (const [name, totals] of places) {
-    write(part(document, `${name}-revenue`, HTMLElement), totals ? money(totals.revenue) : NOTHING_YET);
-    write(part(document, `${name}-count`, HTMLElement), totals ? sales(totals.salesCount) : NOTHING_YET);
+  for (const [name, totals] of tiles) {
+    write(part(document, `${name}-revenue`, HTMLElement), totals ? money(totals.revenue) : PLACEHOLDER);
+    write(part(document, `${name}-count`, HTMLElement), totals ? sales(totals.salesCount) : PLACEHOLDER);
   }
-  write(part(document, "today-beside", HTMLElement), days ? beside(days) : NOTHING_YET);
+  write(part(document, "today-comparison", HTMLElement), days ? comparison(days) : PLACEHOLDER);
 }
 
-function beside({ today, yesterdayByNow: { revenue }, now }: Days): string {
+function comparison({ today, yesterdayByNow: { revenue }, now }: Days): string {
   const known = { time: clock(now, { timeStyle: "short" }), revenue: money(revenue) };
-  // Nothing has no percentage.
+  // There is no percentage of zero.
   return revenue.amount_minor === 0
-    ? say("day.beside", known)
-    : say("day.besideChange", { ...known, change: change(revenue.amount_minor, today.revenue.amount_minor) });
+    ? t("day.comparison", known)
+    : t("day.comparisonChange", { ...known, change: change(revenue.amount_minor, today.revenue.amount_minor) });
 }

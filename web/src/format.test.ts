@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { formatAge, formatChange, formatClock, formatShare, formatTime } from "./format";
 
-test("an age is told in the largest unit of which two have passed", () => {
+test("an age is given in the largest unit that is at least two", () => {
   expect(formatAge(0.4, "en")).toBe("now");
   expect(formatAge(1, "de")).toBe("vor 1 Sekunde");
   expect(formatAge(119, "en")).toBe("119 seconds ago");
@@ -12,18 +12,18 @@ test("an age is told in the largest unit of which two have passed", () => {
 
 const plain = (text: string): string => text.replaceAll(/\s/g, " ");
 
-test("a share of nothing is none", () => {
+test("a share of zero is zero", () => {
   expect(plain(formatShare(1, 4, "de"))).toBe("25 %");
   expect(plain(formatShare(0, 0, "en"))).toBe("0%");
 });
 
-test("a change says its direction", () => {
+test("a change has a sign", () => {
   expect(plain(formatChange(100, 112, "de"))).toBe("+12 %");
   expect(plain(formatChange(100, 50, "en"))).toBe("-50%");
   expect(plain(formatChange(100, 100, "en"))).toBe("0%");
 });
 
-test("a time by itself names its zone", () => {
+test("a time includes its time zone", () => {
   const time = new Date("2026-11-24T20:00:00Z");
   expect(formatTime(time, "de", "Europe/Berlin")).toBe("24.11.2026, 21:00:00 MEZ");
   expect(plain(formatTime(time, "en-US", "America/New_York"))).toBe("Nov 24, 2026, 3:00:00 PM EST");
@@ -31,7 +31,7 @@ test("a time by itself names its zone", () => {
   expect(formatTime(time, "en")).toBe(formatTime(time, "en", own));
 });
 
-test("times are those of the company's clocks", () => {
+test("clock times are in the company's time zone", () => {
   expect(formatClock(new Date("2026-10-25T00:30:00Z"), "de", { timeStyle: "short" })).toBe("02:30");
   expect(formatClock(new Date("2026-10-25T01:30:00Z"), "de", { timeStyle: "short" })).toBe("02:30");
 });

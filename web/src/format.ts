@@ -1,7 +1,7 @@
-/** Numbers and times as readers of `locale` write them. */
+/** Numbers and times in the format of `locale`. */
 import { TIME_ZONE } from "./zone";
 
-/** Formats are costly to make and used again every second: each is made once. */
+/** Intl formats are expensive to create and used every second, so they are cached. */
 function cached<O, F>(make: (locale: string, options: O) => F): (locale: string, options: O) => F {
   const made = new Map<string, F>();
   return (locale, options) => {
@@ -22,17 +22,17 @@ export function formatNumber(value: number, locale: string): string {
   return numberFormat(locale, {}).format(value);
 }
 
-/** A time by itself names its zone; it is the reader's own, unless another one is asked for. It fits into a line of a phone. */
+/** A time with its time zone, by default the reader's own. Fits on one line of a phone. */
 export function formatTime(time: Date, locale: string, timeZone?: string): string {
   return timeFormat(locale, { dateStyle: "medium", timeStyle: "long", ...(timeZone !== undefined && { timeZone }) }).format(time);
 }
 
-/** A time of the company's clocks. */
+/** A time in the company's time zone. */
 export function formatClock(time: Date, locale: string, parts: Intl.DateTimeFormatOptions): string {
   return timeFormat(locale, { ...parts, timeZone: TIME_ZONE }).format(time);
 }
 
-/** “12 seconds ago”, in the largest unit of which at least two have passed. */
+/** “12 seconds ago”, in the largest unit that is at least 2. */
 export function formatAge(seconds: number, locale: string): string {
   const format = ageFormat(locale, { numeric: "auto" });
   if (seconds < 120) {
@@ -44,7 +44,7 @@ export function formatAge(seconds: number, locale: string): string {
   return format.format(-Math.floor(seconds / 3600), "hour");
 }
 
-/** “25 %”, in whole percents; nothing is a share of nothing. */
+/** “25 %”, rounded to whole percents. A share of zero is 0 %. */
 export function formatShare(part: number, whole: number, locale: string): string {
   return numberFormat(locale, { style: "percent" }).format(whole === 0 ? 0 : part / whole);
 }

@@ -1,15 +1,16 @@
-/** The panel with the chart of revenue and number over time, and the same as a table. */
-import { type Failure, failureFromError, type History, historyAddress, type Interval, type Outcome } from "./api";
+/** The panel with the chart of revenue and number of sales, and the same data as a table. */
+import { csvAddress, type History, type Interval } from "./api";
 import { catalogueOrder, offers } from "./catalogue";
 import type { Chart, createChart } from "./chart";
-import { bucketName, resetTexts, summaryOf, tickName } from "./history-words";
-import { licenseName, money, number, part, sales, say, shortMoney, write, writeFailure } from "./page";
-import { type Choice, spanOf, ticksOf, twins } from "./span";
+import { type Failure, failureFromError, type Outcome } from "./client";
+import { bucketName, resetTexts, summaryOf, tickName } from "./history-texts";
+import { licenseName, money, number, part, sales, t, shortMoney, write, writeFailure } from "./page";
+import { type Choice, spanOf, ticksOf, ambiguousHours } from "./span";
 import { TIME_ZONE, wall } from "./zone";
-// Not with the chart's own code: what Vite makes of that would not ask again for a style sheet that failed.
+// Imported here rather than by the chart: Vite does not retry a style sheet of a dynamic import that failed to load.
 import "uplot/dist/uPlot.min.css";
 
-/** What is known of the part that the reader has chosen. */
+/** The selected part of the history, as far as it is loaded. */
 export interface Shown {
   choice: Choice;
   history: History | undefined;
@@ -32,15 +33,15 @@ const seriesHead = part(document, "series-head", HTMLTableRowElement);
 
 let chart: Chart | undefined;
 let shown: (Shown & { chartFailure: Failure | undefined; language: string }) | undefined;
-/** The bucket that the pointer is at. */
+/** The bucket under the pointer. */
 let pointed: { index: number; x: number } | undefined;
-/** Escape takes away what is said about it, until the pointer moves again. */
+/** Escape hides the tooltip until the pointer moves again. */
 let isDismissed = false;
 
 export function listen(choose: (choice: Choice) => void): void {
   const chosen = (): void => {
     const interval = new FormData(form).get("interval") as Interval;
-    // While a date is being typed it is some other one, or none. The one that was chosen stays until there is another.
+    // A date that is being typed is incomplete. The previous selection stays until the new one is valid.
     date.ariaInvalid = String(!date.validity.valid);
     const typed = date.value === "" ? undefined : date.value;
     const choice = { interval, date: date.validity.valid ? typed : shown?.choice.date };
@@ -73,7 +74,7 @@ export function listen(choose: (choice: Choice) => void): void {
   });
 }
 
-/** The chart's own code comes after the page: the figures don't wait for it. */
+/** The chart is loaded after the page, so the figures do not wait for it. */
 export async function loadChart(): Promise<Outcome<typeof createChart>> {
   try {
     return { ok: true, value: (await import("./chart")).createChart };
@@ -90,7 +91,7 @@ export function addChart(create: typeof createChart): void {
   updateChart();
 }
 
-/** The page is brought in line every second; a chart and 1,500 rows only when there is something new in them. */
+/** The page renders every second; the chart and its 1,500 rows only when their data has changed. */
 export function updateHistory({ choice, history, failure }: Shown, chartFailure: Failure | undefined): void {
   const language = document.documentElement.lang;
   const isSame = shown?.choice === choice && shown.history === history && shown.failure === failure;
@@ -100,14 +101,14 @@ export function updateHistory({ choice, history, failure }: Shown, chartFailure:
   shown = { choice, history, failure, chartFailure, language };
   now.disabled = choice.date === undefined;
   date.max = wall(new Date()).date;
-  csv.href = historyAddress(spanOf(choice), "csv");
-  // Figures that are old are better than none.
+  csv.href = csvAddress(spanOf(choice));
+  // Outdated figures stay visible.
   const failed = history ? "history.old" : "history.failed";
   writeFailure(failureNotice, failure ?? chartFailure, failure ? failed : "history.noChart");
-  const waiting = failure === undefined ? say("history.loading") : "";
+  const waiting = failure === undefined ? t("history.loading") : "";
   write(summary, history ? summaryOf(history, choice.interval) : waiting);
   empty.hidden = history === undefined || history.buckets.some(({ salesCount }) => salesCount > 0);
-  write(empty, say("history.empty"));
+  write(empty, t("history.empty"));
   updateLegend(licensesOf(history));
   updateTable(shown);
   updateChart();
@@ -118,7 +119,7 @@ function licensesOf(history: History | undefined): string[] {
   return [...new Set([...offers.map(({ license }) => license), ...known])].sort(catalogueOrder);
 }
 
-/** Numbers of the buckets in which a reset happened. */
+/** The indexes of the buckets that contain a reset. */
 function resetsOf({ buckets, resets }: History): number[] {
   return resets
     .map(({ resetAt }) => buckets.findIndex(({ from, to }) => from <= resetAt && resetAt < to))
@@ -126,7 +127,7 @@ function resetsOf({ buckets, resets }: History): number[] {
 }
 
 function updateLegend(licenses: readonly string[]): void {
-  const names = [...licenses.map(licenseName), say("history.resetMark")];
+  const names = [...licenses.map(licenseName), t("history.resetMark")];
   fillList(legend, "li", names.length);
   names.forEach((name, index) => {
     const item = legend.children[index] as HTMLElement;
@@ -135,14 +136,14 @@ function updateLegend(licenses: readonly string[]): void {
   });
 }
 
-/** As long as nothing is known, there is nothing to see: what was there belongs to another choice, or to another reader. */
-const NOTHING: History = { buckets: [], resets: [] };
+/** While nothing is loaded, the chart is empty: the previous data belongs to another selection or another user. */
+const EMPTY_HISTORY: History = { buckets: [], resets: [] };
 
 function updateChart(): void {
   if (chart === undefined || shown === undefined) {
     return;
   }
-  const { history = NOTHING, choice } = shown;
+  const { history = EMPTY_HISTORY, choice } = shown;
   const { buckets } = history;
   const currency = buckets[0]?.revenue.currency ?? "EUR";
   chart.draw(
@@ -151,7 +152,7 @@ function updateChart(): void {
       tick: (index) => (buckets[index] ? tickName(buckets[index], choice.interval) : ""),
       ticks: ticksOf(buckets, choice.interval),
       revenue: (amount) => shortMoney({ amount_minor: Math.round(amount), currency }),
-      axes: { revenue: say("sales.revenue"), count: say("sales.count") },
+      axes: { revenue: t("sales.revenue"), count: t("sales.count") },
       count: (count) => (Number.isInteger(count) ? number(count) : ""),
     },
   );
@@ -166,9 +167,9 @@ function updateTip(): void {
     tip.replaceChildren();
     return;
   }
-  const isTwin = twins(history.buckets).has(bucket);
+  const isAmbiguous = ambiguousHours(history.buckets).has(bucket);
   const lines = [
-    bucketName(bucket, shown.choice.interval, isTwin),
+    bucketName(bucket, shown.choice.interval, isAmbiguous),
     `${money(bucket.revenue)} · ${sales(bucket.salesCount)}`,
     ...licensesOf(history)
       .map((license) => [license, bucket.byLicense.get(license)] as const)
@@ -185,30 +186,30 @@ function updateTip(): void {
   tip.style.translate = `${Math.max(0, Math.min(x, plot.clientWidth - tip.offsetWidth))}px 0`;
 }
 
-/** Filled only while it is open. */
+/** The table is filled only while it is open. */
 function updateTable({ history, choice }: Shown): void {
   if (!details.open || history === undefined) {
     series.replaceChildren();
     return;
   }
   const licenses = licensesOf(history);
-  write(part(document, "history-caption", HTMLElement), say("history.caption", { zone: TIME_ZONE }));
+  write(part(document, "history-caption", HTMLElement), t("history.caption", { zone: TIME_ZONE }));
   fillList(seriesHead, "th", 3 + licenses.length + 1);
-  [...licenses.map(licenseName), say("history.resetMark")].forEach((name, index) => {
+  [...licenses.map(licenseName), t("history.resetMark")].forEach((name, index) => {
     const cell = seriesHead.children[3 + index] as HTMLTableCellElement;
     cell.scope = "col";
     write(cell, name);
   });
-  const twin = twins(history.buckets);
+  const ambiguous = ambiguousHours(history.buckets);
   fillList(series, "tr", history.buckets.length);
-  // The newest first, as a reader would look for it.
+  // Newest first.
   history.buckets.toReversed().forEach((bucket, index) => {
     const row = series.rows[index];
     if (row === undefined) {
       return;
     }
     const cells = [
-      bucketName(bucket, choice.interval, twin.has(bucket)),
+      bucketName(bucket, choice.interval, ambiguous.has(bucket)),
       number(bucket.salesCount),
       money(bucket.revenue),
       ...licenses.map((license) => number(bucket.byLicense.get(license)?.salesCount ?? 0)),
@@ -225,7 +226,7 @@ function updateTable({ history, choice }: Shown): void {
   });
 }
 
-/** Brings the number of children to what it has to be. */
+/** Adds or removes children until there are `length`. */
 function fillList(parent: HTMLElement, tag: "li" | "p" | "td" | "th" | "tr", length: number): void {
   while (parent.childElementCount < length) {
     parent.append(document.createElement(tag));

@@ -1,9 +1,9 @@
-/** One receipt, and the licence key on it. */
+/** The receipt with its licence key. */
 import { type Failure, proofAddress, readLicenseKey, readPurchase, type Receipt } from "./api";
-import { dateTime, explain, licenseName, money, number, part, say, write, writeTime } from "./page";
+import { dateTime, explain, licenseName, money, number, part, t, write, writeTime } from "./page";
 import type { TextKey } from "./texts";
 
-/** A receipt that the customer looks at: after the purchase, or because its address was opened. */
+/** The open receipt: shown after the purchase, or when its address is opened. */
 export interface Opened {
   purchaseId: string;
   justBought: boolean;
@@ -14,7 +14,7 @@ export interface Opened {
   copied: "copied" | "notCopied" | undefined;
 }
 
-const NOTHING_YET = "–";
+const PLACEHOLDER = "–";
 
 const section = part(document, "receipt", HTMLElement);
 const done = section.querySelector(".done");
@@ -28,7 +28,7 @@ const retryKey = part(section, "retry-key", HTMLButtonElement);
 const retry = part(section, "retry-receipt", HTMLButtonElement);
 const print = part(section, "print", HTMLButtonElement);
 
-/** The number of the purchase whose receipt an address leads to. A fragment stays in the browser: no log has it. */
+/** The purchase number in an address. It is in the fragment, which browsers do not send, so no log contains it. */
 export function purchaseIn(address: Location | URL): string | undefined {
   const purchaseId = new URLSearchParams(address.hash.slice(1)).get("receipt");
   return purchaseId === null || purchaseId === "" ? undefined : purchaseId;
@@ -50,7 +50,7 @@ export function opened(purchaseId: string, receipt?: Receipt): Opened {
   };
 }
 
-/** Reads what is missing; the page is told after each step. */
+/** Loads the receipt and the key unless they are there, and calls `changed` after each step. */
 export async function complete(opened: Opened, changed: () => void): Promise<void> {
   opened.failure = undefined;
   opened.keyFailure = undefined;
@@ -76,29 +76,29 @@ export async function complete(opened: Opened, changed: () => void): Promise<voi
   }
 }
 
-export function listen(acts: { retry: () => void; copied: (how: "copied" | "notCopied") => void }): void {
-  retry.addEventListener("click", acts.retry);
-  retryKey.addEventListener("click", acts.retry);
+export function listen(handlers: { retry: () => void; copied: (how: "copied" | "notCopied") => void }): void {
+  retry.addEventListener("click", handlers.retry);
+  retryKey.addEventListener("click", handlers.retry);
   print.addEventListener("click", () => {
     window.print();
   });
   copyKey.addEventListener("click", () => {
-    // Only over TLS and on this machine may a page reach the clipboard.
+    // Browsers provide the clipboard only over TLS and on localhost.
     const clipboard = navigator.clipboard as Clipboard | undefined;
     const copied = clipboard?.writeText(key.textContent) ?? Promise.reject(new Error("no clipboard"));
     copied.then(
       () => {
-        acts.copied("copied");
+        handlers.copied("copied");
       },
       () => {
         getSelection()?.selectAllChildren(key);
-        acts.copied("notCopied");
+        handlers.copied("notCopied");
       },
     );
   });
 }
 
-export function leadToReceipt(): void {
+export function focusReceipt(): void {
   heading.focus();
 }
 
@@ -109,24 +109,24 @@ export function updateReceipt(opened: Opened | undefined): void {
   }
   const { failure, receipt } = opened;
   done?.toggleAttribute("hidden", !opened.justBought);
-  write(heading, say(headingFor(opened)));
+  write(heading, t(headingFor(opened)));
   write(part(section, "receipt-lead", HTMLElement), leadFor(opened));
   alert.hidden = failure === undefined || failure.kind === "missing";
-  write(part(alert, "receipt-failure", HTMLElement), failure ? `${say("receipt.failed.why")} ${explain(failure)}` : "");
+  write(part(alert, "receipt-failure", HTMLElement), failure ? `${t("receipt.failed.why")} ${explain(failure)}` : "");
   body.hidden = failure !== undefined;
   print.hidden = receipt === undefined;
   retry.hidden = failure === undefined || failure.kind === "missing";
-  write(part(section, "more", HTMLElement), say(receipt ? "receipt.more" : "receipt.toShop"));
+  write(part(section, "more", HTMLElement), t(receipt ? "receipt.more" : "receipt.toShop"));
 
-  write(part(section, "receipt-license", HTMLElement), receipt ? licenseName(receipt.license) : NOTHING_YET);
-  write(part(section, "receipt-price", HTMLElement), receipt ? money(receipt.price) : NOTHING_YET);
-  write(part(section, "receipt-position", HTMLElement), receipt ? number(receipt.position) : NOTHING_YET);
-  write(part(section, "receipt-id", HTMLElement), receipt?.purchaseId ?? NOTHING_YET);
+  write(part(section, "receipt-license", HTMLElement), receipt ? licenseName(receipt.license) : PLACEHOLDER);
+  write(part(section, "receipt-price", HTMLElement), receipt ? money(receipt.price) : PLACEHOLDER);
+  write(part(section, "receipt-position", HTMLElement), receipt ? number(receipt.position) : PLACEHOLDER);
+  write(part(section, "receipt-id", HTMLElement), receipt?.purchaseId ?? PLACEHOLDER);
   const address = new URL(receiptAddress(opened.purchaseId), location.href);
   write(part(section, "receipt-address", HTMLElement), address.href);
   const time = part(section, "receipt-time", HTMLTimeElement);
   if (receipt === undefined) {
-    write(time, NOTHING_YET);
+    write(time, PLACEHOLDER);
   } else {
     writeTime(time, receipt.purchasedAt, dateTime);
   }
@@ -137,9 +137,9 @@ export function updateReceipt(opened: Opened | undefined): void {
 function updateKey(opened: Opened): void {
   key.classList.toggle("waiting", opened.key === undefined);
   key.hidden = opened.keyFailure !== undefined;
-  write(key, opened.key ?? say("key.loading"));
+  write(key, opened.key ?? t("key.loading"));
   keyFailure.hidden = opened.keyFailure === undefined;
-  write(keyFailure, opened.keyFailure ? say("key.failed", { reason: explain(opened.keyFailure) }) : "");
+  write(keyFailure, opened.keyFailure ? t("key.failed", { reason: explain(opened.keyFailure) }) : "");
   copyKey.hidden = opened.keyFailure !== undefined;
   copyKey.disabled = opened.key === undefined;
   retryKey.hidden = opened.keyFailure === undefined;
@@ -150,7 +150,7 @@ function copiedText({ copied }: Opened): string {
   if (copied === undefined) {
     return "";
   }
-  return say(copied === "copied" ? "key.copied" : "key.notCopied");
+  return t(copied === "copied" ? "key.copied" : "key.notCopied");
 }
 
 function headingFor({ justBought, receipt, failure }: Opened): TextKey {
@@ -165,7 +165,7 @@ function headingFor({ justBought, receipt, failure }: Opened): TextKey {
 
 function leadFor({ failure }: Opened): string {
   if (failure === undefined) {
-    return say("receipt.lead");
+    return t("receipt.lead");
   }
-  return failure.kind === "missing" ? say("receipt.missing.why") : "";
+  return failure.kind === "missing" ? t("receipt.missing.why") : "";
 }

@@ -11,7 +11,7 @@ class Page extends EventTarget {
   }
 }
 
-const EVERY_MS = 3000;
+const MIN_INTERVAL_MS = 3000;
 const answer: Outcome<string> = { ok: true, value: "figures" };
 
 let page: Page;
@@ -27,43 +27,43 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
-test("nothing is asked without a reason", async () => {
-  const ask = vi.fn(() => Promise.resolve(answer));
-  const refreshing = refresh(EVERY_MS, ask, vi.fn());
-  refreshing.changed();
+test("there are no requests without a reason", async () => {
+  const load = vi.fn(() => Promise.resolve(answer));
+  const refresher = refresh(MIN_INTERVAL_MS, load, vi.fn());
+  refresher.invalidate();
   page.turn(false);
   await vi.advanceTimersByTimeAsync(60_000);
-  expect(ask).not.toHaveBeenCalled();
+  expect(load).not.toHaveBeenCalled();
 
-  refreshing.askNow();
+  refresher.refetch();
   await vi.advanceTimersByTimeAsync(60_000);
-  expect(ask).toHaveBeenCalledTimes(1);
+  expect(load).toHaveBeenCalledTimes(1);
 });
 
-test("many changes are asked about once, and no more often than may be", async () => {
-  const ask = vi.fn(() => Promise.resolve(answer));
-  const refreshing = refresh(EVERY_MS, ask, vi.fn());
-  refreshing.askNow();
+test("many invalidations cause one request, at the minimum interval", async () => {
+  const load = vi.fn(() => Promise.resolve(answer));
+  const refresher = refresh(MIN_INTERVAL_MS, load, vi.fn());
+  refresher.refetch();
   await vi.advanceTimersByTimeAsync(100);
   for (let change = 0; change < 50; change += 1) {
-    refreshing.changed();
+    refresher.invalidate();
   }
-  await vi.advanceTimersByTimeAsync(EVERY_MS - 200);
-  expect(ask).toHaveBeenCalledTimes(1);
+  await vi.advanceTimersByTimeAsync(MIN_INTERVAL_MS - 200);
+  expect(load).toHaveBeenCalledTimes(1);
   await vi.advanceTimersByTimeAsync(200);
-  expect(ask).toHaveBeenCalledTimes(2);
+  expect(load).toHaveBeenCalledTimes(2);
   await vi.advanceTimersByTimeAsync(60_000);
-  expect(ask).toHaveBeenCalledTimes(2);
+  expect(load).toHaveBeenCalledTimes(2);
 
-  // After a quiet time at once.
-  refreshing.changed();
+  // Immediately after an idle time.
+  refresher.invalidate();
   await vi.advanceTimersByTimeAsync(0);
-  expect(ask).toHaveBeenCalledTimes(3);
+  expect(load).toHaveBeenCalledTimes(3);
 });
 
-test("a change that comes while the answer is under way is asked about again", async () => {
+test("an invalidation during a request causes another one", async () => {
   const answers: (() => void)[] = [];
-  const ask = vi.fn(
+  const load = vi.fn(
     () =>
       new Promise<Outcome<string>>((resolve) =>
         answers.push(() => {
@@ -71,71 +71,71 @@ test("a change that comes while the answer is under way is asked about again", a
         }),
       ),
   );
-  const refreshing = refresh(EVERY_MS, ask, vi.fn());
-  refreshing.askNow();
-  refreshing.changed();
-  await vi.advanceTimersByTimeAsync(EVERY_MS);
-  expect(ask).toHaveBeenCalledTimes(1);
+  const refresher = refresh(MIN_INTERVAL_MS, load, vi.fn());
+  refresher.refetch();
+  refresher.invalidate();
+  await vi.advanceTimersByTimeAsync(MIN_INTERVAL_MS);
+  expect(load).toHaveBeenCalledTimes(1);
   answers[0]?.();
   await vi.advanceTimersByTimeAsync(0);
-  expect(ask).toHaveBeenCalledTimes(2);
+  expect(load).toHaveBeenCalledTimes(2);
 });
 
-test("what failed is asked again until there is an answer, more and more seldom", async () => {
+test("a failed request is retried with backoff until it succeeds", async () => {
   const failed: Outcome<string> = { ok: false, failure: { kind: "unreachable" } };
-  const ask = vi.fn<() => Promise<Outcome<string>>>(() => Promise.resolve(failed));
-  refresh(EVERY_MS, ask, vi.fn()).askNow();
+  const load = vi.fn<() => Promise<Outcome<string>>>(() => Promise.resolve(failed));
+  refresh(MIN_INTERVAL_MS, load, vi.fn()).refetch();
   await vi.advanceTimersByTimeAsync(60_000);
-  const attempts = ask.mock.calls.length;
+  const attempts = load.mock.calls.length;
   expect(attempts).toBeGreaterThan(7);
   expect(attempts).toBeLessThan(20);
 
-  ask.mockResolvedValue(answer);
+  load.mockResolvedValue(answer);
   await vi.advanceTimersByTimeAsync(10_000);
   await vi.advanceTimersByTimeAsync(60_000);
-  expect(ask).toHaveBeenCalledTimes(attempts + 1);
+  expect(load).toHaveBeenCalledTimes(attempts + 1);
 });
 
-test("a hidden page asks nothing, and asks at once when it is seen again", async () => {
-  const ask = vi.fn(() => Promise.resolve(answer));
-  const refreshing = refresh(EVERY_MS, ask, vi.fn());
-  refreshing.askNow();
+test("a hidden page sends no requests, and one immediately when it becomes visible", async () => {
+  const load = vi.fn(() => Promise.resolve(answer));
+  const refresher = refresh(MIN_INTERVAL_MS, load, vi.fn());
+  refresher.refetch();
   await vi.advanceTimersByTimeAsync(0);
   page.turn(true);
-  refreshing.changed();
+  refresher.invalidate();
   await vi.advanceTimersByTimeAsync(60_000);
-  expect(ask).toHaveBeenCalledTimes(1);
+  expect(load).toHaveBeenCalledTimes(1);
   page.turn(false);
-  expect(ask).toHaveBeenCalledTimes(2);
+  expect(load).toHaveBeenCalledTimes(2);
 });
 
-test("an answer to a question that was replaced or stopped is not taken", async () => {
+test("the response of a replaced or cancelled request is ignored", async () => {
   const answers: ((outcome: Outcome<string>) => void)[] = [];
-  const take = vi.fn();
-  const refreshing = refresh(EVERY_MS, () => new Promise<Outcome<string>>((resolve) => answers.push(resolve)), take);
-  refreshing.askNow();
-  refreshing.askNow();
+  const onOutcome = vi.fn();
+  const refresher = refresh(MIN_INTERVAL_MS, () => new Promise<Outcome<string>>((resolve) => answers.push(resolve)), onOutcome);
+  refresher.refetch();
+  refresher.refetch();
   answers[1]?.({ ok: true, value: "newer" });
   answers[0]?.({ ok: true, value: "older" });
   await vi.advanceTimersByTimeAsync(0);
-  expect(take.mock.calls).toEqual([[{ ok: true, value: "newer" }]]);
+  expect(onOutcome.mock.calls).toEqual([[{ ok: true, value: "newer" }]]);
 
-  refreshing.askNow();
-  refreshing.stop();
+  refresher.refetch();
+  refresher.stop();
   answers[2]?.(answer);
   page.turn(false);
-  refreshing.changed();
+  refresher.invalidate();
   await vi.advanceTimersByTimeAsync(60_000);
-  expect(take).toHaveBeenCalledTimes(1);
+  expect(onOutcome).toHaveBeenCalledTimes(1);
   expect(answers).toHaveLength(3);
 });
 
-test("whoever takes the answer may stop the questions", async () => {
-  const ask = vi.fn(() => Promise.resolve<Outcome<string>>({ ok: false, failure: { kind: "unauthenticated" } }));
-  const refreshing = refresh(EVERY_MS, ask, () => {
-    refreshing.stop();
+test("the outcome handler may stop the requests", async () => {
+  const load = vi.fn(() => Promise.resolve<Outcome<string>>({ ok: false, failure: { kind: "unauthenticated" } }));
+  const refresher = refresh(MIN_INTERVAL_MS, load, () => {
+    refresher.stop();
   });
-  refreshing.askNow();
+  refresher.refetch();
   await vi.advanceTimersByTimeAsync(60_000);
-  expect(ask).toHaveBeenCalledTimes(1);
+  expect(load).toHaveBeenCalledTimes(1);
 });

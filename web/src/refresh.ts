@@ -1,83 +1,82 @@
 import type { Outcome } from "./api";
-import { pauseAfter } from "./pause";
+import { backoffMs } from "./backoff";
 
-export interface Refreshing {
-  /** Asks at once, in place of whatever is under way, and goes on as needed. */
-  askNow(): void;
-  /** What was asked for may be another answer by now: asks again, but no more often than it may. */
-  changed(): void;
-  /** Asks no more, and takes no answer any more, until told to ask again. */
+export interface Refresher {
+  /** Fetches now, replacing a request in flight. */
+  refetch(): void;
+  /** The last response may be outdated: fetches again, at the minimum interval. */
+  invalidate(): void;
+  /** Cancels the request in flight and stays idle until the next `refetch`. */
   stop(): void;
 }
 
 /**
- * Asks when there is a reason to: when told so, at most once in `everyMs`; after failures until there is an answer, more
- * and more seldom; and when a page that was hidden is seen again. A hidden page asks nothing.
+ * Fetches only for a reason: on `invalidate`, at most once per `minIntervalMs`; after a failure, with backoff; and when
+ * a hidden page becomes visible. A hidden page sends no requests.
  */
 export function refresh<T>(
-  everyMs: number,
-  ask: (signal: AbortSignal) => Promise<Outcome<T>>,
-  take: (outcome: Outcome<T>) => void,
-): Refreshing {
+  minIntervalMs: number,
+  load: (signal: AbortSignal) => Promise<Outcome<T>>,
+  onOutcome: (outcome: Outcome<T>) => void,
+): Refresher {
   let stopped = true;
   let failures = 0;
-  /** How often it was said that something changed. */
-  let changes = 0;
-  let askedAt = 0;
-  let round: AbortController | undefined;
+  let invalidations = 0;
+  let startedAt = 0;
+  let inFlight: AbortController | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
-  const rest = (): void => {
+  const cancel = (): void => {
     clearTimeout(timer);
     timer = undefined;
-    round?.abort();
-    round = undefined;
+    inFlight?.abort();
+    inFlight = undefined;
   };
 
   const run = async (): Promise<void> => {
-    rest();
+    cancel();
     if (stopped || document.hidden) {
       return;
     }
-    const { signal } = (round = new AbortController());
-    const known = changes;
-    askedAt = Date.now();
-    const outcome = await ask(signal);
+    const { signal } = (inFlight = new AbortController());
+    const invalidationsBefore = invalidations;
+    startedAt = Date.now();
+    const outcome = await load(signal);
     if (signal.aborted) {
       return;
     }
-    round = undefined;
+    inFlight = undefined;
     failures = outcome.ok ? 0 : failures + 1;
     if (!outcome.ok) {
-      const requested = outcome.failure.kind === "unavailable" ? outcome.failure.retryAfterSeconds : 0;
-      later(pauseAfter(failures, Math.random(), requested));
-    } else if (changes !== known) {
-      later(askedAt + everyMs - Date.now());
+      const retryAfterSeconds = outcome.failure.kind === "unavailable" ? outcome.failure.retryAfterSeconds : 0;
+      schedule(backoffMs(failures, Math.random(), retryAfterSeconds));
+    } else if (invalidations !== invalidationsBefore) {
+      schedule(startedAt + minIntervalMs - Date.now());
     }
-    take(outcome);
+    onOutcome(outcome);
   };
 
-  const later = (ms: number): void => {
+  const schedule = (ms: number): void => {
     timer ??= setTimeout(() => void run(), Math.max(0, ms));
   };
 
   document.addEventListener("visibilitychange", () => void run());
   return {
-    askNow() {
+    refetch() {
       stopped = false;
       failures = 0;
       void run();
     },
-    changed() {
-      changes += 1;
-      if (!stopped && !document.hidden && round === undefined) {
-        later(askedAt + everyMs - Date.now());
+    invalidate() {
+      invalidations += 1;
+      if (!stopped && !document.hidden && inFlight === undefined) {
+        schedule(startedAt + minIntervalMs - Date.now());
       }
     },
     stop() {
       stopped = true;
       failures = 0;
-      rest();
+      cancel();
     },
   };
 }

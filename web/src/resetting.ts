@@ -1,11 +1,11 @@
-/** The dialog in which the totals are reset. */
+/** The dialog that resets the totals. */
 import type { Failure, Reset } from "./api";
-import { companyTime, explain, part, say, write } from "./page";
+import { companyTime, explain, part, t, write } from "./page";
 
-/** One reset that the reader has asked for: it keeps its key until it has happened or is given up. */
+/** A requested reset. It keeps its idempotency key until it succeeds or is cancelled. */
 export interface Resetting {
   key: string;
-  /** Fixed at the first attempt: what is tried again is the same reset. */
+  /** Fixed at the first attempt: a retry is the same reset. */
   reason: string | undefined;
   underWay: boolean;
   failure: Failure | undefined;
@@ -18,24 +18,24 @@ const confirmReset = part(dialog, "confirm-reset", HTMLButtonElement);
 const resetReason = part(dialog, "reset-reason", HTMLInputElement);
 const resetFailure = part(dialog, "reset-failure", HTMLElement);
 
-export function listen(acts: { open: () => void; giveUp: () => void; confirm: (reason: string) => void }): void {
+export function listen(handlers: { open: () => void; cancel: () => void; confirm: (reason: string) => void }): void {
   openReset.addEventListener("click", () => {
     resetReason.value = "";
-    acts.open();
+    handlers.open();
   });
-  cancelReset.addEventListener("click", acts.giveUp);
-  // The Escape key asks first, and is heard only while nothing is under way; some browsers close at the second press.
+  cancelReset.addEventListener("click", handlers.cancel);
+  // Escape fires `cancel`, which is ignored during a request. Some browsers close the dialog at the second press anyway.
   dialog.addEventListener("cancel", (event) => {
     event.preventDefault();
-    acts.giveUp();
+    handlers.cancel();
   });
-  dialog.addEventListener("close", acts.giveUp);
+  dialog.addEventListener("close", handlers.cancel);
   confirmReset.addEventListener("click", () => {
-    acts.confirm(resetReason.value.trim());
+    handlers.confirm(resetReason.value.trim());
   });
 }
 
-export function leadToConfirmation(): void {
+export function focusConfirm(): void {
   confirmReset.focus();
 }
 
@@ -51,11 +51,11 @@ export function updateReset(resetting: Resetting | undefined, lastReset: Reset |
   confirmReset.disabled = underWay;
   confirmReset.classList.toggle("busy", underWay);
   resetReason.readOnly = resetting?.reason !== undefined;
-  write(confirmReset, say(confirmText(resetting)));
+  write(confirmReset, t(confirmText(resetting)));
   resetFailure.hidden = resetting?.failure === undefined || underWay;
   write(resetFailure, resetting?.failure ? explain(resetting.failure) : "");
 
-  const done = lastReset ? say("reset.done", { time: companyTime(lastReset.resetAt) }) : "";
+  const done = lastReset ? t("reset.done", { time: companyTime(lastReset.resetAt) }) : "";
   write(part(document, "reset-done", HTMLElement), done);
 }
 

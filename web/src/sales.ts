@@ -1,5 +1,5 @@
-// First: it takes what must not stay there out of the page's address.
-import { arrival, takeArrival } from "./address";
+// First: removes the token from the page's address.
+import { takeUrlParams, urlParams } from "./url-params";
 import {
   endSession,
   type Failure,
@@ -17,43 +17,43 @@ import {
 import { type Days, readDays } from "./days";
 import { updateDays, updateFigures } from "./figures";
 import { addChart, listen as listenToSpan, loadChart, type Shown, updateHistory } from "./history";
-import { LATEST, updateLatest } from "./latest";
-import { onLanguage, part, say, write } from "./page";
+import { LATEST_ROWS, updateLatest } from "./latest";
+import { onLanguageChange, part, t, write } from "./page";
 import { refresh } from "./refresh";
-import { leadToConfirmation, listen as listenToReset, type Resetting, updateReset } from "./resetting";
+import { focusConfirm, listen as listenToReset, type Resetting, updateReset } from "./resetting";
 import {
-  answered,
-  arriving,
   ended,
+  initialVisit,
   mayReset,
   notSignedIn,
   signedOut,
   signingIn,
   viewOf,
   type Visit,
-  waysLearnt,
-  withheld,
+  withoutRole,
+  withSession,
+  withSignInWays,
 } from "./session";
-import { leadTo, leadToToken, listen, updateSignIn } from "./sign-in";
+import { focusToken, focusView, listen, updateSignIn } from "./sign-in";
 import { type Choice, spanOf } from "./span";
-import { follow, type News } from "./stream";
+import { type StreamMessage, subscribe } from "./stream";
 import type { TextKey } from "./texts";
 
-/** Figures are confirmed every five seconds; when two of those are missing the reader should know that they are old. */
+/** The figures are confirmed every five seconds. Two missed confirmations mark them as outdated. */
 const STALE_AFTER_SECONDS = 12;
-/** As often as a reader can follow purchases one by one. */
+/** Faster updates would be unreadable. */
 const LATEST_EVERY_MS = 1_000;
-/** The history is sent as a whole each time; one bar that grows is not worth more. */
+/** Every response is the complete history, too much to load for each purchase. */
 const HISTORY_EVERY_MS = 3_000;
 
-/** What one sees only as long as one may. */
+/** The data that only authorized users may see. */
 interface Sales {
   figures: Figures | undefined;
-  /** What the stream calls them. */
+  /** The id of the figures in the stream. */
   figuresId: string | undefined;
-  /** When it was last certain that nothing is missing from the figures, in milliseconds of this computer's clock. */
+  /** When the figures were last confirmed to be complete, in milliseconds of the browser's clock. */
   confirmedAt: number | undefined;
-  /** Why the stream was lost, until it is there again. */
+  /** Why the stream is disconnected. */
   failure: Failure | undefined;
   days: Days | undefined;
   daysFailure: Failure | undefined;
@@ -66,11 +66,11 @@ interface Sales {
 
 interface State extends Sales {
   visit: Visit;
-  /** Why there is no chart, until there is. */
+  /** Why the chart could not be loaded. */
   chartFailure: Failure | undefined;
 }
 
-const nothingKnown: Omit<Sales, "shown"> = {
+const noSales: Omit<Sales, "shown"> = {
   figures: undefined,
   figuresId: undefined,
   confirmedAt: undefined,
@@ -83,13 +83,13 @@ const nothingKnown: Omit<Sales, "shown"> = {
   lastReset: undefined,
 };
 
-const nothingShown = (choice: Choice): Shown => ({ choice, history: undefined, failure: undefined });
+const nothingLoaded = (choice: Choice): Shown => ({ choice, history: undefined, failure: undefined });
 
 const state: State = {
-  visit: arriving(arrival.cameBack),
+  visit: initialVisit(urlParams.issuerFailed),
   chartFailure: undefined,
-  ...nothingKnown,
-  shown: nothingShown({ interval: "minute", date: undefined }),
+  ...noSales,
+  shown: nothingLoaded({ interval: "minute", date: undefined }),
 };
 
 const health = part(document, "health", HTMLElement);
@@ -100,7 +100,7 @@ listenToReset({
     state.resetting = { key: crypto.randomUUID(), reason: undefined, underWay: false, failure: undefined };
     update(state);
   },
-  giveUp() {
+  cancel() {
     if (state.resetting?.underWay !== true) {
       state.resetting = undefined;
     }
@@ -113,30 +113,30 @@ listenToReset({
   },
 });
 listen({ signIn: (token) => void signIn(token), signOut: () => void signOut() });
-// An address with a token that is pasted into the open page loads nothing.
+// Pasting an address with a token into the open page does not reload it.
 addEventListener("hashchange", () => {
-  const { token } = takeArrival();
+  const { token } = takeUrlParams();
   if (token !== undefined) {
     void signIn(token);
   }
 });
-// The reader may have signed in elsewhere meanwhile.
+// The user may have signed in in another tab.
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden && viewOf(state.visit) !== "figures") {
-    void lookAgain();
+    void recheckSession();
   }
 });
 
 listenToSpan((choice) => {
-  state.shown = nothingShown(choice);
-  history.askNow();
+  state.shown = nothingLoaded(choice);
+  history.refetch();
   update(state);
 });
-onLanguage(() => {
+onLanguageChange(() => {
   update(state);
 });
 
-const asking = refresh(0, readSession, takeSession);
+const session = refresh(0, readSession, onSession);
 const chart = refresh(0, loadChart, (outcome) => {
   state.chartFailure = outcome.ok ? undefined : outcome.failure;
   if (outcome.ok) {
@@ -145,13 +145,13 @@ const chart = refresh(0, loadChart, (outcome) => {
   }
   update(state);
 });
-const stream = follow(() => state.figuresId, takeNews);
+const stream = subscribe(() => state.figuresId, onMessage);
 const days = refresh(
   HISTORY_EVERY_MS,
   (signal) => readDays(new Date(), signal),
   (outcome) => {
     state.daysFailure = outcome.ok ? undefined : outcome.failure;
-    take(outcome, (value) => (state.days = value));
+    apply(outcome, (value) => (state.days = value));
   },
 );
 const history = refresh(
@@ -159,30 +159,30 @@ const history = refresh(
   (signal) => readHistory(spanOf(state.shown.choice), signal),
   (outcome) => {
     state.shown.failure = outcome.ok ? undefined : outcome.failure;
-    take(outcome, (value) => (state.shown.history = value));
+    apply(outcome, (value) => (state.shown.history = value));
   },
 );
 const latest = refresh(
   LATEST_EVERY_MS,
-  (signal) => readLatest(LATEST, signal),
+  (signal) => readLatest(LATEST_ROWS, signal),
   (outcome) => {
     state.latestFailure = outcome.ok ? undefined : outcome.failure;
-    take(outcome, (value) => (state.latest = value));
+    apply(outcome, (value) => (state.latest = value));
   },
 );
 
 update(state);
-if (arrival.token === undefined) {
-  asking.askNow();
+if (urlParams.token === undefined) {
+  session.refetch();
 } else {
-  void signIn(arrival.token);
+  void signIn(urlParams.token);
 }
-chart.askNow();
+chart.refetch();
 let minute = thisMinute();
 let timer = setTimeout(tick, 1000);
 document.addEventListener("visibilitychange", tick);
 
-/** While the page is visible: the age grows also while nothing comes, and each minute begins a new bucket. */
+/** Runs every second while the page is visible: the age grows without new messages, and each minute starts a bucket. */
 function tick(): void {
   clearTimeout(timer);
   if (document.hidden) {
@@ -190,9 +190,9 @@ function tick(): void {
   }
   if (minute !== thisMinute()) {
     minute = thisMinute();
-    days.changed();
+    days.invalidate();
     if (state.shown.choice.date === undefined) {
-      history.changed();
+      history.invalidate();
     }
   }
   update(state);
@@ -203,135 +203,135 @@ function thisMinute(): number {
   return Math.floor(Date.now() / 60_000);
 }
 
-/** Goes on with whoever is looking now: figures are asked for, and kept, only for those who may see them. */
-function goOn(visit: Visit): void {
+/** Applies a new visit. The figures are loaded, and kept, only for users who may see them. */
+function applyVisit(visit: Visit): void {
   const before = viewOf(state.visit);
   const view = viewOf(visit);
   state.visit = visit;
   if (view === "figures" && visit.session !== undefined) {
     stream.start();
-    days.askNow();
-    history.askNow();
-    latest.askNow();
+    days.refetch();
+    history.refetch();
+    latest.refetch();
   } else {
-    stopFollowing();
-    Object.assign(state, nothingKnown, { shown: nothingShown(state.shown.choice) });
+    stopLoading();
+    Object.assign(state, noSales, { shown: nothingLoaded(state.shown.choice) });
   }
   update(state);
   if (view !== before) {
-    leadTo(view, visit);
+    focusView(view, visit);
   }
 }
 
-function stopFollowing(): void {
+function stopLoading(): void {
   stream.stop();
   days.stop();
   history.stop();
   latest.stop();
 }
 
-function takeSession(outcome: Outcome<Session>): void {
+function onSession(outcome: Outcome<Session>): void {
   if (!outcome.ok) {
     state.failure = outcome.failure;
     update(state);
     return;
   }
-  asking.stop();
+  session.stop();
   state.failure = undefined;
-  goOn(state.visit.ended ? waysLearnt(state.visit, outcome.value) : answered(state.visit, outcome.value));
+  applyVisit(state.visit.ended ? withSignInWays(state.visit, outcome.value) : withSession(state.visit, outcome.value));
 }
 
-async function lookAgain(): Promise<void> {
+async function recheckSession(): Promise<void> {
   const outcome = await readSession();
-  if (outcome.ok && viewOf(answered(state.visit, outcome.value)) === "figures" && !state.visit.signingIn) {
-    goOn(answered(state.visit, outcome.value));
+  if (outcome.ok && viewOf(withSession(state.visit, outcome.value)) === "figures" && !state.visit.signingIn) {
+    applyVisit(withSession(state.visit, outcome.value));
   }
 }
 
 async function signIn(token: string): Promise<void> {
-  asking.stop();
+  session.stop();
   state.visit = signingIn(state.visit);
   update(state);
   const outcome = await signInWith(token);
   if (outcome.ok) {
-    goOn(answered(state.visit, outcome.value));
+    applyVisit(withSession(state.visit, outcome.value));
     return;
   }
   state.visit = notSignedIn(state.visit, outcome.failure);
   update(state);
-  leadToToken();
+  focusToken();
   if (state.visit.session === undefined || state.visit.ended) {
-    asking.askNow();
+    session.refetch();
   }
 }
 
 async function signOut(): Promise<void> {
-  stopFollowing();
+  stopLoading();
   const outcome = await endSession();
   if (!outcome.ok && outcome.failure.kind !== "unauthenticated") {
-    goOn({ ...state.visit, trouble: outcome.failure });
+    applyVisit({ ...state.visit, trouble: outcome.failure });
     return;
   }
-  goOn(signedOut(state.visit));
+  applyVisit(signedOut(state.visit));
   if (outcome.ok && outcome.value !== undefined) {
     location.assign(outcome.value);
   }
 }
 
-/** The session is over, or never was: the figures go, and the reader is asked to sign in. */
+/** There is no valid session: removes the figures and asks the user to sign in. */
 function sessionEnded(): void {
-  goOn(ended(state.visit));
-  asking.askNow();
+  applyVisit(ended(state.visit));
+  session.refetch();
 }
 
-/** Takes an answer, unless it says that the reader may not see it any more. */
-function take<T>(outcome: Outcome<T>, keep: (value: T) => void): void {
+/** Applies a response, unless it revokes the access to the figures. */
+function apply<T>(outcome: Outcome<T>, store: (value: T) => void): void {
   if (outcome.ok) {
-    keep(outcome.value);
+    store(outcome.value);
     update(state);
-  } else if (!isShutOut(outcome.failure)) {
+  } else if (!handleAuthFailure(outcome.failure)) {
     update(state);
   }
 }
 
-/** What becomes of a reader whose session is over, or who has lost the role. */
-function isShutOut(failure: Failure): boolean {
+/** Handles an expired session or a revoked role; returns whether it was one. */
+function handleAuthFailure(failure: Failure): boolean {
   if (failure.kind === "unauthenticated") {
     sessionEnded();
     return true;
   }
   if (failure.kind === "forbidden" && state.visit.session?.access === "closed") {
-    goOn(withheld(state.visit));
+    applyVisit(withoutRole(state.visit));
     return true;
   }
   return false;
 }
 
-function takeNews(news: News): void {
-  switch (news.kind) {
+function onMessage(received: StreamMessage): void {
+  switch (received.kind) {
     case "totals":
       state.failure = undefined;
-      takeFigures(news.figures, news.id);
+      onFigures(received.figures, received.id);
       break;
     case "age":
       state.failure = undefined;
-      state.confirmedAt = Date.now() - news.ageMs;
+      state.confirmedAt = Date.now() - received.ageMs;
       break;
     case "lost":
-      if (isShutOut(news.failure)) {
+      if (handleAuthFailure(received.failure)) {
         return;
       }
-      state.failure = news.failure;
+      state.failure = received.failure;
       break;
   }
   update(state);
 }
 
 /**
- * Replicas may be milliseconds apart: figures from an earlier position than those on the page are passed over, so that
- * the totals don't flicker back. If nobody confirms ours any more, then whatever is answered is the truth.
+ * Ignores figures of an earlier position, because replicas may be milliseconds apart and the totals would flicker. If
+ * the current figures are no longer confirmed, any response replaces them.
  */
-function takeFigures(figures: Figures, id: string): void {
+function onFigures(figures: Figures, id: string): void {
   if (state.figures !== undefined && figures.position < state.figures.position && !isStale(state)) {
     return;
   }
@@ -339,19 +339,19 @@ function takeFigures(figures: Figures, id: string): void {
   state.figures = figures;
   state.figuresId = id;
   if (before !== undefined) {
-    days.changed();
-    // At the same position, a rebuild has put something right, whenever it happened.
+    days.invalidate();
+    // New figures at the same position come from a rebuild, which may have corrected any time.
     const isCorrection = figures.position === before.position;
     historyChanged(isCorrection || before.position === 0 ? new Date(0) : before.asOf);
-    latest.changed();
+    latest.invalidate();
   }
 }
 
-/** A part of the history that had ended by the time of the last event that was counted is what it was. */
+/** Reloads the history unless its selected part ended before `since`, the earliest time that may have changed. */
 function historyChanged(since: Date): void {
   const { to } = spanOf(state.shown.choice);
   if (to === undefined || since < to) {
-    history.changed();
+    history.invalidate();
   }
 }
 
@@ -363,7 +363,7 @@ async function reset(resetting: Resetting, reason: string): Promise<void> {
   const outcome = await resetSales(resetting.key, resetting.reason);
   resetting.underWay = false;
   if (state.resetting !== resetting) {
-    return; // The session ended meanwhile.
+    return; // The session ended during the request.
   }
   if (outcome.ok) {
     state.resetting = undefined;
@@ -375,7 +375,7 @@ async function reset(resetting: Resetting, reason: string): Promise<void> {
   } else {
     resetting.failure = outcome.failure;
     update(state);
-    leadToConfirmation();
+    focusConfirm();
   }
 }
 
@@ -399,14 +399,14 @@ function healthOf(state: State): Health {
   return isStale(state) ? "offline" : "reconnecting";
 }
 
-/** Brings the whole page in line with the state, whatever it showed before. */
+/** Renders the whole page from the state. */
 function update(state: State): void {
   const now = healthOf(state);
   const view = viewOf(state.visit);
   health.hidden = view !== "figures";
   health.dataset["health"] = now;
-  write(health, say(`health.${now}`));
-  write(message, say(messageFor(state, now)));
+  write(health, t(`health.${now}`));
+  write(message, t(messageFor(state, now)));
   figures.hidden = view !== "figures";
   updateSignIn(state.visit);
   updateFigures(state.figures, ageSeconds(state));

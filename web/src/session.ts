@@ -1,18 +1,18 @@
-/** Who looks at the sales page, and how that changes. */
+/** The visitor of the sales page, and the transitions between signed out, signed in and without access. */
 import type { Failure, Session } from "./api";
 
-/** Why the reader's last attempt to sign in or out did not succeed. */
+/** Why the last attempt to sign in or out failed. */
 export type Trouble =
   | Failure
-  /** The service does not take the token. */
-  | { kind: "notAccepted" }
-  /** Signing in at the issuer did not succeed. */
-  | { kind: "cameBack" };
+  /** The service rejected the access token. */
+  | { kind: "tokenRejected" }
+  /** The sign-in at the issuer failed. */
+  | { kind: "issuerFailed" };
 
 export interface Visit {
-  /** Unknown until the service has said it. */
+  /** Undefined until the service has answered. */
   session: Session | undefined;
-  /** The session ended, and not because the reader wanted it. */
+  /** The session expired or was revoked; the user did not sign out. */
   ended: boolean;
   signingIn: boolean;
   trouble: Trouble | undefined;
@@ -20,7 +20,7 @@ export interface Visit {
 
 export type View = "figures" | "sign-in" | "no-access";
 
-/** What there is to see. As long as nobody knows who is looking, it is the figures' empty places. */
+/** The visible part of the page. While the session is unknown, that is the figures with placeholders. */
 export function viewOf({ session }: Visit): View {
   if (session === undefined || session.access === "open") {
     return "figures";
@@ -35,8 +35,8 @@ export function mayReset({ session }: Visit): boolean {
   return session?.roles.has("operator") === true;
 }
 
-export function arriving(cameBack: boolean): Visit {
-  return { session: undefined, ended: false, signingIn: false, trouble: cameBack ? { kind: "cameBack" } : undefined };
+export function initialVisit(issuerFailed: boolean): Visit {
+  return { session: undefined, ended: false, signingIn: false, trouble: issuerFailed ? { kind: "issuerFailed" } : undefined };
 }
 
 export function signingIn(visit: Visit): Visit {
@@ -44,35 +44,35 @@ export function signingIn(visit: Visit): Visit {
 }
 
 export function notSignedIn(visit: Visit, failure: Failure): Visit {
-  const trouble: Trouble = failure.kind === "unauthenticated" ? { kind: "notAccepted" } : failure;
+  const trouble: Trouble = failure.kind === "unauthenticated" ? { kind: "tokenRejected" } : failure;
   return { ...visit, signingIn: false, trouble };
 }
 
-/** The service has said who is looking. Whoever is in need not hear why an attempt to get in failed. */
-export function answered(visit: Visit, session: Session): Visit {
-  const isOut = viewOf({ ...visit, session }) === "sign-in";
-  return { session, ended: false, signingIn: false, trouble: isOut ? visit.trouble : undefined };
+/** The service has returned the session. A user who is signed in does not see why an earlier attempt failed. */
+export function withSession(visit: Visit, session: Session): Visit {
+  const isSignedOut = viewOf({ ...visit, session }) === "sign-in";
+  return { session, ended: false, signingIn: false, trouble: isSignedOut ? visit.trouble : undefined };
 }
 
 export function signedOut({ session }: Visit): Visit {
-  return { session: nobody(session), ended: false, signingIn: false, trouble: undefined };
+  return { session: signedOutSession(session), ended: false, signingIn: false, trouble: undefined };
 }
 
-/** A request was refused because nobody is signed in. That holds until the reader signs in again. */
+/** A request was rejected as unauthenticated. The user stays signed out until they sign in again. */
 export function ended({ session }: Visit): Visit {
-  return { session: nobody(session), ended: true, signingIn: false, trouble: undefined };
+  return { session: signedOutSession(session), ended: true, signingIn: false, trouble: undefined };
 }
 
-/** The ways to sign in may be others than when the session began: the system may have been open then. */
-export function waysLearnt(visit: Visit, { signIn }: Session): Visit {
-  return { ...visit, session: { ...nobody(visit.session), signIn } };
+/** Updates the ways to sign in. They may have changed since the session began: the system may have been open. */
+export function withSignInWays(visit: Visit, { signIn }: Session): Visit {
+  return { ...visit, session: { ...signedOutSession(visit.session), signIn } };
 }
 
-/** The role was taken away meanwhile. */
-export function withheld(visit: Visit): Visit {
+/** The role was revoked. */
+export function withoutRole(visit: Visit): Visit {
   return { ...visit, session: visit.session && { ...visit.session, roles: new Set() } };
 }
 
-function nobody(session: Session | undefined): Session {
+function signedOutSession(session: Session | undefined): Session {
   return { access: "closed", signIn: session?.signIn ?? [], subject: undefined, roles: new Set() };
 }

@@ -1,18 +1,17 @@
-import { buyLicense, type Failure } from "./api";
+import { buyLicense, type Failure, type License } from "./api";
 import { offers } from "./catalogue";
-import type { License } from "./described";
-import { keyFor, openKey, settle } from "./intentions";
-import { explain, licenseName, money, onLanguage, part, say, translate, write } from "./page";
-import { complete, leadToReceipt, listen, type Opened, opened, purchaseIn, receiptAddress, updateReceipt } from "./receipt";
+import { clearKey, keyFor, pendingKey } from "./idempotency-keys";
+import { explain, licenseName, money, onLanguageChange, part, t, translate, write } from "./page";
+import { complete, focusReceipt, listen, type Opened, opened, purchaseIn, receiptAddress, updateReceipt } from "./receipt";
 
-/** `interrupted`: the page was left or reloaded before an answer came. */
+/** `interrupted`: the page was closed or reloaded before the response arrived. */
 type Trouble = Failure | { kind: "interrupted" };
 
 type Offer = { step: "offered" } | { step: "buying" } | { step: "failed"; trouble: Trouble };
 
 interface State {
   offers: Map<License, Offer>;
-  /** The receipt that the address leads to. */
+  /** The receipt named by the address. */
   opened: Opened | undefined;
 }
 
@@ -20,7 +19,7 @@ const state: State = {
   offers: new Map(
     offers.map(({ license }) => [
       license,
-      openKey(license) === undefined ? { step: "offered" } : { step: "failed", trouble: { kind: "interrupted" } },
+      pendingKey(license) === undefined ? { step: "offered" } : { step: "failed", trouble: { kind: "interrupted" } },
     ]),
   ),
   opened: undefined,
@@ -33,7 +32,7 @@ const cards = new Map(offers.map(({ license }) => [license, addCard(license)]));
 
 onFirstClick(part(document, "more", HTMLButtonElement), () => {
   history.pushState(null, "", "/");
-  arrive();
+  showAddress();
   shopHeading.focus();
 });
 listen({
@@ -49,12 +48,12 @@ listen({
     changed();
   },
 });
-onLanguage(changed);
-addEventListener("popstate", arrive);
-arrive();
+onLanguageChange(changed);
+addEventListener("popstate", showAddress);
+showAddress();
 
-/** Shows what the address leads to: the shop, or one receipt. */
-function arrive(): void {
+/** Shows the shop or the receipt, depending on the address. */
+function showAddress(): void {
   const purchaseId = purchaseIn(location);
   if (purchaseId === undefined) {
     state.opened = undefined;
@@ -71,12 +70,12 @@ async function buy(license: License): Promise<void> {
 
   const outcome = await buyLicense(license, keyFor(license));
   if (outcome.ok) {
-    settle(license);
+    clearKey(license);
     state.offers.set(license, { step: "offered" });
     state.opened = opened(outcome.value.purchaseId, outcome.value);
     history.pushState(null, "", receiptAddress(outcome.value.purchaseId));
     void complete(state.opened, changed);
-    leadToReceipt();
+    focusReceipt();
   } else {
     state.offers.set(license, { step: "failed", trouble: outcome.failure });
     update(state);
@@ -88,12 +87,12 @@ function changed(): void {
   update(state);
 }
 
-/** Brings the whole page in line with the state, whatever it showed before. */
+/** Renders the whole page from the state. */
 function update({ offers, opened }: State): void {
   const buying = [...offers.values()].some((offer) => offer.step === "buying");
-  write(progress, buying ? say("shop.buying") : "");
+  write(progress, buying ? t("shop.buying") : "");
   shop.hidden = opened !== undefined;
-  document.title = say(opened === undefined ? "shop.title" : "receipt.heading");
+  document.title = t(opened === undefined ? "shop.title" : "receipt.heading");
   for (const [license, offer] of offers) {
     const card = cards.get(license);
     if (card !== undefined) {
@@ -116,22 +115,22 @@ interface Card {
 function updateCard(card: Card, license: License, offer: Offer, disabled: boolean): void {
   const price = offers.find((offered) => offered.license === license)?.price;
   write(card.name, licenseName(license));
-  write(card.audience, say(`license.${license}.for`));
+  write(card.audience, t(`license.${license}.for`));
   write(card.price, price ? money(price) : "");
-  updateGives(card.gives, say(`license.${license}.gives`).split("\n"));
+  updateGives(card.gives, t(`license.${license}.gives`).split("\n"));
   card.button.disabled = disabled;
   card.button.classList.toggle("busy", offer.step === "buying");
   card.alert.hidden = offer.step !== "failed";
   switch (offer.step) {
     case "offered":
-      write(card.button, say("shop.buy", { license: licenseName(license) }));
+      write(card.button, t("shop.buy", { license: licenseName(license) }));
       break;
     case "buying":
-      write(card.button, say("shop.buying"));
+      write(card.button, t("shop.buying"));
       break;
     case "failed":
-      write(card.button, say("shop.again"));
-      write(card.failure, offer.trouble.kind === "interrupted" ? say("failure.interrupted") : explain(offer.trouble));
+      write(card.button, t("shop.again"));
+      write(card.failure, offer.trouble.kind === "interrupted" ? t("failure.interrupted") : explain(offer.trouble));
       break;
   }
 }
@@ -164,8 +163,8 @@ function addCard(license: License): Card {
 }
 
 /**
- * Some people double-click everything. A purchase can be over before their second click, which then must not begin
- * another one on whatever has taken the button's place.
+ * Ignores the second click of a double click. The purchase may be complete by then, and the click must not start
+ * another one on the button that took its place.
  */
 function onFirstClick(button: HTMLButtonElement, act: () => void): void {
   button.addEventListener("click", (event) => {

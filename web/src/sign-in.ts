@@ -1,5 +1,5 @@
-/** The parts of the sales page that say who is signed in, and let one sign in and out. */
-import { explain, part, say, write } from "./page";
+/** The parts of the sales page that show the signed-in user and let users sign in and out. */
+import { explain, part, t, write } from "./page";
 import { type Trouble, type View, viewOf, type Visit } from "./session";
 
 const account = part(document, "account", HTMLElement);
@@ -14,18 +14,18 @@ const submitToken = part(tokenForm, "submit-token", HTMLButtonElement);
 const noAccess = part(document, "no-access", HTMLElement);
 const noAccessHeading = part(noAccess, "no-access-heading", HTMLElement);
 
-export function listen(acts: { signIn: (token: string) => void; signOut: () => void }): void {
+export function listen(handlers: { signIn: (token: string) => void; signOut: () => void }): void {
   tokenForm.addEventListener("submit", (event) => {
     event.preventDefault();
-    // The field keeps nothing that works.
+    // The field never keeps a valid token.
     const pasted = token.value.trim();
     token.value = "";
     if (pasted !== "") {
-      acts.signIn(pasted);
+      handlers.signIn(pasted);
     }
   });
-  part(account, "sign-out", HTMLButtonElement).addEventListener("click", acts.signOut);
-  part(noAccess, "sign-in-otherwise", HTMLButtonElement).addEventListener("click", acts.signOut);
+  part(account, "sign-out", HTMLButtonElement).addEventListener("click", handlers.signOut);
+  part(noAccess, "sign-in-otherwise", HTMLButtonElement).addEventListener("click", handlers.signOut);
 }
 
 export function updateSignIn(visit: Visit): void {
@@ -33,32 +33,32 @@ export function updateSignIn(visit: Visit): void {
   const ways = visit.session?.signIn ?? [];
   const subject = visit.session?.subject;
   account.hidden = subject === undefined;
-  write(part(account, "who", HTMLElement), subject === undefined ? "" : say("session.who", { subject }));
+  write(part(account, "who", HTMLElement), subject === undefined ? "" : t("session.who", { subject }));
   trouble.hidden = visit.trouble === undefined;
   write(trouble, visit.trouble ? explainTrouble(visit.trouble) : "");
 
   panel.hidden = view !== "sign-in" || ways.length === 0;
   issuer.hidden = !ways.includes("issuer");
   tokenForm.hidden = !ways.includes("token");
-  token.ariaInvalid = String(visit.trouble?.kind === "notAccepted");
+  token.ariaInvalid = String(visit.trouble?.kind === "tokenRejected");
   submitToken.disabled = visit.signingIn;
   submitToken.classList.toggle("busy", visit.signingIn);
   submitToken.classList.toggle("primary", issuer.hidden);
-  write(submitToken, say(visit.signingIn ? "signIn.underWay" : "signIn.submit"));
+  write(submitToken, t(visit.signingIn ? "signIn.underWay" : "signIn.submit"));
   noAccess.hidden = view !== "no-access";
 }
 
 function explainTrouble(trouble: Trouble): string {
-  return trouble.kind === "notAccepted" || trouble.kind === "cameBack"
-    ? say(`trouble.${trouble.kind}`)
+  return trouble.kind === "tokenRejected" || trouble.kind === "issuerFailed"
+    ? t(`trouble.${trouble.kind}`)
     : explain(trouble);
 }
 
 /**
- * Leads the reader to what has taken the page's place. When a session ends by itself that is a heading: a key that was
- * meant for something else must not sign in.
+ * Moves the focus to the new view. When a session ends unexpectedly, the heading is focused: a key press meant for
+ * something else must not sign in.
  */
-export function leadTo(view: View, visit: Visit): void {
+export function focusView(view: View, visit: Visit): void {
   switch (view) {
     case "figures":
       heading.focus();
@@ -74,6 +74,6 @@ export function leadTo(view: View, visit: Visit): void {
   }
 }
 
-export function leadToToken(): void {
+export function focusToken(): void {
   token.focus();
 }

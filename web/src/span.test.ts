@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Bucket } from "./api";
-import { spanOf, ticksOf, twins } from "./span";
+import { spanOf, ticksOf, ambiguousHours } from "./span";
 
 const HOUR_MS = 3_600_000;
 const start = Date.parse("2026-10-24T22:00:00Z");
@@ -12,7 +12,7 @@ const hours: Bucket[] = Array.from({ length: 25 }, (_, hour) => ({
   byLicense: new Map(),
 }));
 
-test("without a date it is the newest part, with one that day, or the month up to it", () => {
+test("without a date the span is the newest part; with one, that day or the month up to it", () => {
   expect(spanOf({ interval: "hour", date: undefined })).toEqual({ interval: "hour" });
   const day = { from: new Date("2026-10-24T22:00:00Z"), to: new Date("2026-10-25T23:00:00Z") };
   expect(spanOf({ interval: "hour", date: "2026-10-25" })).toEqual({ interval: "hour", ...day });
@@ -24,11 +24,11 @@ test("without a date it is the newest part, with one that day, or the month up t
   });
 });
 
-test("the two hours that the clocks show alike are found", () => {
-  expect([...twins(hours)]).toEqual([hours[2], hours[3]]);
+test("the two hours with the same local time are ambiguous", () => {
+  expect([...ambiguousHours(hours)]).toEqual([hours[2], hours[3]]);
 });
 
-test("ticks stand at round hours, the hour that happens twice included", () => {
+test("ticks are at round hours, including the hour that occurs twice", () => {
   const [all, , , six] = ticksOf(hours, "hour");
   expect(all).toHaveLength(25);
   expect(six).toEqual([0, 7, 13, 19]);

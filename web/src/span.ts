@@ -1,14 +1,14 @@
-/** Which part of the history the reader looks at. */
+/** The selected part of the history. */
 import type { Bucket, Interval, Span } from "./api";
 import { dayAfter, startOf, wall } from "./zone";
 
-/** What the reader has chosen: without a date, the newest part. */
+/** The selection; without a date, the newest part. */
 export interface Choice {
   interval: Interval;
   date: string | undefined;
 }
 
-/** Days are shown a month at a time, with the chosen day as the last; minutes and hours a day at a time. */
+/** Minutes and hours are shown for one day, days for a month that ends with the selected day. */
 const DAYS_SHOWN = 30;
 
 export function spanOf({ interval, date }: Choice): Span {
@@ -19,24 +19,24 @@ export function spanOf({ interval, date }: Choice): Span {
   return { interval, from: startOf(first), to: startOf(dayAfter(date)) };
 }
 
-/** The buckets for which the clocks show the same time as for another one. */
-export function twins(buckets: readonly Bucket[]): ReadonlySet<Bucket> {
+/** The buckets whose local time is also that of another bucket. */
+export function ambiguousHours(buckets: readonly Bucket[]): ReadonlySet<Bucket> {
   const first = new Map<string, Bucket>();
-  const alike = new Set<Bucket>();
+  const ambiguous = new Set<Bucket>();
   for (const bucket of buckets) {
     const { date, hour, minute } = wall(bucket.from);
     const shown = `${date} ${hour}:${minute}`;
-    const twin = first.get(shown);
-    if (twin === undefined) {
+    const previous = first.get(shown);
+    if (previous === undefined) {
       first.set(shown, bucket);
     } else {
-      alike.add(twin).add(bucket);
+      ambiguous.add(previous).add(bucket);
     }
   }
-  return alike;
+  return ambiguous;
 }
 
-/** Numbers of the buckets that may be named below the axis: at round times, first all of them and then fewer and fewer. */
+/** Candidate tick indexes at round times, from every bucket to ever fewer. */
 export function ticksOf(buckets: readonly Bucket[], interval: Interval): number[][] {
   const places = buckets.map(({ from }, index) => {
     const { hour, minute } = wall(from);

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { eventParser, type ServerEvent } from "./events";
-import { follow, type News, newsFrom } from "./stream";
+import { messagesFrom, type StreamMessage, subscribe } from "./stream";
 
 const zero = { sales_count: 0, revenue: { amount_minor: 0, currency: "EUR" } };
 const totals = { ...zero, by_license: { basic: zero }, position: 7, as_of: "2026-11-24T20:00:00Z" };
@@ -13,7 +13,7 @@ function parsed(pieces: readonly string[]): ServerEvent[] {
   return events;
 }
 
-test("events are the same wherever the stream is cut, and however its lines end", () => {
+test("events do not depend on the chunks of the stream or on its line endings", () => {
   const whole = parsed([text]);
   expect(whole.map(({ type, id }) => [type, id])).toEqual([
     ["totals", "1-7"],
@@ -21,17 +21,17 @@ test("events are the same wherever the stream is cut, and however its lines end"
   ]);
   expect(parsed(text.split(/(?:)/))).toEqual(whole);
   for (const end of ["\r\n", "\r"]) {
-    // A line end is complete only once the next character is there.
+    // A line ending is complete only with the next character.
     expect(parsed([...text.replaceAll("\n", end).split(/(?:)/), "x"])).toEqual(whole);
   }
 });
 
-test("an event of several lines is one, and one that was not finished is none", () => {
+test("several data lines are one event, and an incomplete event is ignored", () => {
   expect(parsed(["data: a\ndata:b\n\ndata: c\n"])).toEqual([{ type: "message", data: "a\nb", id: "" }]);
 });
 
-test("what a stream says is read as strictly as any other answer, and what is not known is passed over", () => {
-  const read = (type: string, data: string): News[] => newsFrom({ type, data, id: "1-7" });
+test("messages are decoded as strictly as responses, and unknown types are ignored", () => {
+  const read = (type: string, data: string): StreamMessage[] => messagesFrom({ type, data, id: "1-7" });
   expect(read("totals", JSON.stringify(totals))).toMatchObject([{ kind: "totals", figures: { position: 7 }, id: "1-7" }]);
   expect(read("age", '{"age_ms":12}')).toEqual([{ kind: "age", ageMs: 12 }]);
   expect(read("weather", "fine")).toEqual([]);
@@ -67,15 +67,15 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
-/** A service that sends `pieces`, and then nothing more until the page hangs up. */
+/** Sends `pieces`, then nothing until the page disconnects. */
 function serving(pieces: readonly string[], status = 200): ReturnType<typeof vi.fn> {
-  const fetch = vi.fn((_path: string, { signal }: RequestInit) => {
+  const fetch = vi.fn(({ signal }: Request) => {
     const body = new ReadableStream<Uint8Array>({
       start(controller) {
         pieces.forEach((piece) => {
           controller.enqueue(new TextEncoder().encode(piece));
         });
-        signal?.addEventListener("abort", () => {
+        signal.addEventListener("abort", () => {
           controller.error(signal.reason);
         });
       },
@@ -86,70 +86,69 @@ function serving(pieces: readonly string[], status = 200): ReturnType<typeof vi.
   return fetch;
 }
 
-const headers = (fetch: ReturnType<typeof vi.fn>, call: number): Record<string, string> =>
-  (fetch.mock.calls[call]?.[1] as { headers: Record<string, string> }).headers;
+const request = (fetch: ReturnType<typeof vi.fn>, call: number): Request => fetch.mock.calls[call]?.[0] as Request;
 
-test("a stream that falls silent is opened again, and told which figures the page has", async () => {
+test("an idle stream is reopened, with the id of the current figures", async () => {
   const fetch = serving([text]);
-  const news: News[] = [];
+  const messages: StreamMessage[] = [];
   let known: string | undefined;
-  const following = follow(
+  const subscription = subscribe(
     () => known,
     (item) => {
-      news.push(item);
+      messages.push(item);
       known = item.kind === "totals" ? item.id : known;
     },
   );
-  following.start();
+  subscription.start();
   await vi.advanceTimersByTimeAsync(11_000);
-  expect(news.map(({ kind }) => kind)).toEqual(["totals", "age"]);
-  expect(headers(fetch, 0)).not.toHaveProperty("Last-Event-ID");
+  expect(messages.map(({ kind }) => kind)).toEqual(["totals", "age"]);
+  expect(request(fetch, 0).headers.has("Last-Event-ID")).toBe(false);
 
   await vi.advanceTimersByTimeAsync(3_000);
-  expect(news.at(2)).toEqual({ kind: "lost", failure: { kind: "timeout" } });
+  expect(messages.at(2)).toEqual({ kind: "lost", failure: { kind: "timeout" } });
   expect(fetch).toHaveBeenCalledTimes(2);
-  expect(headers(fetch, 1)["Last-Event-ID"]).toBe("1-7");
-  following.stop();
+  expect(request(fetch, 1).headers.get("Last-Event-ID")).toBe("1-7");
+  subscription.stop();
 });
 
-test("a service that is away is asked more and more seldom, and a refusal is told", async () => {
+test("an unreachable service is retried with backoff, and a rejection is reported", async () => {
   const fetch = serving([], 503);
-  const news: News[] = [];
-  const following = follow(
+  const messages: StreamMessage[] = [];
+  const subscription = subscribe(
     () => undefined,
-    (item) => news.push(item),
+    (item) => messages.push(item),
   );
-  following.start();
+  subscription.start();
   await vi.advanceTimersByTimeAsync(60_000);
   expect(fetch.mock.calls.length).toBeGreaterThan(7);
   expect(fetch.mock.calls.length).toBeLessThan(20);
-  expect(news[0]).toEqual({ kind: "lost", failure: { kind: "unavailable" } });
-  following.stop();
+  expect(messages[0]).toEqual({ kind: "lost", failure: { kind: "unavailable" } });
+  subscription.stop();
 
   serving([], 401);
-  following.start();
+  subscription.start();
   await vi.advanceTimersByTimeAsync(0);
-  expect(news.at(-1)).toEqual({ kind: "lost", failure: { kind: "unauthenticated" } });
-  following.stop();
+  expect(messages.at(-1)).toEqual({ kind: "lost", failure: { kind: "unauthenticated" } });
+  subscription.stop();
 });
 
-test("a hidden page hangs up, and opens the stream again when it is seen", async () => {
+test("a hidden page disconnects, and reconnects when it becomes visible", async () => {
   const fetch = serving([text]);
-  const news: News[] = [];
-  const following = follow(
+  const messages: StreamMessage[] = [];
+  const subscription = subscribe(
     () => undefined,
-    (item) => news.push(item),
+    (item) => messages.push(item),
   );
-  following.start();
+  subscription.start();
   await vi.advanceTimersByTimeAsync(0);
   page.turn(true);
-  expect((fetch.mock.calls[0]?.[1] as { signal: AbortSignal }).signal.aborted).toBe(true);
+  expect(request(fetch, 0).signal.aborted).toBe(true);
   await vi.advanceTimersByTimeAsync(60_000);
   expect(fetch).toHaveBeenCalledTimes(1);
-  expect(news.map(({ kind }) => kind)).toEqual(["totals", "age"]);
+  expect(messages.map(({ kind }) => kind)).toEqual(["totals", "age"]);
 
   page.turn(false);
   await vi.advanceTimersByTimeAsync(0);
   expect(fetch).toHaveBeenCalledTimes(2);
-  following.stop();
+  subscription.stop();
 });

@@ -1,56 +1,59 @@
-/** The totals as they change, from a stream that is opened again whenever it ends. */
-import { ANSWER_WITHIN_MS, type Failure, failureFrom, failureFromError, type Figures, readFigures, STREAM } from "./api";
-import type { Schemas } from "./described";
+/** Subscribes to the stream of totals and reconnects whenever it ends. */
+import { decodeFigures, type Figures } from "./api";
+import { backoffMs } from "./backoff";
+import { client, type Failure, failureFrom, failureFromError, REQUEST_TIMEOUT_MS, type Schemas } from "./client";
+import { integer, object, Unreadable } from "./decode";
 import { eventParser, type ServerEvent } from "./events";
-import { pauseAfter } from "./pause";
-import { Reply, Unreadable } from "./reply";
 
-/** The service says something every five seconds; when two of those are missing the connection is dead. */
-const SILENCE_MS = 12_000;
+/** The service sends something every five seconds. Two missed messages mean that the connection is dead. */
+const IDLE_TIMEOUT_MS = 12_000;
 
-export type News =
+export type StreamMessage =
   | { kind: "totals"; figures: Figures; id: string }
-  /** How long ago it was last certain that nothing is missing from the totals. */
+  /** The time since the totals were last confirmed to be complete. */
   | { kind: "age"; ageMs: number }
   | { kind: "lost"; failure: Failure };
 
-export interface Following {
-  /** Opens the stream, in place of the one that is open, and keeps it open while the page is visible. */
+export interface Subscription {
+  /** Opens a new stream, closes the previous one, and keeps the stream open while the page is visible. */
   start(): void;
   stop(): void;
 }
 
-/** `known` is the id of the figures that the page has: they are not sent again. */
-export function follow(known: () => string | undefined, take: (news: News) => void): Following {
+/** `lastEventId` names the figures that the page already shows; the service does not send them again. */
+export function subscribe(
+  lastEventId: () => string | undefined,
+  onMessage: (message: StreamMessage) => void,
+): Subscription {
   let stopped = true;
   let failures = 0;
-  let round = new AbortController();
+  let controller = new AbortController();
   let timer: ReturnType<typeof setTimeout> | undefined;
 
-  const rest = (): void => {
+  const close = (): void => {
     clearTimeout(timer);
-    round.abort();
+    controller.abort();
   };
 
   const run = async (): Promise<void> => {
-    rest();
+    close();
     if (stopped || document.hidden) {
       return;
     }
-    const { signal } = (round = new AbortController());
-    const failure = await listen(signal, known(), (news) => {
+    const { signal } = (controller = new AbortController());
+    const failure = await readStream(signal, lastEventId(), (message) => {
       failures = 0;
-      take(news);
+      onMessage(message);
     });
     if (signal.aborted) {
       return;
     }
-    // A stream that ends as it should, when the service restarts or wants to check the session, is opened again soon.
+    // The service ends streams in order to restart or to check the session again: that is no failure.
     failures += failure === undefined ? 0 : 1;
-    const requested = failure?.kind === "unavailable" ? failure.retryAfterSeconds : 0;
-    timer = setTimeout(() => void run(), pauseAfter(failures, Math.random(), requested));
+    const retryAfterSeconds = failure?.kind === "unavailable" ? failure.retryAfterSeconds : 0;
+    timer = setTimeout(() => void run(), backoffMs(failures, Math.random(), retryAfterSeconds));
     if (failure !== undefined) {
-      take({ kind: "lost", failure });
+      onMessage({ kind: "lost", failure });
     }
   };
 
@@ -63,41 +66,43 @@ export function follow(known: () => string | undefined, take: (news: News) => vo
     },
     stop() {
       stopped = true;
-      rest();
+      close();
     },
   };
 }
 
-/** Reads one stream until it ends. The result is why it ended, unless it ended as it should. */
-async function listen(
+/** Reads one stream to its end. Returns the failure that ended it, or undefined if the service ended it. */
+async function readStream(
   signal: AbortSignal,
-  known: string | undefined,
-  take: (news: News) => void,
+  lastEventId: string | undefined,
+  onMessage: (message: StreamMessage) => void,
 ): Promise<Failure | undefined> {
-  const silence = new AbortController();
-  const dead = (): void => {
-    silence.abort(new DOMException("Nothing was heard for too long", "TimeoutError"));
+  const idle = new AbortController();
+  const onIdle = (): void => {
+    idle.abort(new DOMException("The stream is idle", "TimeoutError"));
   };
-  let timer = setTimeout(dead, ANSWER_WITHIN_MS);
+  let timer = setTimeout(onIdle, REQUEST_TIMEOUT_MS);
   try {
-    const response = await fetch(STREAM, {
-      headers: { Accept: "text/event-stream", ...(known !== undefined && { "Last-Event-ID": known }) },
+    const { data, error, response } = await client.GET("/api/sales/stream", {
+      params: { header: lastEventId === undefined ? {} : { "Last-Event-ID": lastEventId } },
+      headers: { Accept: "text/event-stream" },
+      parseAs: "stream",
       cache: "no-store",
-      signal: AbortSignal.any([signal, silence.signal]),
+      signal: AbortSignal.any([signal, idle.signal]),
     });
-    if (!response.ok || response.body === null) {
-      return await failureFrom(response);
+    if (!data) {
+      return failureFrom(response, error);
     }
     const parse = eventParser((event) => {
       if (!signal.aborted) {
-        newsFrom(event).forEach(take);
+        messagesFrom(event).forEach(onMessage);
       }
     });
-    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    const reader = data.pipeThrough(new TextDecoderStream()).getReader();
+    for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
       clearTimeout(timer);
-      timer = setTimeout(dead, SILENCE_MS);
-      parse(part.value);
+      timer = setTimeout(onIdle, IDLE_TIMEOUT_MS);
+      parse(chunk.value);
     }
     return undefined;
   } catch (error) {
@@ -107,13 +112,13 @@ async function listen(
   }
 }
 
-/** An event of a type that this build doesn't know is passed over. */
-export function newsFrom({ type, data, id }: ServerEvent): News[] {
+/** Event types that this build does not know are ignored. */
+export function messagesFrom({ type, data, id }: ServerEvent): StreamMessage[] {
   switch (type) {
     case "totals":
-      return [{ kind: "totals", figures: readFigures(JSON.parse(data)), id }];
+      return [{ kind: "totals", figures: decodeFigures(JSON.parse(data) as Schemas["CurrentMoney"]), id }];
     case "age": {
-      const ageMs = new Reply<Schemas["Age"]>(JSON.parse(data), "age").integer("age_ms");
+      const ageMs = integer(object(JSON.parse(data) as Schemas["Age"], "age").age_ms, "age_ms");
       if (ageMs < 0) {
         throw new Unreadable("age_ms is negative");
       }

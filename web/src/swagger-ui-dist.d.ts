@@ -1,4 +1,4 @@
-/** The little of Swagger UI that src/docs.ts uses; the package brings no types. */
+/** Types for what src/docs.ts uses of Swagger UI; the package has none. */
 
 declare module "swagger-ui-dist/swagger-ui-es-bundle.js" {
   type Preset = object;

@@ -1,6 +1,6 @@
-/** The page that shows how to verify a licence key; its programs are in the HTML, put there when the pages are built. */
-import { address } from "./described";
+/** Fills in the address of the public keys. The build puts the example programs into the HTML. */
+import type { Path } from "./client";
 import { part, write } from "./page";
 
-const jwks = new URL(address("/api/jwks.json", "get", {}, {}), location.href);
+const jwks = new URL("/api/jwks.json" satisfies Path, location.href);
 write(part(document, "fetch-keys", HTMLElement), `curl ${jwks.href} > jwks.json`);

@@ -1,6 +1,6 @@
-/** Days and hours of the company's clocks, whatever the reader's are. */
+/** Days and hours in the company's time zone, regardless of the reader's. */
 
-/** The company's days begin and end here; the services are asked for them by the same name. */
+/** The company's time zone, also sent to the services. */
 export const TIME_ZONE = "Europe/Berlin";
 
 const DAY_MS = 86_400_000;
@@ -23,7 +23,7 @@ export interface Wall {
   minute: number;
 }
 
-/** What the company's clocks show. */
+/** The local time in the company's time zone. */
 export function wall(time: Date): Wall {
   const { date, hour, minute } = shownAt(time);
   return { date, hour: Number(hour), minute: Number(minute) };
@@ -32,24 +32,24 @@ export function wall(time: Date): Wall {
 function shownAt(time: Date): { date: string; hour: string; minute: string; second: string } {
   const shown = Object.fromEntries(parts.formatToParts(time).map(({ type, value }) => [type, value]));
   const { year = "", month = "", day = "", hour = "", minute = "", second = "" } = shown;
-  // A year before 1000 is written without the zeros that a date has in front of it.
+  // Years before 1000 are formatted without leading zeros.
   return { date: `${year.padStart(4, "0")}-${month}-${day}`, hour, minute, second };
 }
 
-/** How far the company's clocks are ahead of UTC. */
+/** The UTC offset of the company's time zone. */
 function offsetMs(time: Date): number {
   const { date, hour, minute, second } = shownAt(time);
   return Date.parse(`${date}T${hour}:${minute}:${second}Z`) - Math.floor(time.getTime() / 1000) * 1000;
 }
 
-/** When a day begins; the clocks never change at midnight. */
+/** The start of a day. The clocks never change at midnight. */
 export function startOf(date: string): Date {
   const asIfUtc = Date.parse(`${date}T00:00:00Z`);
   const first = new Date(asIfUtc - offsetMs(new Date(asIfUtc)));
   return new Date(asIfUtc - offsetMs(first));
 }
 
-/** The day that is some days later, or earlier. */
+/** The date `days` later. */
 export function dayAfter(date: string, days = 1): string {
   return new Date(Date.parse(`${date}T00:00:00Z`) + days * DAY_MS).toISOString().slice(0, 10);
 }

@@ -1,20 +1,20 @@
-/** What is said about the history, and about one bucket of it. */
+/** Texts about the history and its buckets. */
 import type { Bucket, History, Interval } from "./api";
 import { sum } from "./days";
-import { clock, money, sales, say } from "./page";
+import { clock, money, sales, t } from "./page";
 
 const DAY: Intl.DateTimeFormatOptions = { day: "numeric", month: "short" };
 const TIME: Intl.DateTimeFormatOptions = { hour: "2-digit", minute: "2-digit" };
 
-/** A bucket by itself, so that nobody takes it for another one: the hour that happens twice names its time zone. */
-export function bucketName(bucket: Bucket, interval: Interval, isTwin: boolean): string {
+/** The unambiguous name of a bucket: the hour that occurs twice includes its time zone. */
+export function bucketName(bucket: Bucket, interval: Interval, isAmbiguous: boolean): string {
   if (interval === "day") {
     return clock(bucket.from, { weekday: "short", ...DAY, year: "numeric" });
   }
-  return clock(bucket.from, { ...DAY, ...TIME, ...(isTwin && { timeZoneName: "short" }) });
+  return clock(bucket.from, { ...DAY, ...TIME, ...(isAmbiguous && { timeZoneName: "short" }) });
 }
 
-/** Below the axis there is room for little. */
+/** The short name below the axis. */
 export function tickName(bucket: Bucket, interval: Interval): string {
   return clock(bucket.from, interval === "day" ? DAY : TIME);
 }
@@ -22,14 +22,14 @@ export function tickName(bucket: Bucket, interval: Interval): string {
 export function summaryOf({ buckets }: History, interval: Interval): string {
   const [first, last] = [buckets[0], buckets.at(-1)];
   if (first === undefined || last === undefined) {
-    return say("history.empty");
+    return t("history.empty");
   }
   const { salesCount, revenue } = sum(buckets);
   const parts: Intl.DateTimeFormatOptions =
     interval === "day"
       ? { dateStyle: "medium" }
       : { ...DAY, ...TIME };
-  return say("history.summary", {
+  return t("history.summary", {
     from: clock(first.from, parts),
     to: clock(interval === "day" ? last.from : last.to, parts),
     times: sales(salesCount),
@@ -42,6 +42,6 @@ export function resetTexts({ resets }: History, { from, to }: Bucket): string[] 
     .filter(({ resetAt }) => from <= resetAt && resetAt < to)
     .map(({ resetAt, reason }) => {
       const time = clock(resetAt, { timeStyle: "short" });
-      return reason === undefined ? say("history.reset", { time }) : say("history.resetWhy", { time, reason });
+      return reason === undefined ? t("history.reset", { time }) : t("history.resetWhy", { time, reason });
     });
 }
