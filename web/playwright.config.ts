@@ -1,10 +1,17 @@
 import { defineConfig } from "@playwright/test";
 
-// The tests drive a running system; they start nothing, and the browser is the machine's own.
+// The tests need a running system and the Chromium of the machine.
+const CLOSED_SYSTEM = /(sign-in|accessibility)\.spec\.ts$/;
+
 export default defineConfig({
   testDir: "tests",
-  // They share one log of sales and stop services under each other's pages.
-  workers: 1,
+  // Tests count the sales of their system, reset them and stop its services. So the tests of one system run in sequence,
+  // and the two systems in parallel.
+  workers: 2,
+  projects: [
+    { name: "open", testIgnore: CLOSED_SYSTEM, workers: 1 },
+    { name: "closed", testMatch: CLOSED_SYSTEM, workers: 1 },
+  ],
   forbidOnly: true,
   retries: 0,
   timeout: 60_000,
@@ -12,7 +19,7 @@ export default defineConfig({
   reporter: "list",
   use: {
     baseURL: process.env["SALES_URL"] ?? "http://localhost:8000",
-    // The pages mark their parts for their own scripts; the tests find them by the same names.
+    // The pages mark their parts for their own scripts.
     testIdAttribute: "data-part",
     locale: "de-DE",
     timezoneId: "Europe/Berlin",

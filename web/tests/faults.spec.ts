@@ -1,9 +1,9 @@
 import type { APIRequestContext } from "@playwright/test";
-import { buyElsewhere, expect, kill, purchasesSince, readTotals, test, whileStopped } from "./stack";
+import { buyViaApi, expect, kill, purchasesSince, readTotals, test, whileStopped } from "./stack";
 
 test.use({ failedRequestsExpected: true });
 
-/** An order that names no licence is refused by command-api itself, and changes nothing. */
+/** command-api itself rejects an order without a licence, without any effect. */
 const commandApiAnswers = async (request: APIRequestContext): Promise<number> =>
   (await request.post("/api/buy_mpi", { data: {}, timeout: 5_000 })).status();
 
@@ -14,16 +14,16 @@ const untilCommandApiIsBack = async (request: APIRequestContext): Promise<void> 
   }).toPass({ timeout: 30_000 });
 };
 
-test("an error is shown while command-api is down, and trying again when it is back buys exactly once", async ({
+test("an error is shown while command-api is down, and a retry after its recovery buys exactly once", async ({
   page,
   request,
 }) => {
-  const before = await readTotals(request, await buyElsewhere(request, "basic"));
+  const before = await readTotals(request, await buyViaApi(request, "basic"));
   await page.goto("/");
   await whileStopped("command-api", async () => {
     await page.getByRole("button", { name: "Pro kaufen" }).click();
     await expect(page.getByRole("button", { name: "Wird gekauft …" })).toBeDisabled();
-    await expect(page.getByRole("alert")).toContainText("Wenn Sie es erneut versuchen");
+    await expect(page.getByRole("alert")).toContainText("Auch bei mehreren Versuchen");
     await expect(page.getByRole("button", { name: "Erneut versuchen" })).toBeFocused();
     await expect(page.getByTestId("receipt")).toBeHidden();
   });
@@ -34,8 +34,8 @@ test("an error is shown while command-api is down, and trying again when it is b
   expect(await purchasesSince(request, before)).toBe(1);
 });
 
-test("a purchase that a reload interrupted is offered again and bought exactly once", async ({ page, request }) => {
-  const before = await readTotals(request, await buyElsewhere(request, "basic"));
+test("a purchase interrupted by a reload can be retried, and buys exactly once", async ({ page, request }) => {
+  const before = await readTotals(request, await buyViaApi(request, "basic"));
   await page.goto("/");
   await whileStopped("command-api", async () => {
     const sent = page.waitForRequest("**/api/buy_mpi");
@@ -51,8 +51,8 @@ test("a purchase that a reload interrupted is offered again and bought exactly o
   expect(await purchasesSince(request, before)).toBe(1);
 });
 
-test("a reset that got no answer can be tried again, and happens once", async ({ page, request }) => {
-  await buyElsewhere(request, "basic");
+test("a reset without a response can be retried, and happens once", async ({ page, request }) => {
+  await buyViaApi(request, "basic");
   await page.goto("/sales.html");
   await page.getByRole("button", { name: "Zurücksetzen …" }).click();
   const dialog = page.getByRole("dialog");
@@ -67,37 +67,37 @@ test("a reset that got no answer can be tried again, and happens once", async ({
   await dialog.getByRole("button", { name: "Erneut versuchen" }).click();
   await expect(dialog).toBeHidden();
   await expect(page.getByTestId("count")).toHaveText("0");
-  // The one reset is the last entry, or it was already when command-api went on.
+  // The reset is the last event, unless command-api had already recorded it before the retry.
   expect((await readTotals(request, position)).position - position).toBeLessThanOrEqual(1);
 });
 
-test("the last figures stay and are said to be old while query-api is down, and the page recovers by itself", async ({
+test("the last figures stay and are marked as outdated while query-api is down, and the page recovers automatically", async ({
   page,
   request,
 }) => {
-  const before = await readTotals(request, await buyElsewhere(request, "basic"));
+  const before = await readTotals(request, await buyViaApi(request, "basic"));
   const count = before.sales_count.toLocaleString("de-DE");
   await page.goto("/sales.html");
   await expect(page.getByTestId("count")).toHaveText(count);
   await whileStopped("query-api", async () => {
     await expect(page.getByTestId("health")).toHaveText(/^(Veraltet|Offline)$/);
-    await expect(page.getByTestId("message")).not.toHaveText("Die Zahlen aktualisieren sich von selbst.");
+    await expect(page.getByTestId("message")).not.toHaveText("Die Zahlen werden laufend aktualisiert.");
     await expect(page.getByTestId("count")).toHaveText(count);
   });
   await expect(page.getByTestId("health")).toHaveText("Live", { timeout: 40_000 });
-  await buyElsewhere(request, "basic");
+  await buyViaApi(request, "basic");
   await expect(page.getByTestId("count")).toHaveText((before.sales_count + 1).toLocaleString("de-DE"));
 });
 
-test("the sales page connects again by itself when query-api is killed, and goes on where it was", async ({
+test("the sales page reconnects automatically when query-api is killed, and resumes the stream", async ({
   page,
   request,
 }) => {
-  const before = await readTotals(request, await buyElsewhere(request, "basic"));
+  const before = await readTotals(request, await buyViaApi(request, "basic"));
   await page.goto("/sales.html");
   await expect(page.getByTestId("count")).toHaveText(before.sales_count.toLocaleString("de-DE"));
   await expect(page.getByTestId("health")).toHaveText("Live");
-  // It can be over before anybody looks.
+  // The state may be too short for polling.
   const states = await page.evaluateHandle(() => {
     const seen: (string | null)[] = [];
     for (const health of document.querySelectorAll('[data-part="health"]')) {
@@ -111,7 +111,7 @@ test("the sales page connects again by itself when query-api is killed, and goes
   kill("query-api");
   await expect.poll(() => states.jsonValue()).toContain("Verbindet neu");
   await expect(page.getByTestId("health")).toHaveText("Live", { timeout: 30_000 });
-  await buyElsewhere(request, "pro");
+  await buyViaApi(request, "pro");
   await expect(page.getByTestId("count")).toHaveText((before.sales_count + 1).toLocaleString("de-DE"));
   expect(loads).toBe(0);
 });

@@ -1,14 +1,14 @@
 /**
- * A real OpenID Connect issuer for the tests, in the browser and in Rust: the certified `oidc-provider` on loopback,
- * with people whose login name says what they may do and with one machine per role.
+ * A real OpenID Connect issuer for the browser and Rust tests: the certified `oidc-provider` on loopback. The login name
+ * of a user determines their roles, and each role has a machine client.
  *
  *   node web/tests/issuer.mjs --port 0 --client-secret S --redirect-uri URL --post-logout-uri URL
  *     [--alg ES256|RS256]
  *
- * It prints one line of JSON when it listens, and ends when its stdin does, or on SIGTERM: nobody has to clean up after
- * a test that died. Everything that it knows is in memory: after a restart it has other keys.
+ * It prints one line of JSON when it is listening. It exits when its stdin is closed or on SIGTERM, so no process is left
+ * behind by a test that crashed. All state is in memory: a restart generates new keys.
  *
- * Plain JavaScript, because the oldest Node that the pages support does not read TypeScript.
+ * Plain JavaScript, because the oldest supported version of Node.js does not run TypeScript.
  */
 import { createPrivateKey, generateKeyPairSync, randomUUID } from "node:crypto";
 import { once } from "node:events";
@@ -37,20 +37,20 @@ const required = (name) => {
   return value;
 };
 
-/** What an operator may do includes what sales may see. */
+/** Operators have the role sales as well. */
 const ROLES = {
   customer: ["customer"],
   sales: ["sales"],
   auditor: ["auditor"],
   operator: ["sales", "operator"],
 };
-/** What access tokens are for. A resource must be a URI (RFC 8707), the audience in the token need not be one. */
+/** The resource must be a URI (RFC 8707); the audience in the token need not be one. */
 const RESOURCE = "urn:sales:api";
 const AUDIENCE = "sales";
 const PEOPLE = "sales-pages";
 const machine = (role) => `role-${role}`;
 
-/** The part of a login name after its last hyphen: `olga-operator`. Whoever has no such part may do nothing special. */
+/** The role is the part of the login name after the last hyphen: `olga-operator`. Other users have no roles. */
 const rolesOf = (login) => ROLES[login.split("-").at(-1)] ?? [];
 
 function generateKeys() {
@@ -92,16 +92,16 @@ const configuration = {
   responseTypes: ["code"],
   cookies: { keys: [randomUUID()] },
   pkce: { required: () => true },
-  // With the scope that every sign-in asks for, so that the roles are in the ID token itself.
+  // Part of the scope of every sign-in, so the roles are in the ID token itself.
   claims: { openid: ["sub", "roles"] },
   findAccount: (_ctx, login) => ({
     accountId: login,
     claims: () => ({ sub: login, roles: rolesOf(login) }),
   }),
-  // A machine has the one role of its name.
+  // A machine client has the role in its name.
   extraTokenClaims: (_ctx, token) =>
     token.kind === "ClientCredentials" ? { roles: [token.clientId.replace("role-", "")] } : undefined,
-  // The shop is the company's own client: nobody is asked whether it may see who they are.
+  // The shop is a first-party client: users are not asked for consent.
   async loadExistingGrant(ctx) {
     const grant = new ctx.oidc.provider.Grant({
       clientId: ctx.oidc.client.clientId,
@@ -127,7 +127,7 @@ const configuration = {
     clientCredentials: { enabled: true },
     resourceIndicators: {
       enabled: true,
-      // Only machines get access tokens for the API, and need not name it. People sign in with their ID token.
+      // Only machine clients get access tokens for the API, by default. Users sign in with their ID token.
       defaultResource: (_ctx, client) => (client.clientId === PEOPLE ? undefined : RESOURCE),
       getResourceServerInfo: (_ctx, resource, client) => {
         if (resource !== RESOURCE || client.clientId === PEOPLE) {
@@ -160,9 +160,9 @@ const escape = (text) => text.replace(/[&<>"]/g, (character) => `&#${character.c
 const page = (title, content) =>
   `<!doctype html><html lang="en"><meta charset="utf-8"><title>${title}</title><h1>${title}</h1>${content}</html>`;
 
-/** The page that asks who somebody is, and believes it. */
+/** The login page, which accepts any login name without a password. */
 async function login(provider, request, response) {
-  // Fails unless this browser has just been sent here by the authorization endpoint.
+  // Fails unless the authorization endpoint has just redirected this browser here.
   const { params } = await provider.interactionDetails(request, response);
   if (request.method === "POST") {
     const accountId = new URLSearchParams(await bodyOf(request)).get("login") ?? "";
@@ -221,7 +221,7 @@ process.on("SIGTERM", end);
 process.on("SIGINT", end);
 process.stdin.on("end", end).on("error", end).resume();
 
-// For tests that forge tokens: nothing else is ever signed with it.
+// For tests that forge tokens.
 const signingKey = configuration.jwks.keys.find(({ alg }) => alg === options.alg);
 const pkcs8 = createPrivateKey({ key: signingKey, format: "jwk" }).export({ type: "pkcs8", format: "der" });
 const ready = {

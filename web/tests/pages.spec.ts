@@ -1,7 +1,7 @@
 import { apiUrl, expect, test } from "./stack";
 
 for (const path of ["/", "/sales.html", "/verify.html"]) {
-  test(`${path} keeps to a strict content security policy and loads nothing from elsewhere`, async ({
+  test(`${path} has a strict content security policy and loads nothing from other origins`, async ({
     page,
     baseURL,
   }) => {
@@ -23,7 +23,7 @@ for (const path of ["/", "/sales.html", "/verify.html"]) {
   });
 }
 
-test("the documentation lists both APIs, leads to the events and loads nothing from elsewhere", async ({ page }) => {
+test("the documentation lists both APIs, links to the events and loads nothing from other origins", async ({ page }) => {
   const addresses: string[] = [];
   page.on("request", (request) => addresses.push(request.url()));
   await page.goto(`${apiUrl}/docs/`);
@@ -31,7 +31,7 @@ test("the documentation lists both APIs, leads to the events and loads nothing f
   await expect(selector.getByRole("option")).toHaveText(["command-api", "query-api"]);
   await expect(page.locator('[data-path="/api/buy_mpi"]')).toBeVisible();
   const events = await page.getByRole("link", { name: "the AsyncAPI document" }).getAttribute("href");
-  // By the browser, which knows the name of the API without any resolver.
+  // In the browser, which resolves *.localhost without DNS.
   expect(await page.evaluate(async (address) => (await fetch(address ?? "")).ok, events)).toBe(true);
 
   await selector.selectOption("query-api");
@@ -39,11 +39,11 @@ test("the documentation lists both APIs, leads to the events and loads nothing f
   await page.getByRole("button", { name: "Try it out" }).click();
   await page.getByRole("button", { name: "Execute" }).click();
   await expect(page.locator(".live-responses-table")).toContainText("sales_count");
-  // What is loaded; the pictures inside the style sheet are no requests to anybody.
+  // Images in the style sheet are data: addresses, which are no requests.
   expect(addresses.filter((address) => !address.startsWith(`${apiUrl}/`) && !address.startsWith("data:"))).toEqual([]);
 });
 
-test("German readers get German pages", async ({ page }) => {
+test("the pages are in German for German readers", async ({ page }) => {
   await page.goto("/");
   await expect(page.locator("html")).toHaveAttribute("lang", "de");
   await expect(page).toHaveTitle("Lizenzen kaufen");
@@ -52,7 +52,7 @@ test("German readers get German pages", async ({ page }) => {
 });
 
 for (const path of ["/", "/sales.html", "/verify.html"]) {
-  test(`${path} changes its language when the reader wants, and remembers it`, async ({ page }) => {
+  test(`${path} switches its language, and remembers it`, async ({ page }) => {
     await page.goto(path);
     const heading = page.getByRole("heading", { level: 1 });
     const german = await heading.innerText();
@@ -66,7 +66,7 @@ for (const path of ["/", "/sales.html", "/verify.html"]) {
   });
 }
 
-test("a receipt and a chart change their language with the page", async ({ page }) => {
+test("the receipt and the chart switch their language with the page", async ({ page }) => {
   await page.goto("/");
   await page.getByRole("button", { name: "Pro kaufen" }).click();
   await expect(page.getByTestId("receipt-price")).toHaveText("199,00 €");
@@ -78,7 +78,7 @@ test("a receipt and a chart change their language with the page", async ({ page 
   await expect(page.getByTestId("history-summary")).toHaveText(/ (Verkauf|Verkäufe), [\d.]+,\d\d\s€/);
 });
 
-test.describe("for others", () => {
+test.describe("in other languages", () => {
   test.use({ locale: "en-GB" });
 
   test("the shop is in English", async ({ page }) => {

@@ -1,11 +1,11 @@
 import { readFile } from "node:fs/promises";
 import type { Page } from "@playwright/test";
-import { buyElsewhere, buyFromAnotherProcess, expect, readTotals, test } from "./stack";
+import { buyViaApi, buyFromAnotherProcess, expect, readTotals, test } from "./stack";
 
 const german = (value: number): string => value.toLocaleString("de-DE");
 
-test("the figures move without a reload when somebody buys elsewhere", async ({ page, request }) => {
-  const before = await readTotals(request, await buyElsewhere(request, "basic"));
+test("the figures update without a reload when another customer buys", async ({ page, request }) => {
+  const before = await readTotals(request, await buyViaApi(request, "basic"));
   await page.goto("/sales.html");
   await expect(page.getByTestId("count")).toHaveText(german(before.sales_count));
   await expect(page.getByTestId("health")).toHaveText("Live");
@@ -14,7 +14,7 @@ test("the figures move without a reload when somebody buys elsewhere", async ({ 
 
   let loads = 0;
   page.on("load", () => (loads += 1));
-  const position = await buyElsewhere(request, "pro");
+  const position = await buyViaApi(request, "pro");
   await expect(page.getByTestId("count")).toHaveText(german(before.sales_count + 1));
   await expect(page.getByTestId("revenue")).toHaveText(
     new Intl.NumberFormat("de-DE", { style: "currency", currency: "EUR" }).format(
@@ -26,7 +26,7 @@ test("the figures move without a reload when somebody buys elsewhere", async ({ 
   expect(loads).toBe(0);
 });
 
-test("an open system asks nobody to sign in, and lets everybody reset", async ({ page }) => {
+test("in an open system no one has to sign in, and everyone may reset", async ({ page }) => {
   await page.goto("/sales.html");
   await expect(page.getByTestId("health")).toHaveText("Live");
   await expect(page.getByRole("button", { name: "Zurücksetzen …" })).toBeVisible();
@@ -35,8 +35,8 @@ test("an open system asks nobody to sign in, and lets everybody reset", async ({
   }
 });
 
-test("a reset asks first, and does nothing when it is cancelled", async ({ page, request }) => {
-  const before = await readTotals(request, await buyElsewhere(request, "basic"));
+test("a reset asks for confirmation, and does nothing if it is cancelled", async ({ page, request }) => {
+  const before = await readTotals(request, await buyViaApi(request, "basic"));
   await page.goto("/sales.html");
   await page.getByRole("button", { name: "Zurücksetzen …" }).click();
   const dialog = page.getByRole("dialog", { name: "Verkaufszahlen zurücksetzen?" });
@@ -47,12 +47,12 @@ test("a reset asks first, and does nothing when it is cancelled", async ({ page,
   await page.keyboard.press("Escape");
   await expect(dialog).toBeHidden();
 
-  const after = await readTotals(request, await buyElsewhere(request, "basic"));
+  const after = await readTotals(request, await buyViaApi(request, "basic"));
   expect(after.sales_count).toBe(before.sales_count + 1);
 });
 
-test("a confirmed reset shows zero, and the next sale counts from there", async ({ page, request }) => {
-  await buyElsewhere(request, "enterprise");
+test("a confirmed reset shows zero, and the next sale is counted from zero", async ({ page, request }) => {
+  await buyViaApi(request, "enterprise");
   await page.goto("/sales.html");
   await expect(page.getByTestId("count")).not.toHaveText(/^[–0]$/);
 
@@ -63,13 +63,13 @@ test("a confirmed reset shows zero, and the next sale counts from there", async 
   await expect(page.getByTestId("reset-done")).toHaveText(/^Zurückgesetzt am /);
   await expect(page.getByTestId("message")).toHaveText("Seit dem letzten Zurücksetzen wurde noch nichts verkauft.");
 
-  await buyElsewhere(request, "basic");
+  await buyViaApi(request, "basic");
   await expect(page.getByTestId("count")).toHaveText("1");
   await expect(page.getByTestId("revenue")).toHaveText("49,00 €");
 });
 
-test("each purchase that arrives is shown to be new", async ({ page, request }) => {
-  await buyElsewhere(request, "basic");
+test("each new purchase is highlighted", async ({ page, request }) => {
+  await buyViaApi(request, "basic");
   await page.goto("/sales.html");
   const latest = page.getByTestId("latest");
   await expect(latest.getByRole("row").first()).not.toContainText("–");
@@ -80,8 +80,8 @@ test("each purchase that arrives is shown to be new", async ({ page, request }) 
     return seen;
   });
   for (const purchases of [1, 2, 3]) {
-    await buyElsewhere(request, "pro");
-    // In each of a row's three cells.
+    await buyViaApi(request, "pro");
+    // One animation per cell of the row.
     await expect.poll(() => arrivals.jsonValue()).toHaveLength(3 * purchases);
   }
 });
@@ -89,8 +89,8 @@ test("each purchase that arrives is shown to be new", async ({ page, request }) 
 const shownNumber = async (page: Page, part: string): Promise<number> =>
   Number((await page.getByTestId(part).first().innerText()).replace(/ .*/u, "").replaceAll(".", ""));
 
-test("everything moves while another process buys", async ({ page, request, baseURL }) => {
-  await buyElsewhere(request, "basic");
+test("all panels update while another process buys", async ({ page, request, baseURL }) => {
+  await buyViaApi(request, "basic");
   await page.goto("/sales.html");
   await expect(page.getByTestId("health")).toHaveText("Live");
   await expect(page.getByTestId("count")).toHaveText(/^[\d.]+$/);
@@ -100,7 +100,7 @@ test("everything moves while another process buys", async ({ page, request, base
   const newest = page.getByTestId("latest").getByRole("row").first();
 
   const buying = buyFromAnotherProcess(baseURL ?? "", "enterprise", 40);
-  // It is seen to move before all are bought.
+  // Updates arrive before the last purchase.
   await expect.poll(() => shownNumber(page, "count")).toBeGreaterThan(count);
   await buying;
   await expect(page.getByTestId("count")).toHaveText(german(count + 40));
@@ -117,27 +117,27 @@ test("everything moves while another process buys", async ({ page, request, base
   await expect.poll(sum).toBeGreaterThanOrEqual(40);
 });
 
-test("a page that nobody sees asks for nothing, and is up to date when it is seen again", async ({ page, request }) => {
+test("a hidden page sends no requests, and updates when it becomes visible", async ({ page, request }) => {
   await page.clock.install();
   await page.goto("/sales.html");
   await expect(page.getByTestId("health")).toHaveText("Live");
   await expect(page.getByTestId("latest").getByRole("row").first()).not.toContainText("–");
   await expect(page.getByTestId("history-summary")).toHaveText(/ Verk/);
   const count = await shownNumber(page, "count");
-  // A headless browser shows all its tabs at once.
+  // In a headless browser all tabs are visible.
   const turn = (hidden: boolean): Promise<void> =>
     page.evaluate((hidden) => {
       Object.defineProperty(document, "hidden", { configurable: true, value: hidden });
       document.dispatchEvent(new Event("visibilitychange"));
     }, hidden);
 
-  const hangUp = page.waitForEvent("requestfailed", (gone) => gone.url().endsWith("/api/sales/stream"));
+  const disconnected = page.waitForEvent("requestfailed", (failed) => failed.url().endsWith("/api/sales/stream"));
   await turn(true);
-  await hangUp;
+  await disconnected;
   const asked: string[] = [];
   page.on("request", (sent) => asked.push(new URL(sent.url()).pathname));
-  await readTotals(request, await buyElsewhere(request, "pro"));
-  // Two minutes pass; whatever is asked in them is heard of before the last question.
+  await readTotals(request, await buyViaApi(request, "pro"));
+  // Requests of these two minutes would be reported before the last one.
   await page.clock.fastForward("02:00");
   await page.evaluate(() => fetch("/api/session"));
   expect(asked).toEqual(["/api/session"]);
@@ -147,18 +147,18 @@ test("a page that nobody sees asks for nothing, and is up to date when it is see
   await expect(page.getByTestId("count")).toHaveText(german(count + 1));
 });
 
-test("today stands beside as much of yesterday as there has been of today", async ({ page }) => {
-  // A quarter to three, on the day after the one on which it was half past two twice.
+test("today is compared with yesterday up to the same time of day", async ({ page }) => {
+  // 02:45 on the day after the clocks went back, when 02:30 occurred twice.
   await page.clock.install({ time: "2026-10-26T01:45:00Z" });
   await page.goto("/sales.html");
   await expect(page.getByTestId("today-revenue")).toHaveText("999,00 €");
   await expect(page.getByTestId("today-count")).toHaveText("1 Verkauf");
-  await expect(page.getByTestId("today-beside")).toHaveText(/^Gestern bis 02:45: 1\.397,00\s€ \(-28\s%\)$/);
+  await expect(page.getByTestId("today-comparison")).toHaveText(/^Gestern bis 02:45: 1\.397,00\s€ \(-28\s%\)$/);
   await expect(page.getByTestId("yesterday-revenue")).toHaveText("1.446,00 €");
   await expect(page.getByTestId("yesterday-count")).toHaveText("4 Verkäufe");
 });
 
-/** What the stack sold on these days before any test began; see `sell_around_the_end_of_summer_time`. */
+/** The sales around the end of summer time are recorded before the tests start. */
 async function chooseDay(page: Page, interval: string): Promise<void> {
   await page.goto("/sales.html");
   await page.getByRole("radio", { name: interval }).check();
@@ -166,7 +166,7 @@ async function chooseDay(page: Page, interval: string): Promise<void> {
   await page.getByText("Als Tabelle").click();
 }
 
-test("the day on which the clocks go back has 25 hours, two of which the clocks show alike", async ({ page }) => {
+test("the day on which the clocks go back has 25 hours, two of them with the same local time", async ({ page }) => {
   await chooseDay(page, "Stunden");
   await expect(page.getByTestId("history-summary")).toHaveText(
     "25. Okt., 00:00 bis 26. Okt., 00:00: 4 Verkäufe, 1.446,00 €",
@@ -181,12 +181,12 @@ test("the day on which the clocks go back has 25 hours, two of which the clocks 
     ["25. Okt., 02:00 MESZ", "1", "199,00 €"],
     ["25. Okt., 00:00", "1", "199,00 €"],
   ].map((row) => row.map((cell) => cell.replace(" €", "\u00a0€"))));
-  // A reset takes nothing out of the history; it is marked in it.
+  // A reset does not remove sales from the history; it is marked there.
   await expect(rows.filter({ hasText: "Zurückgesetzt um 13:00" })).toHaveCount(1);
   await expect(page.getByTestId("legend")).toContainText("Zurücksetzen");
 });
 
-test("days begin at the company's midnight, also around the change of the clocks", async ({ page }) => {
+test("days start at midnight in the company's time zone, also when the clocks change", async ({ page }) => {
   await chooseDay(page, "Tage");
   const rows = page.getByTestId("series").getByRole("row");
   await expect(rows).toHaveCount(30);
@@ -194,7 +194,7 @@ test("days begin at the company's midnight, also around the change of the clocks
   await expect(rows.nth(1)).toHaveText(/^Sa\., 24\. Okt\. 2026\s*1\s*49,00/);
 });
 
-test("what the chart shows can be taken along as CSV", async ({ page }) => {
+test("the history can be downloaded as CSV", async ({ page }) => {
   await chooseDay(page, "Stunden");
   await expect(page.getByTestId("series").getByRole("row")).toHaveCount(25);
   const download = page.waitForEvent("download");
@@ -205,8 +205,8 @@ test("what the chart shows can be taken along as CSV", async ({ page }) => {
   expect(lines.filter((line) => line.includes("T02:00:00+02:00,")).length).toBeGreaterThan(0);
 });
 
-test("the pointer and the keyboard find what is behind a bar", async ({ page, request }) => {
-  await buyElsewhere(request, "pro");
+test("the pointer and the keyboard reach the figures of a bar", async ({ page, request }) => {
+  await buyViaApi(request, "pro");
   await page.goto("/sales.html");
   const plot = page.getByTestId("plot");
   await expect(plot.locator("canvas").first()).toBeVisible();
@@ -215,11 +215,11 @@ test("the pointer and the keyboard find what is behind a bar", async ({ page, re
   const box = await plot.boundingBox();
   await page.mouse.move((box?.x ?? 0) + (box?.width ?? 0) - 40, (box?.y ?? 0) + 60);
   await expect(page.getByTestId("tip")).toContainText("€ · ");
-  // It covers what is below; so one can do away with it without moving the pointer, and it stays away when figures come.
+  // The tooltip covers what is below it, so Escape hides it, and new figures do not bring it back.
   await page.keyboard.press("Escape");
   await expect(page.getByTestId("tip")).toBeHidden();
   const summary = await page.getByTestId("history-summary").innerText();
-  await buyElsewhere(request, "pro");
+  await buyViaApi(request, "pro");
   await expect(page.getByTestId("history-summary")).not.toHaveText(summary);
   await expect(page.getByTestId("tip")).toBeHidden();
   await page.mouse.move((box?.x ?? 0) + (box?.width ?? 0) - 42, (box?.y ?? 0) + 60);
@@ -232,11 +232,11 @@ test("the pointer and the keyboard find what is behind a bar", async ({ page, re
   await expect(page.getByRole("radio", { name: "Stunden" })).toBeChecked();
   await page.getByText("Als Tabelle").focus();
   await page.keyboard.press("Enter");
-  // The hours of two days, and the one that has begun.
+  // The hours of two days, and the current one.
   await expect.poll(() => page.getByTestId("series").getByRole("row").count()).toBeGreaterThanOrEqual(48);
 });
 
-test("a day that is typed is asked for when it is one, and nothing breaks on the way", async ({ page }) => {
+test("a typed date is requested once it is complete", async ({ page }) => {
   await page.goto("/sales.html");
   await expect(page.getByTestId("history-summary")).toHaveText(/ Verk/);
   const asked: (string | null)[] = [];
@@ -247,7 +247,7 @@ test("a day that is typed is asked for when it is one, and nothing breaks on the
     }
   });
   const date = page.getByLabel("Tag", { exact: true });
-  // The browser takes each digit of the year for a new date: 0002, 0020, 0202, 2026.
+  // Each digit of the year is a new date for the browser: 0002, 0020, 0202, 2026.
   await date.focus();
   await page.keyboard.type("10102026");
   await expect(page.getByTestId("history-summary")).toHaveText(/^10\. Okt\., 00:00 bis 11\. Okt\., 00:00: /);
@@ -255,7 +255,7 @@ test("a day that is typed is asked for when it is one, and nothing breaks on the
   expect(asked.filter((from) => from?.startsWith("2") === false)).toEqual([]);
   await expect(date).toHaveAttribute("aria-invalid", "false");
 
-  // The last day that there is, which is not over yet.
+  // In the future.
   await date.fill("9999-12-31");
   await expect(date).toHaveAttribute("aria-invalid", "true");
   await expect(page.getByTestId("history-summary")).toHaveText(/^10\. Okt\./);
@@ -265,7 +265,7 @@ test("a day that is typed is asked for when it is one, and nothing breaks on the
   await expect(date).toHaveAttribute("aria-invalid", "false");
 });
 
-test("a day that is over is not asked for again, however much is sold afterwards", async ({ page, request }) => {
+test("a past day is not requested again, whatever is sold later", async ({ page, request }) => {
   await page.clock.install();
   await chooseDay(page, "Stunden");
   await expect(page.getByTestId("series").getByRole("row")).toHaveCount(25);
@@ -273,7 +273,7 @@ test("a day that is over is not asked for again, however much is sold afterwards
   const count = await shownNumber(page, "count");
   const asked: (string | null)[] = [];
   page.on("request", (sent) => asked.push(new URL(sent.url()).searchParams.get("from")));
-  await buyElsewhere(request, "pro");
+  await buyViaApi(request, "pro");
   await expect(page.getByTestId("count")).toHaveText(german(count + 1));
   await page.clock.fastForward("02:00");
   await page.evaluate(() => fetch("/api/session?from=here"));
@@ -281,7 +281,7 @@ test("a day that is over is not asked for again, however much is sold afterwards
   expect(asked).not.toContain("2026-10-24T22:00:00.000Z");
 });
 
-/** How many points of the chart are in one of the licences' colours. */
+/** The number of pixels of the chart in the colours of the licences. */
 const coloured = (page: Page): Promise<number> =>
   page
     .getByTestId("plot")
@@ -297,41 +297,41 @@ const coloured = (page: Page): Promise<number> =>
       return found;
     });
 
-test.describe("without an answer", () => {
+test.describe("without a response", () => {
   test.use({ failedRequestsExpected: true });
 
-  test("nothing is left of another part of the history than the one that is chosen", async ({ page, request }) => {
-    await buyElsewhere(request, "basic");
+  test("selecting another part of the history removes the previous one at once", async ({ page, request }) => {
+    await buyViaApi(request, "basic");
     await page.goto("/sales.html");
     await page.getByText("Als Tabelle").click();
     const rows = page.getByTestId("series").getByRole("row");
     await expect(rows).not.toHaveCount(0);
     await expect.poll(() => coloured(page)).toBeGreaterThan(0);
 
-    let breakOff: () => void = () => undefined;
-    const broken = new Promise<void>((resolve) => (breakOff = resolve));
+    let abort: () => void = () => undefined;
+    const aborted = new Promise<void>((resolve) => (abort = resolve));
     await page.route("**/api/sales/history?interval=day&*", async (route) => {
-      await broken;
+      await aborted;
       await route.abort();
     });
     await page.getByRole("radio", { name: "Tage" }).check();
     await expect(page.getByTestId("history-summary")).toHaveText("Der Verlauf wird geladen …");
     await expect(rows).toHaveCount(0);
     expect(await coloured(page)).toBe(0);
-    breakOff();
+    abort();
     await expect(page.getByTestId("history-failure")).toBeVisible();
     await expect(rows).toHaveCount(0);
     expect(await coloured(page)).toBe(0);
   });
 
-  // The chart's own history is the newest part, without times; the one of the days is by hours, from a midnight on.
+  // The chart requests the newest part, without times; the comparison of days requests hours from midnight on.
   for (const [what, address, part] of [
     ["Der Verlauf wird", /\/api\/sales\/history\?interval=minute&time_zone=/, "history-summary"],
-    ["Heute und gestern werden", /\/api\/sales\/history\?interval=hour&from=/, "today-count"],
+    ["Die Zahlen für heute und gestern werden", /\/api\/sales\/history\?interval=hour&from=/, "today-count"],
     ["Die letzten Käufe werden", /\/api\/sales\/latest\?/, "latest"],
   ] as const) {
-    test(`old figures stay and are said to be old: ${what} …`, async ({ page, request }) => {
-      await buyElsewhere(request, "basic");
+    test(`outdated figures stay and are marked as such: ${what} …`, async ({ page, request }) => {
+      await buyViaApi(request, "basic");
       await page.goto("/sales.html");
       await expect(page.getByTestId("health")).toHaveText("Live");
       await expect(page.getByTestId("history-summary")).toHaveText(/ Verk/);
@@ -340,9 +340,9 @@ test.describe("without an answer", () => {
       const [count, before] = [await shownNumber(page, "count"), await page.getByTestId(part).innerText()];
 
       await page.route(address, (route) => route.abort());
-      await buyElsewhere(request, "enterprise");
+      await buyViaApi(request, "enterprise");
       await expect(page.getByTestId("count")).toHaveText(german(count + 1));
-      // The only one: what is asked for in the other panels is answered.
+      // The only alert: the requests of the other panels succeed.
       await expect(page.getByRole("alert")).toContainText(`${what} gerade nicht aktualisiert. Keine Verbindung.`);
       expect(await page.getByTestId(part).innerText()).toBe(before);
 
@@ -352,11 +352,11 @@ test.describe("without an answer", () => {
     });
   }
 
-  test("a chart that could not be loaded is said to be missing, and loaded when it can be", async ({ page, request }) => {
-    await buyElsewhere(request, "basic");
+  test("a chart that could not be loaded is reported, and loaded later", async ({ page, request }) => {
+    await buyViaApi(request, "basic");
     await page.route("**/assets/chart-*", (route) => route.fulfill({ status: 404 }));
     await page.goto("/sales.html");
-    await expect(page.getByRole("alert")).toHaveText(/^Das Diagramm lässt sich gerade nicht laden\. /);
+    await expect(page.getByRole("alert")).toHaveText(/^Das Diagramm kann gerade nicht geladen werden\. /);
     await expect(page.getByTestId("history-summary")).toHaveText(/ Verk/);
 
     await page.unroute("**/assets/chart-*");
@@ -369,11 +369,11 @@ test.describe("without an answer", () => {
 test.describe("for a reader in New York", () => {
   test.use({ timezoneId: "America/New_York" });
 
-  test("the sales page tells the company's times and says so, and the receipt the reader's own", async ({
+  test("the sales page shows company times and states this, and the receipt shows the reader's own", async ({
     page,
     request,
   }) => {
-    await buyElsewhere(request, "basic");
+    await buyViaApi(request, "basic");
     await page.goto("/sales.html");
     const asOf = page.getByTestId("as-of");
     await expect(asOf).toHaveText(/ ME(S)?Z$/);
@@ -381,9 +381,9 @@ test.describe("for a reader in New York", () => {
     const inBerlin = (parts: Intl.DateTimeFormatOptions): string =>
       new Intl.DateTimeFormat("de-DE", { ...parts, timeZone: "Europe/Berlin" }).format(time);
     await expect(asOf).toHaveText(inBerlin({ dateStyle: "medium", timeStyle: "long" }));
-    // Of the same purchase, beside it.
+    // The same purchase, in the other table.
     await expect(page.getByTestId("latest").getByRole("row").first()).toContainText(inBerlin({ timeStyle: "medium" }));
-    await expect(page.getByText("Alle Zeiten auf dieser Seite sind die von Berlin.")).toBeVisible();
+    await expect(page.getByText("Alle Zeiten auf dieser Seite in Berliner Ortszeit.")).toBeVisible();
 
     await page.goto("/");
     await page.getByRole("button", { name: "Basic kaufen" }).click();

@@ -1,37 +1,8 @@
-/** A closed system: its pages, its cookie, and the real issuer behind it. */
-import { readFileSync } from "node:fs";
+/** A closed system: its pages, its session cookie, and a real OpenID Connect issuer. */
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Page } from "@playwright/test";
-import { buyElsewhere, expect, test as base } from "./stack";
-
-/** Tokens that the system takes, called by what they may do. The operator's has the roles sales and operator. */
-interface Tokens {
-  sales: string;
-  operator: string;
-  auditor: string;
-}
-
-function required(name: string): string {
-  const value = process.env[name];
-  if (value === undefined || value === "") {
-    throw new Error(`${name} must be set: these tests drive a system that was started with \`--secure\``);
-  }
-  return value;
-}
-
-const test = base.extend<{ tokens: Tokens }>({
-  // eslint-disable-next-line no-empty-pattern -- Playwright reads a fixture's needs from its pattern.
-  baseURL: async ({}, use) => {
-    await use(required("SALES_SECURE_URL").replace(/\/$/, ""));
-  },
-  // eslint-disable-next-line no-empty-pattern
-  tokens: async ({}, use) => {
-    await use(JSON.parse(readFileSync(required("SALES_SECURE_TOKENS"), "utf8")) as Tokens);
-  },
-  // What a closed system refuses, the browser reports.
-  failedRequestsExpected: true,
-});
+import { buyViaApi, closedSystemTest as test, expect } from "./stack";
 
 async function signIn(page: Page, token: string): Promise<void> {
   await page.goto("/sales.html");
@@ -47,7 +18,7 @@ async function expectSignedOut(page: Page): Promise<void> {
   await expect(page.getByRole("button", { name: "Abmelden" })).toBeHidden();
 }
 
-/** The number of sales that the page shows, once it shows one. */
+/** The number of sales on the page, once it is loaded. */
 async function shownCount(page: Page): Promise<number> {
   await expect(page.getByTestId("health")).toHaveText("Live");
   await expect(page.getByTestId("count")).toHaveText(/^[\d.]+$/);
@@ -56,21 +27,21 @@ async function shownCount(page: Page): Promise<number> {
 
 const german = (value: number): string => value.toLocaleString("de-DE");
 
-/** Two minutes pass, in which the page could ask for figures many times. */
-async function expectNoQuestions(page: Page, during: () => Promise<void> = () => Promise.resolve()): Promise<void> {
+/** Checks that the page requests no figures for two minutes. */
+async function expectNoRequests(page: Page, during: () => Promise<void> = () => Promise.resolve()): Promise<void> {
   const asked: string[] = [];
   page.on("request", (request) => asked.push(new URL(request.url()).pathname));
   await during();
   await page.clock.fastForward("02:00");
-  // Whatever the page has asked is heard of before this.
+  // Earlier requests are reported before this one.
   await page.evaluate(() => fetch("/api/session"));
   expect(asked).toContain("/api/session");
   expect(asked.filter((path) => path.startsWith("/api/sales"))).toEqual([]);
 }
 
-test("signed out, the page says how to sign in, and asks for no figures", async ({ page }) => {
+test("the signed-out page offers the ways to sign in, and requests no figures", async ({ page }) => {
   await page.clock.install();
-  await expectNoQuestions(page, async () => {
+  await expectNoRequests(page, async () => {
     await page.goto("/sales.html");
     await expectSignedOut(page);
   });
@@ -80,21 +51,21 @@ test("signed out, the page says how to sign in, and asks for no figures", async 
   await expect(page.getByRole("button", { name: "Zurücksetzen …" })).toBeHidden();
 });
 
-test("the figures and the reset are refused to those who are not signed in, by the services themselves", async ({
+test("the services themselves reject unauthenticated requests for the figures and for a reset", async ({
   request,
 }) => {
-  for (const refused of [await request.get("/api/get_current_money"), await request.delete("/api/sales")]) {
-    expect(refused.status()).toBe(401);
-    expect(refused.headers()["content-type"]).toContain("application/problem+json");
-    expect(((await refused.json()) as { type: string }).type).toBe("urn:sales:problem:unauthenticated");
+  for (const rejected of [await request.get("/api/get_current_money"), await request.delete("/api/sales")]) {
+    expect(rejected.status()).toBe(401);
+    expect(rejected.headers()["content-type"]).toContain("application/problem+json");
+    expect(((await rejected.json()) as { type: string }).type).toBe("urn:sales:problem:unauthenticated");
   }
 });
 
-test("a wrong token is refused in words, and the field is ready for the right one", async ({ page, tokens }) => {
+test("an invalid token is rejected with a reason, and the field is ready for another one", async ({ page, tokens }) => {
   await page.goto("/sales.html");
-  await page.getByLabel("Zugangstoken").fill("sales_of_somebody_else");
+  await page.getByLabel("Zugangstoken").fill("sales_not_a_valid_token");
   await page.getByRole("button", { name: "Anmelden" }).click();
-  await expect(page.getByRole("alert").first()).toHaveText(/^Dieses Zugangstoken wird nicht angenommen\./);
+  await expect(page.getByRole("alert").first()).toHaveText(/^Dieses Zugangstoken ist ungültig\./);
   await expect(page.getByLabel("Zugangstoken")).toBeFocused();
   await expect(page.getByLabel("Zugangstoken")).toHaveValue("");
   await expect(page.getByLabel("Zugangstoken")).toHaveAttribute("aria-invalid", "true");
@@ -107,19 +78,19 @@ test("a wrong token is refused in words, and the field is ready for the right on
   await shownCount(page);
 });
 
-test("after signing in the figures show, and move when somebody buys elsewhere", async ({ page, request, tokens }) => {
+test("after signing in the figures are shown, and update when another customer buys", async ({ page, request, tokens }) => {
   await signIn(page, tokens.sales);
   await expect(page.getByTestId("who")).toHaveText(/^Angemeldet als ./);
   const count = await shownCount(page);
-  // Buying needs no token: this request has none.
-  await buyElsewhere(request, "pro");
+  // Buying needs no token.
+  await buyViaApi(request, "pro");
   await expect(page.getByTestId("count")).toHaveText(german(count + 1));
 
   await page.reload();
   await expect(page.getByTestId("count")).toHaveText(german(count + 1));
 });
 
-test("the session is in a cookie that no script and no other site gets, and nowhere else", async ({ page, tokens }) => {
+test("the session is stored only in a cookie that is unavailable to scripts and other sites", async ({ page, tokens }) => {
   await signIn(page, tokens.sales);
   await shownCount(page);
   expect(await page.evaluate(() => document.cookie)).toBe("");
@@ -129,7 +100,7 @@ test("the session is in a cookie that no script and no other site gets, and nowh
   expect(cookies[0]).toMatchObject({ httpOnly: true, sameSite: "Strict" });
 });
 
-test("signing out ends the session, also after a reload", async ({ page, tokens }) => {
+test("signing out ends the session, even after a reload", async ({ page, tokens }) => {
   await signIn(page, tokens.sales);
   await shownCount(page);
   await page.getByRole("button", { name: "Abmelden" }).click();
@@ -139,8 +110,8 @@ test("signing out ends the session, also after a reload", async ({ page, tokens 
   await expectSignedOut(page);
 });
 
-test("nothing of the history is left in the page when somebody signs out", async ({ page, request, tokens }) => {
-  await buyElsewhere(request, "pro");
+test("signing out removes the history from the page", async ({ page, request, tokens }) => {
+  await buyViaApi(request, "pro");
   await signIn(page, tokens.sales);
   await page.getByText("Als Tabelle").click();
   await expect(page.getByTestId("series").getByRole("row")).not.toHaveCount(0);
@@ -149,7 +120,7 @@ test("nothing of the history is left in the page when somebody signs out", async
   await expect(page.getByTestId("figures")).not.toContainText("€");
 });
 
-test("a session that ends by itself takes the figures away, says so, and asks for nothing more", async ({
+test("a session that ends unexpectedly hides the figures, reports this and stops all requests", async ({
   page,
   request,
   tokens,
@@ -159,29 +130,29 @@ test("a session that ends by itself takes the figures away, says so, and asks fo
   await shownCount(page);
   await page.getByRole("button", { name: "Zurücksetzen …" }).click();
   await page.context().clearCookies();
-  // What has come is looked at, and that is refused.
-  await buyElsewhere(request, "basic");
+  // The page reloads its figures, which is rejected.
+  await buyViaApi(request, "basic");
 
-  await expect(page.getByText("Ihre Sitzung ist beendet. Bitte melden Sie sich wieder an.")).toBeVisible();
+  await expect(page.getByText("Ihre Sitzung wurde beendet. Bitte melden Sie sich erneut an.")).toBeVisible();
   await expectSignedOut(page);
   await expect(page.getByRole("dialog")).toBeHidden();
   await expect(page.getByRole("heading", { name: "Anmelden" })).toBeFocused();
   await expect(page.getByRole("link", { name: "Mit Firmenkonto anmelden" })).toBeVisible();
-  await expectNoQuestions(page);
+  await expectNoRequests(page);
 
   await page.getByLabel("Zugangstoken").fill(tokens.sales);
   await page.keyboard.press("Enter");
   await shownCount(page);
 });
 
-test("an address with a token signs in, and the token is gone from the address and the history", async ({
+test("an address with a token signs in, and the token is removed from the address and the browser history", async ({
   page,
   tokens,
 }) => {
   await page.goto("/");
   await page.goto(`/sales.html#token=${tokens.sales}`);
   await shownCount(page);
-  // The browser's own list; the page's is empty under this referrer policy.
+  // The browser's own list of entries, which the page cannot read.
   const browser = await page.context().newCDPSession(page);
   const places = async (): Promise<string[]> =>
     (await browser.send("Page.getNavigationHistory")).entries.map(({ url }) => url);
@@ -193,7 +164,7 @@ test("an address with a token signs in, and the token is gone from the address a
   expect((await places()).filter((place) => place.includes("token"))).toEqual([]);
 });
 
-test("an address with a token also works when it is pasted into the open page", async ({ page, tokens }) => {
+test("an address with a token works when it is pasted into the open page", async ({ page, tokens }) => {
   await page.goto("/sales.html");
   await expectSignedOut(page);
   await page.evaluate((token) => {
@@ -203,14 +174,14 @@ test("an address with a token also works when it is pasted into the open page", 
   expect(page.url()).not.toContain("token");
 });
 
-test("an address with a token that is not accepted says so", async ({ page }) => {
-  await page.goto("/sales.html#token=sales_of_somebody_else");
-  await expect(page.getByRole("alert").first()).toHaveText(/^Dieses Zugangstoken wird nicht angenommen\./);
+test("an address with an invalid token is rejected with a reason", async ({ page }) => {
+  await page.goto("/sales.html#token=sales_not_a_valid_token");
+  await expect(page.getByRole("alert").first()).toHaveText(/^Dieses Zugangstoken ist ungültig\./);
   await expectSignedOut(page);
   expect(page.url()).not.toContain("token");
 });
 
-test("sales see no reset, and the service refuses it to them", async ({ page, tokens }) => {
+test("sales have no reset button, and the service rejects their reset", async ({ page, tokens }) => {
   await signIn(page, tokens.sales);
   const count = await shownCount(page);
   await expect(page.getByRole("button", { name: "Zurücksetzen …" })).toBeHidden();
@@ -218,8 +189,8 @@ test("sales see no reset, and the service refuses it to them", async ({ page, to
   expect(await shownCount(page)).toBe(count);
 });
 
-test("an operator resets, and says why", async ({ page, request, tokens }) => {
-  await buyElsewhere(request, "basic");
+test("an operator resets with a reason", async ({ page, request, tokens }) => {
+  await buyViaApi(request, "basic");
   await signIn(page, tokens.operator);
   expect(await shownCount(page)).toBeGreaterThan(0);
   await page.getByRole("button", { name: "Zurücksetzen …" }).click();
@@ -233,7 +204,7 @@ test("an operator resets, and says why", async ({ page, request, tokens }) => {
   await expect(page.getByTestId("reset-done")).toHaveText(/^Zurückgesetzt am /);
 });
 
-test("a reason may have 500 characters, and need not be given", async ({ page, tokens }) => {
+test("a reason is optional, and has at most 500 characters", async ({ page, tokens }) => {
   await signIn(page, tokens.operator);
   const dialog = page.getByRole("dialog");
   for (const [typed, sent] of [
@@ -251,33 +222,33 @@ test("a reason may have 500 characters, and need not be given", async ({ page, t
   }
 });
 
-test("whoever is signed in without the role is told so, and can sign in as somebody else", async ({ page, tokens }) => {
+test("a user without the role is informed, and can sign in with another account", async ({ page, tokens }) => {
   await signIn(page, tokens.auditor);
-  await expect(page.getByRole("heading", { name: "Kein Zugang" })).toBeFocused();
+  await expect(page.getByRole("heading", { name: "Kein Zugriff" })).toBeFocused();
   await expect(page.getByTestId("figures")).toBeHidden();
-  await page.getByRole("button", { name: "Anders anmelden" }).click();
+  await page.getByRole("button", { name: "Mit anderem Konto anmelden" }).click();
   await expectSignedOut(page);
 });
 
-test("another tab that is signed out lets the reader in when it is seen again", async ({ page, tokens }) => {
+test("a signed-out tab is signed in after a sign-in in another tab", async ({ page, tokens }) => {
   await page.goto("/sales.html");
   await expectSignedOut(page);
   const other = await page.context().newPage();
   await signIn(other, tokens.sales);
   await other.close();
-  // A headless browser shows all its tabs at once.
+  // In a headless browser all tabs are visible.
   await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
   await shownCount(page);
 });
 
-test("a page from another origin of the same site can neither reset nor sign anybody in", async ({
+test("a page from another origin of the same site can neither reset nor sign in", async ({
   page,
   request,
   baseURL,
   tokens,
 }) => {
   const home = baseURL ?? "";
-  await buyElsewhere(request, "basic");
+  await buyViaApi(request, "basic");
   await signIn(page, tokens.operator);
   const count = await shownCount(page);
   const who = await page.getByTestId("who").innerText();
@@ -285,22 +256,22 @@ test("a page from another origin of the same site can neither reset nor sign any
   const server = createServer((_request, response) => {
     response.setHeader("Content-Type", "text/html").end("<!doctype html><title>Elsewhere</title>");
   });
-  // A site is a host without its port, so that SameSite does not keep the cookie from what is sent from here.
+  // Ports do not distinguish sites, so SameSite does not withhold the cookie from this origin.
   const host = new URL(home).hostname;
   await new Promise<void>((listening) => server.listen(0, host, listening));
   const elsewhere = `http://${host}:${(server.address() as AddressInfo).port}`;
   try {
     const other = await page.context().newPage();
     await other.goto(elsewhere);
-    // The browser asks the service first, which must not agree.
+    // The browser sends a preflight request, which the service must reject.
     const reset = await other.evaluate(
       (url) => fetch(url, { method: "DELETE", credentials: "include" }).then(String, () => "refused"),
       `${home}/api/sales`,
     );
     expect(reset).toBe("refused");
 
-    // These are sent without asking first; only the service can tell where they come from. Its answer is kept from the page,
-    // and what came of it is seen at the end.
+    // These are sent without a preflight, so only the service can check the origin. The page cannot read the response; the
+    // effect is checked at the end.
     const sent = other.waitForRequest(`${home}/api/session`);
     await other.evaluate(
       ([url, token]) =>
@@ -328,10 +299,10 @@ test("a page from another origin of the same site can neither reset nor sign any
     await other.waitForURL(`${home}/api/session`);
     await other.close();
 
-    // What the browser would not send at all is refused too: with the operator's cookie, from elsewhere.
+    // Requests that no browser would send, with the operator's cookie and another origin, are rejected, too.
     for (const origin of [elsewhere, "null"]) {
-      const refused = await page.context().request.delete("/api/sales", { headers: { Origin: origin } });
-      expect(refused.status()).toBe(403);
+      const rejected = await page.context().request.delete("/api/sales", { headers: { Origin: origin } });
+      expect(rejected.status()).toBe(403);
     }
   } finally {
     server.close();
@@ -339,7 +310,7 @@ test("a page from another origin of the same site can neither reset nor sign any
 
   await page.reload();
   await expect(page.getByTestId("who")).toHaveText(who);
-  await buyElsewhere(request, "basic");
+  await buyViaApi(request, "basic");
   await expect(page.getByTestId("count")).toHaveText(german(count + 1));
 });
 
@@ -352,11 +323,11 @@ async function signInAtIssuer(page: Page, login: string): Promise<void> {
   await expect(page.getByTestId("who")).toHaveText(`Angemeldet als ${login}`);
 }
 
-test("one signs in, looks and signs out through the issuer", async ({ page, request, baseURL }) => {
+test("a user signs in and out at the issuer", async ({ page, request, baseURL }) => {
   await signInAtIssuer(page, "alice-sales");
   const count = await shownCount(page);
   await expect(page.getByRole("button", { name: "Zurücksetzen …" })).toBeHidden();
-  await buyElsewhere(request, "basic");
+  await buyViaApi(request, "basic");
   await expect(page.getByTestId("count")).toHaveText(german(count + 1));
   await page.reload();
   await expect(page.getByTestId("count")).toHaveText(german(count + 1));
@@ -365,13 +336,13 @@ test("one signs in, looks and signs out through the issuer", async ({ page, requ
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.waitForURL(`${baseURL}/sales.html`);
   await expectSignedOut(page);
-  // At the issuer too: it asks again who is there.
+  // The session at the issuer has ended, too.
   await page.getByRole("link", { name: "Mit Firmenkonto anmelden" }).click();
   await expect(page.getByLabel("Login")).toBeVisible();
 });
 
-test("the issuer's roles decide who may reset, and who may look", async ({ page, request }) => {
-  await buyElsewhere(request, "basic");
+test("the issuer's roles determine who may reset, and who may see the figures", async ({ page, request }) => {
+  await buyViaApi(request, "basic");
   await signInAtIssuer(page, "olga-operator");
   await page.getByRole("button", { name: "Zurücksetzen …" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Zurücksetzen" }).click();
@@ -379,14 +350,14 @@ test("the issuer's roles decide who may reset, and who may look", async ({ page,
 
   await page.context().clearCookies();
   await signInAtIssuer(page, "carl-customer");
-  await expect(page.getByRole("heading", { name: "Kein Zugang" })).toBeVisible();
+  await expect(page.getByRole("heading", { name: "Kein Zugriff" })).toBeVisible();
   await expect(page.getByTestId("figures")).toBeHidden();
 });
 
-test("a sign-in at the issuer that failed is said once", async ({ page }) => {
+test("a failed sign-in at the issuer is reported once", async ({ page }) => {
   await page.goto("/sales.html?sign-in=failed");
   await expect(page.getByRole("alert").first()).toHaveText(
-    "Die Anmeldung ist nicht gelungen. Bitte versuchen Sie es noch einmal.",
+    "Die Anmeldung ist fehlgeschlagen. Bitte versuchen Sie es noch einmal.",
   );
   await expectSignedOut(page);
   expect(page.url()).not.toContain("failed");
@@ -395,7 +366,7 @@ test("a sign-in at the issuer that failed is said once", async ({ page }) => {
   await expect(page.getByTestId("trouble")).toBeHidden();
 });
 
-test("signing in fits on a phone, and nothing moves when the name appears", async ({ page, tokens }) => {
+test("signing in fits on a phone, and the name does not shift the layout", async ({ page, tokens }) => {
   await page.setViewportSize({ width: 320, height: 640 });
   await page.goto("/sales.html");
   await expectSignedOut(page);

@@ -1,38 +1,62 @@
-/** The running system that the tests drive, and a page that reports everything that goes wrong on it. */
+/** Access to the running system, and a page fixture that fails the test on any browser error. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { AxeBuilder } from "@axe-core/playwright";
 import { type APIRequestContext, test as base, expect, type Page } from "@playwright/test";
 
-/** Where the APIs and their documentation live; the pages are at Playwright's `baseURL`. */
+/** The origin of the APIs and their documentation; the pages are at Playwright's `baseURL`. */
 export const apiUrl = process.env["SALES_API_URL"] ?? "http://sales.localhost:8000";
 
 export const test = base.extend<{
-  /** Set by tests that stop a service: the browser then reports the requests that failed. */
+  /** Set by tests in which requests fail: the browser reports them as errors. */
   failedRequestsExpected: boolean;
-  complaints: string[];
+  consoleErrors: string[];
 }>({
   failedRequestsExpected: [false, { option: true }],
-  // Every console error and uncaught exception; a violation of the content security policy is one of them.
-  complaints: [
+  // Console errors, including violations of the content security policy, and uncaught exceptions.
+  consoleErrors: [
     async ({ page, failedRequestsExpected }, use) => {
-      const complaints: string[] = [];
-      page.on("pageerror", (error) => complaints.push(String(error)));
+      const consoleErrors: string[] = [];
+      page.on("pageerror", (error) => consoleErrors.push(String(error)));
       page.on("console", (message) => {
         const isFailedRequest = message.text().startsWith("Failed to load resource");
         if (message.type() === "error" && !(isFailedRequest && failedRequestsExpected)) {
-          complaints.push(message.text());
+          consoleErrors.push(message.text());
         }
       });
-      await use(complaints);
-      expect(complaints).toEqual([]);
+      await use(consoleErrors);
+      expect(consoleErrors).toEqual([]);
     },
     { auto: true },
   ],
 });
 
+/** A test of the closed system, with its access tokens by role. The operator has the roles sales and operator. */
+export const closedSystemTest = test.extend<{ tokens: { sales: string; operator: string; auditor: string } }>({
+  // eslint-disable-next-line no-empty-pattern -- Playwright reads the dependencies of a fixture from the pattern.
+  baseURL: async ({}, use) => {
+    await use(required("SALES_SECURE_URL").replace(/\/$/, ""));
+  },
+  // eslint-disable-next-line no-empty-pattern
+  tokens: async ({}, use) => {
+    const tokens = readFileSync(required("SALES_SECURE_TOKENS"), "utf8");
+    await use(JSON.parse(tokens) as { sales: string; operator: string; auditor: string });
+  },
+  // The browser reports requests that a closed system rejects.
+  failedRequestsExpected: true,
+});
+
 export { expect };
+
+/** An environment variable without a default. */
+export function required(name: string): string {
+  const value = process.env[name];
+  if (value === undefined || value === "") {
+    throw new Error(`${name} must be set; see web/README.md`);
+  }
+  return value;
+}
 
 export interface Totals {
   sales_count: number;
@@ -40,15 +64,15 @@ export interface Totals {
   position: number;
 }
 
-/** The totals as the API tells them, not before they reflect `minPosition`. */
+/** The totals from the API, once they include `minPosition`. */
 export async function readTotals(request: APIRequestContext, minPosition = 0): Promise<Totals> {
   const response = await request.get(`/api/get_current_money?min_position=${minPosition}`);
   expect(response.status()).toBe(200);
   return (await response.json()) as Totals;
 }
 
-/** Buys past the pages, as another customer would, and returns the position. */
-export async function buyElsewhere(request: APIRequestContext, license: string): Promise<number> {
+/** Buys through the API, like another customer, and returns the position. */
+export async function buyViaApi(request: APIRequestContext, license: string): Promise<number> {
   const response = await request.post("/api/buy_mpi", {
     data: { license },
     headers: { "Idempotency-Key": crypto.randomUUID() },
@@ -58,11 +82,11 @@ export async function buyElsewhere(request: APIRequestContext, license: string):
 }
 
 /**
- * How many purchases were made since `before`. The log has one order, so a purchase made now and counted too shows that
- * everything before it is counted; it is taken off again.
+ * The number of purchases since `before`. Makes one more purchase and waits until it is counted: the log is ordered, so
+ * all earlier purchases are counted, too. The extra one is subtracted.
  */
 export async function purchasesSince(request: APIRequestContext, before: Totals): Promise<number> {
-  const after = await readTotals(request, await buyElsewhere(request, "basic"));
+  const after = await readTotals(request, await buyViaApi(request, "basic"));
   return after.sales_count - before.sales_count - 1;
 }
 
@@ -77,12 +101,12 @@ export async function whileStopped(service: string, during: () => Promise<void>)
   }
 }
 
-/** Kills every process of a service; the stack starts it again. */
+/** Kills every process of a service; the stack restarts it. */
 export function kill(service: string): void {
   pidsOf(service).forEach((pid) => process.kill(pid, "SIGKILL"));
 }
 
-/** Buys so many licences from another process, one after the other. */
+/** Buys `count` licences, one after another, from another process. */
 export async function buyFromAnotherProcess(baseURL: string, license: string, count: number): Promise<void> {
   const program = `
     for (let bought = 0; bought < ${count}; bought += 1) {
@@ -97,17 +121,18 @@ export async function buyFromAnotherProcess(baseURL: string, license: string, co
   expect(await once(buyer, "exit")).toEqual([0, null]);
 }
 
-/** The page as it is now, in light and dark and as narrow as a page has to work: nobody is kept from any of it. */
+/** Checks the current page with axe: wide, narrow, and in dark mode, which changes nothing but colours. */
 export async function expectAccessible(page: Page): Promise<void> {
   const before = page.viewportSize();
-  for (const [colorScheme, width] of [
-    ["light", 1280],
-    ["dark", 1280],
-    ["light", 320],
+  for (const [colorScheme, width, tags] of [
+    ["light", 1280, undefined],
+    ["dark", 1280, ["cat.color"]],
+    ["light", 320, undefined],
   ] as const) {
     await page.emulateMedia({ colorScheme });
     await page.setViewportSize({ width, height: 800 });
-    const { violations } = await new AxeBuilder({ page }).setLegacyMode().analyze();
+    const axe = new AxeBuilder({ page }).setLegacyMode();
+    const { violations } = await (tags ? axe.withTags([...tags]) : axe).analyze();
     const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
     expect(found, `${colorScheme}, ${width} px wide`).toEqual([]);
     expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(width);
@@ -116,11 +141,7 @@ export async function expectAccessible(page: Page): Promise<void> {
 }
 
 function pidsOf(service: string): number[] {
-  const path = process.env["SALES_STATE"];
-  if (path === undefined) {
-    throw new Error("SALES_STATE must name the file `state.json` in the running stack's data folder");
-  }
-  const { processes } = JSON.parse(readFileSync(path, "utf8")) as { processes: { name: string; id: { pid: number } }[] };
+  const { processes } = JSON.parse(readFileSync(required("SALES_STATE"), "utf8")) as { processes: { name: string; id: { pid: number } }[] };
   const pids = processes.filter(({ name }) => new RegExp(`^${service}(-\\d+)?$`).test(name)).map(({ id }) => id.pid);
   expect(pids, `processes of ${service}`).not.toEqual([]);
   return pids;

@@ -1,11 +1,11 @@
-/** The programs that the page about licence keys shows, run as they are shown. */
+/** Runs the programs that the page about licence keys shows. */
 import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { APIRequestContext } from "@playwright/test";
-import { expect, test } from "./stack";
+import { expect, required, test } from "./stack";
 
 interface Ended {
   code: number;
@@ -22,18 +22,10 @@ async function run(program: string, args: readonly string[], environment: Record
   }
 }
 
-function required(name: string): string {
-  const value = process.env[name];
-  if (value === undefined || value === "") {
-    throw new Error(`${name} must be set; the README beside the tests says to what`);
-  }
-  return value;
-}
-
 const text = (part: unknown): string => Buffer.from(JSON.stringify(part)).toString("base64url");
 const parsed = (part = ""): object => JSON.parse(Buffer.from(part, "base64url").toString()) as object;
 
-/** Keys that look like a genuine one, and are not. */
+/** Variations of a genuine key that must be rejected. */
 function forged(genuine: string): Record<string, string> {
   const [header = "", claims = "", signature = ""] = genuine.split(".");
   const flipped = Buffer.from(signature, "base64url");
@@ -42,8 +34,8 @@ function forged(genuine: string): Record<string, string> {
     "another licence": `${header}.${text({ ...parsed(claims), license: "enterprise" })}.${signature}`,
     "another signature": `${header}.${claims}.${flipped.toString("base64url")}`,
     "no signature": `${text({ ...parsed(header), alg: "none" })}.${claims}.`,
-    "another key's name": `${text({ ...parsed(header), kid: "unknown" })}.${claims}.${signature}`,
-    "nothing of a key": "licence",
+    "an unknown key id": `${text({ ...parsed(header), kid: "unknown" })}.${claims}.${signature}`,
+    "not a key": "licence",
   };
 }
 
@@ -62,10 +54,10 @@ for (const [language, file, command] of [
     (program: string, args: string[]) =>
       run("python3", [program, ...args], { PYTHONPATH: required("VERIFY_PYTHONPATH") }),
   ],
-  // Compiled with the workspace, from the file that the page shows.
+  // Built with the workspace from the file that the page shows.
   ["rust", "verify.rs", (_program: string, args: string[]) => run(required("VERIFY_RUST"), args)],
 ] as const) {
-  test(`the program in ${language} that the page shows accepts a genuine licence key, and no forged one`, async ({
+  test(`the ${language} program on the page accepts a genuine licence key and rejects forged ones`, async ({
     page,
     request,
   }) => {
@@ -82,11 +74,11 @@ for (const [language, file, command] of [
       const genuine = await command(program, [key, keys]);
       expect(genuine, genuine.stderr).toMatchObject({ code: 0 });
       expect(genuine.stdout).toContain(`genuine: pro, purchase ${id}, bought `);
-      for (const [what, wrong] of Object.entries(forged(key))) {
-        const refused = await command(program, [wrong, keys]);
-        expect(refused.code, what).toBe(1);
-        expect(refused.stderr, what).toContain("not genuine");
-        expect(refused.stdout, what).toBe("");
+      for (const [what, invalid] of Object.entries(forged(key))) {
+        const rejected = await command(program, [invalid, keys]);
+        expect(rejected.code, what).toBe(1);
+        expect(rejected.stderr, what).toContain("not genuine");
+        expect(rejected.stdout, what).toBe("");
       }
     } finally {
       await rm(folder, { recursive: true });
@@ -94,7 +86,7 @@ for (const [language, file, command] of [
   });
 }
 
-test("the page says where this system's public keys are", async ({ page, request }) => {
+test("the page shows the address of the public keys", async ({ page, request }) => {
   await page.goto("/verify.html");
   const address = /curl (\S+) >/.exec(await page.getByTestId("fetch-keys").innerText())?.[1] ?? "";
   const { keys } = (await (await request.get(address)).json()) as { keys: { kty: string; crv: string }[] };
