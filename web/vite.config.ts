@@ -38,7 +38,7 @@ export default defineConfig({
     },
   },
   server: {
-    fs: { allow: [".", "../shared/catalogue.json"] },
+    fs: { allow: [".", "../shared/contract/catalogue.json"] },
     // `npm run dev` serves the pages and forwards everything else to a running stack.
     proxy: {
       "/api": process.env["SALES_URL"] ?? "http://localhost:8000",

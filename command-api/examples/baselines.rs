@@ -26,21 +26,17 @@ use command_api::{
     decide::{Command, decide},
     idempotency::CommandIdentity,
 };
+use contract::{catalogue::License, event::Event, position::Position, receipt::Receipt};
+use event_log::{config, database};
 use prometheus_client::registry::Registry;
+use runtime::{
+    access::Access,
+    http::{self, body::JsonBody, problem::Problem},
+    run::{self, Service, ServiceConfig},
+    tasks::Tasks,
+};
 use serde::Deserialize;
 use serde_json::json;
-use shared::{
-    access::Access,
-    body::JsonBody,
-    catalogue::License,
-    config, database,
-    event::Event,
-    event_log::Position,
-    http,
-    problem::Problem,
-    receipt::Receipt,
-    service::{self, Service, ServiceConfig, Tasks},
-};
 use sqlx::{PgPool, Postgres, migrate::MigrateDatabase, postgres::PgPoolOptions};
 use tracing::error;
 use utoipa::openapi::OpenApi;
@@ -50,7 +46,7 @@ struct Cli {
     #[command(subcommand)]
     baseline: Baseline,
     #[arg(long, env, global = true, value_enum, default_value = "text")]
-    log_format: service::LogFormat,
+    log_format: run::LogFormat,
 }
 
 #[derive(Subcommand)]
@@ -73,8 +69,8 @@ enum Baseline {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli: Cli = config::parse();
-    service::log_to_stdout(cli.log_format);
-    service::exit_code(match cli.baseline {
+    run::log_to_stdout(cli.log_format);
+    run::exit_code(match cli.baseline {
         Baseline::Nothing(service) => serve(service, nothing()).await,
         Baseline::OneRow { service, database_url, connections } => match one_row(&database_url, connections).await {
             Ok(router) => serve(service, router).await,
@@ -88,9 +84,9 @@ async fn serve(config: ServiceConfig, router: Router) -> anyhow::Result<()> {
     let mut registry = Registry::with_prefix("sales");
     let mut tasks = Tasks::default();
     let access = Access::new(&config.access, config.listen_address, &mut tasks)?;
-    let api = http::api("baseline", router, Router::new(), &description(), access.clone(), &mut registry);
+    let api = http::api::api("baseline", router, Router::new(), &description(), access.clone(), &mut registry);
     let service = Service { api, access, readiness: Arc::new(|| Ok(())), registry, tasks };
-    service::run(config, service).await
+    run::run(config, service).await
 }
 
 /// Who may: everybody.

@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use shared::event_log::{Position, RecordedEvent};
+use contract::{position::Position, recorded_event::RecordedEvent};
 use tokio::sync::Notify;
 
 /// Events that may wait for the relay. When NATS is away for longer than they last, they are let go.
@@ -62,7 +62,7 @@ impl Committed {
 mod tests {
     use super::*;
     use chrono::DateTime;
-    use shared::event::{EventId, Metadata};
+    use contract::event::{EventId, Metadata};
 
     fn events(positions: impl IntoIterator<Item = i64>) -> Vec<RecordedEvent> {
         let event = |position: i64| RecordedEvent {

@@ -1,6 +1,6 @@
 //! What a command leads to. Pure: no clock, no database.
 
-use shared::{
+use contract::{
     catalogue::{self, License},
     event::{Event, LicensePurchased, SalesReset},
 };

@@ -4,11 +4,8 @@ use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, request::Parts},
 };
-use shared::{
-    access::caller::Actor,
-    event::{EventId, Metadata},
-    problem::Problem,
-};
+use contract::event::{EventId, Metadata};
+use runtime::{access::caller::Actor, http::problem::Problem};
 use uuid::{Uuid, uuid};
 
 const HEADER: &str = "idempotency-key";

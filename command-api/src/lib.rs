@@ -12,12 +12,13 @@
 use std::sync::Arc;
 
 use clap::Args;
+use event_log::database;
 use prometheus_client::registry::Registry;
-use shared::{
+use runtime::{
     access::Access,
-    database,
-    service::{Service, ServiceConfig, Tasks},
-    stream,
+    nats,
+    run::{Service, ServiceConfig},
+    tasks::Tasks,
 };
 
 pub mod api;
@@ -46,7 +47,7 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true)]
     pub nats_url: String,
     #[command(flatten)]
-    pub streams: stream::Settings,
+    pub streams: nats::Settings,
 }
 
 /// Settings of the migration.
@@ -106,7 +107,7 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
 
 /// Brings the event store up to date.
 pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
-    let files = shared::migration_files!("../../migrations/event_store":
+    let files = event_log::migration_files!("../../migrations/event_store":
         "0001_roles", "0002_event", "0003_head", "0004_append_only", "0005_append_events", "0006_rare_events", "0007_operators");
     let mut passwords = vec![
         ("command_api", config.command_api_db_password.as_str()),

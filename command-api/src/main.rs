@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use command_api::{Config, MigrateConfig, token::TokenConfig};
-use shared::{config, healthcheck, service, traces};
+use event_log::config;
+use runtime::{healthcheck, run, traces};
 
 #[derive(Parser)]
 #[command(about = "Takes purchases and resets, appends their events to the log and publishes them on NATS JetStream")]
@@ -13,7 +14,7 @@ struct Cli {
     command: Command,
     /// How log lines are written.
     #[arg(long, env, global = true, value_enum, default_value = "text")]
-    log_format: service::LogFormat,
+    log_format: run::LogFormat,
 }
 
 #[derive(Subcommand)]
@@ -31,8 +32,8 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli: Cli = config::parse();
-    service::log_to_stdout(cli.log_format);
-    service::exit_code(match cli.command {
+    run::log_to_stdout(cli.log_format);
+    run::exit_code(match cli.command {
         Command::Serve(config) => serve(config).await,
         Command::Healthcheck(config) => healthcheck::run(&config),
         Command::Migrate(config) => command_api::migrate(&config).await,
@@ -43,5 +44,5 @@ async fn main() -> ExitCode {
 async fn serve(config: Config) -> anyhow::Result<()> {
     traces::start("command-api", &config.service.traces)?;
     let service = command_api::service(&config)?;
-    service::run(config.service, service).await
+    run::run(config.service, service).await
 }

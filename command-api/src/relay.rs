@@ -22,15 +22,15 @@ use async_nats::{
 };
 
 use chrono::Utc;
+use contract::{cloud_event::CloudEvent, position::Position, recorded_event::RecordedEvent};
+use event_log::{self, ReadError};
 use prometheus_client::{
     metrics::gauge::Gauge,
     registry::{Registry, Unit},
 };
-use shared::{
+use runtime::{
     backoff::Backoff,
-    cloud_event::CloudEvent,
-    event_log::{self, Position, ReadError, RecordedEvent},
-    stream::{self, STREAM, SUBJECTS, holds_log, subject},
+    nats::{self, STREAM, SUBJECTS, holds_log, subject},
     traces::{SpanKind, Step},
 };
 use sqlx::PgPool;
@@ -112,7 +112,7 @@ impl Metrics {
 pub struct Relay {
     pool: PgPool,
     nats_url: String,
-    streams: stream::Settings,
+    streams: nats::Settings,
     committed: Arc<Committed>,
     metrics: Metrics,
 }
@@ -121,7 +121,7 @@ impl Relay {
     pub fn new(
         pool: PgPool,
         nats_url: String,
-        streams: stream::Settings,
+        streams: nats::Settings,
         committed: Arc<Committed>,
         metrics: Metrics,
     ) -> Self {
@@ -129,7 +129,7 @@ impl Relay {
     }
 
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let client = shared::stream::connect(&self.nats_url, "command-api").await?;
+        let client = runtime::nats::connect(&self.nats_url, "command-api").await?;
         let new_stream = NewStream { max_messages: STREAM_MAX_MESSAGES, settings: self.streams };
         let mut publisher = Publisher::new(self.pool, client, Arc::clone(&self.committed), new_stream, self.metrics);
         let mut backoff = Backoff::default();
@@ -189,7 +189,7 @@ pub struct Publisher {
 #[derive(Clone, Copy, Debug)]
 pub struct NewStream {
     pub max_messages: i64,
-    pub settings: stream::Settings,
+    pub settings: nats::Settings,
 }
 
 impl Publisher {

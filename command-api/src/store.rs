@@ -1,10 +1,12 @@
 //! The SQL of the log's only way in.
 
 use chrono::{DateTime, Utc};
-use shared::{
+use contract::{
     event::{DecodeError, EncodedEvent, Event, EventId, Metadata},
-    event_log::{Position, RecordedEvent, timestamp},
+    position::Position,
+    recorded_event::RecordedEvent,
 };
+use event_log::timestamp;
 use sqlx::{PgConnection, Row, ValueRef, postgres::PgRow};
 
 /// An event on its way into the log, encoded by whoever made it, so that the one writer does not have to.

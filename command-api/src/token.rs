@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use chrono::{Days, Utc};
 use clap::Args;
-use shared::access::{role::Role, token_file};
+use contract::role::Role;
+use runtime::access::token_file;
 
 /// Whom the token is for, and where it is noted.
 #[derive(Args, Clone, Debug)]

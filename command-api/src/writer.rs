@@ -15,7 +15,7 @@ use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use shared::{
+use runtime::{
     backoff::Backoff,
     traces::{SpanKind, Step},
 };

@@ -13,12 +13,14 @@ use async_nats::{
         consumer::{AckPolicy, DeliverPolicy, pull},
     },
 };
-use futures::{Stream, StreamExt, stream::ReadyChunks};
-use shared::{
+use contract::{
     cloud_event::{self, CloudEvent},
-    event_log::{self, Position, ReadError, RecordedEvent},
-    stream::{STREAM, holds_log},
+    position::Position,
+    recorded_event::RecordedEvent,
 };
+use event_log::{self, ReadError};
+use futures::{Stream, StreamExt, stream::ReadyChunks};
+use runtime::nats::{STREAM, holds_log};
 use sqlx::PgPool;
 use tokio::{
     task::unconstrained,

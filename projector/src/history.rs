@@ -1,7 +1,7 @@
 //! What was sold when: what events add to the history. Pure, like the totals.
 
 use chrono::{DateTime, Utc};
-use shared::{event::Event, event_log::Position, money::OutOfRange, totals::Totals};
+use contract::{event::Event, money::OutOfRange, position::Position, totals::Totals};
 
 const MINUTE_S: i64 = 60;
 
@@ -52,7 +52,7 @@ impl History {
 
 #[cfg(test)]
 mod tests {
-    use shared::{
+    use contract::{
         catalogue::License,
         event::{LicensePurchased, SalesReset},
         money::Money,

@@ -16,12 +16,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use clap::Args;
+use event_log::database;
 use prometheus_client::registry::Registry;
-use shared::{
+use runtime::{
     access::Access,
-    database,
-    service::{Service, ServiceConfig, Tasks},
-    stream,
+    nats,
+    run::{Service, ServiceConfig},
+    tasks::Tasks,
 };
 use sqlx::PgPool;
 use tracing::warn;
@@ -74,7 +75,7 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true)]
     pub nats_url: String,
     #[command(flatten)]
-    pub streams: stream::Settings,
+    pub streams: nats::Settings,
     #[command(flatten)]
     pub checkpoints: transparency::key::Settings,
 }
@@ -115,7 +116,7 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
     let (event_store, read_model) = config.databases.pools("projector")?;
     let (nats_url, stop) = (config.nats_url.clone(), tasks.stop_token());
     tasks.spawn("projection", async move {
-        let nats = stream::connect(&nats_url, "projector").await?;
+        let nats = nats::connect(&nats_url, "projector").await?;
         let feed = feed::Feed::new(event_store, nats);
         projection::Projection::new(read_model, feed, metrics, state).run(stop).await;
         Ok(())
@@ -135,7 +136,7 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
         let metrics = transparency::Metrics::register(&mut registry);
         let (nats_url, streams, stop) = (config.nats_url.clone(), config.streams, tasks.stop_token());
         tasks.spawn("transparency log", async move {
-            let nats = stream::connect(&nats_url, "projector transparency log").await?;
+            let nats = nats::connect(&nats_url, "projector transparency log").await?;
             let published = transparency::Published::open(&file, key.verifying_key().clone(), nats, streams)?;
             let log = transparency::TransparencyLog::new(event_store, read_model, key, published, metrics);
             Box::pin(log.run(stop)).await;
@@ -157,7 +158,7 @@ fn reconciliation(config: &Config, registry: &mut Registry) -> anyhow::Result<re
 
 /// Brings the read model's database up to date.
 pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
-    let files = shared::migration_files!("../../migrations/read_model":
+    let files = event_log::migration_files!("../../migrations/read_model":
         "0001_roles", "0002_projection", "0003_license_total", "0004_transparency_log", "0005_history",
         "0006_totals_snapshot");
     let passwords = [

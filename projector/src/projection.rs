@@ -3,16 +3,15 @@
 use chrono::Utc;
 use std::time::Duration;
 
+use contract::{catalogue::License, position::Position, recorded_event::RecordedEvent, totals::Totals};
+use event_log::ReadError;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use shared::{
+use runtime::{
     backoff::Backoff,
-    catalogue::License,
-    event_log::{Position, ReadError, RecordedEvent},
-    totals::Totals,
     traces::{SpanKind, Step},
 };
 use sqlx::{PgPool, error::DatabaseError};

@@ -3,8 +3,10 @@
 //! The database keeps one row per generation. Queries see the live one; a rebuild fills another beside it.
 
 use chrono::{DateTime, Utc};
-use shared::{catalogue::License, event_log::Position, totals::Totals};
+use contract::{catalogue::License, position::Position, totals::Totals};
 use sqlx::{PgConnection, PgExecutor, Row};
+
+pub use event_log::read_model::{Generation, has_history, load_building, load_live};
 
 use crate::tally::Tally;
 
@@ -14,47 +16,6 @@ pub const PROJECTION_VERSION: i32 = 2;
 
 /// Rows of a history that are removed at once: some hundred milliseconds' worth.
 const SWEPT_AT_ONCE: i64 = 50_000;
-
-/// A generation of the read model, as far as it has come.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Generation {
-    pub number: i64,
-    pub live: bool,
-    pub checkpoint: Position,
-    pub totals: Totals,
-}
-
-/// The live generation.
-pub async fn load_live(database: impl PgExecutor<'_>) -> sqlx::Result<Generation> {
-    load(database, true).await?.ok_or(sqlx::Error::RowNotFound)
-}
-
-/// The generation beside the live one, which a rebuild is filling or has left behind.
-pub async fn load_building(database: impl PgExecutor<'_>) -> sqlx::Result<Option<Generation>> {
-    load(database, false).await
-}
-
-async fn load(database: impl PgExecutor<'_>, live: bool) -> sqlx::Result<Option<Generation>> {
-    let rows = sqlx::query(
-        "select generation, position, license, sales_count, revenue_minor, currency
-         from projection left join license_total using (generation) where live = $1",
-    )
-    .bind(live)
-    .fetch_all(database)
-    .await?;
-    let Some(first) = rows.first() else { return Ok(None) };
-    let checkpoint: i64 = first.try_get("position")?;
-    let mut generation = Generation {
-        number: first.try_get("generation")?,
-        live,
-        checkpoint: checkpoint.try_into().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
-        totals: Totals::default(),
-    };
-    for row in &rows {
-        generation.totals.set_from_row(row)?;
-    }
-    Ok(Some(generation))
-}
 
 /// Moves a generation from the checkpoint at which it was loaded to the last event of the tally. False, and nothing is changed,
 /// when it no longer stands there.
@@ -98,11 +59,6 @@ pub async fn advance(database: impl PgExecutor<'_>, from: &Generation, tally: &T
         .fetch_one(database)
         .await?;
     row.try_get("advanced")
-}
-
-/// Whether the live generation has a history. One that was begun by a version that knew of none has none.
-pub async fn has_history(database: impl PgExecutor<'_>) -> sqlx::Result<bool> {
-    sqlx::query_scalar("select history_position is not null from projection where live").fetch_one(database).await
 }
 
 /// Notes that the log held nothing beyond the checkpoint just now, so that queries can tell how old their totals are.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
-use shared::event_log::{self, Position};
+use contract::position::Position;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};

@@ -6,16 +6,13 @@
 
 use std::time::Duration;
 
+use contract::{catalogue::License, position::Position, totals::Totals};
+use event_log::{self, ReadError};
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},
     registry::Registry,
 };
-use shared::{
-    backoff::Backoff,
-    catalogue::License,
-    event_log::{self, Position, ReadError},
-    totals::Totals,
-};
+use runtime::backoff::Backoff;
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
-use shared::event_log::Position;
+use contract::position::Position;
 use sqlx::{PgConnection, PgPool};
 use tracing::{info, warn};
 

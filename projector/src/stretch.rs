@@ -1,6 +1,7 @@
 //! A stretch of the log in bulk, added up.
 
-use shared::{event_log::Position, scan::scan, totals::Totals};
+use contract::{position::Position, totals::Totals};
+use event_log::scan::scan;
 use sqlx::PgPool;
 
 use crate::{projection::ProjectionError, tally::Tally};

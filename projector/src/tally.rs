@@ -1,18 +1,14 @@
 //! What events change in the read model: the totals, how they were now and then, and what is added to the history. Pure.
 
 use chrono::{DateTime, Utc};
-use shared::{
+use contract::{
     event::{DecodeError, Event},
-    event_log::Position,
     money::OutOfRange,
-    totals::Totals,
+    position::Position,
+    totals::{SNAPSHOT_INTERVAL, Totals},
 };
 
 use crate::history::History;
-
-/// Positions from one snapshot of the totals to the next: the events between two are added up in some milliseconds, and three rows
-/// for as many cost nothing.
-pub const SNAPSHOT_INTERVAL: i64 = 10_000;
 
 /// An event that cannot be counted.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +66,7 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
-    use shared::{
+    use contract::{
         catalogue::License,
         event::{LicensePurchased, SalesReset},
         money::Money,

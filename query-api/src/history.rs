@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use chrono_tz::Tz;
-use serde::Serialize;
-use shared::{
+use contract::{
     catalogue::License,
-    event_log::Position,
     money::Money,
+    position::Position,
     totals::{LicenseTotal, Totals},
 };
+use event_log::read_model::set_from_row;
+use serde::Serialize;
 use sqlx::{PgPool, Row};
 use utoipa::ToSchema;
 
@@ -115,9 +116,8 @@ pub async fn read(
         } else if let Some(bucket) = row.try_get::<Option<i32>, _>("bucket")? {
             // Postgres counts from 1.
             let bucket = usize::try_from(bucket - 1).ok().and_then(|bucket| sold.get_mut(bucket));
-            bucket
-                .ok_or_else(|| sqlx::Error::Protocol("a bucket that nobody asked for".to_owned()))?
-                .set_from_row(row)?;
+            let bucket = bucket.ok_or_else(|| sqlx::Error::Protocol("a bucket that nobody asked for".to_owned()))?;
+            set_from_row(bucket, row)?;
         }
     }
     if resets.len() > MAX_RESETS {

@@ -11,11 +11,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
+use event_log::database;
 use prometheus_client::registry::Registry;
-use shared::{
+use runtime::{
     access::Access,
-    database,
-    service::{Service, ServiceConfig, Tasks},
+    run::{Service, ServiceConfig},
+    tasks::Tasks,
 };
 use tracing::warn;
 

@@ -11,14 +11,15 @@ use anyhow::{Context, anyhow, ensure};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use clap::Args;
+use contract::{catalogue::License, event::EventId, receipt::Receipt};
 use ed25519_dalek::{
     Signer, SigningKey,
     pkcs8::{DecodePrivateKey, EncodePrivateKey, KeypairBytes, spki::der::pem::LineEnding},
 };
 use rand_core::{OsRng, RngCore};
+use runtime::key_file;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use shared::{catalogue::License, event::EventId, key_file, receipt::Receipt};
 use utoipa::ToSchema;
 
 const ISSUER: &str = "urn:sales";
@@ -157,9 +158,9 @@ pub fn make(config: &KeyConfig) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use contract::money::Money;
     use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::Jwk};
     use serde_json::{Value, json};
-    use shared::money::Money;
     use uuid::Uuid;
 
     use super::*;

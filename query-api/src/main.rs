@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use event_log::config;
 use query_api::{
     Config,
     license_key::{self, KeyConfig},
 };
-use shared::{config, healthcheck, service, traces};
+use runtime::{healthcheck, run, traces};
 
 #[derive(Parser)]
 #[command(about = "Answers how many licences were sold and for how much, and shows the event log")]
@@ -16,7 +17,7 @@ struct Cli {
     command: Command,
     /// How log lines are written.
     #[arg(long, env, global = true, value_enum, default_value = "text")]
-    log_format: service::LogFormat,
+    log_format: run::LogFormat,
 }
 
 #[derive(Subcommand)]
@@ -32,8 +33,8 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli: Cli = config::parse();
-    service::log_to_stdout(cli.log_format);
-    service::exit_code(match cli.command {
+    run::log_to_stdout(cli.log_format);
+    run::exit_code(match cli.command {
         Command::Serve(config) => serve(*config).await,
         Command::Key(config) => license_key::make(&config),
         Command::Healthcheck(config) => healthcheck::run(&config),
@@ -43,5 +44,5 @@ async fn main() -> ExitCode {
 async fn serve(config: Config) -> anyhow::Result<()> {
     traces::start("query-api", &config.service.traces)?;
     let service = query_api::service(&config)?;
-    service::run(config.service, service).await
+    run::run(config.service, service).await
 }

@@ -1,13 +1,9 @@
 //! The totals as they were: from the last snapshot before, and the events since then.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use shared::{
-    event::DecodeError,
-    event_log::{self, Position, ReadError},
-    money::OutOfRange,
-    scan::scan,
-    totals::Totals,
-};
+use contract::{event::DecodeError, money::OutOfRange, position::Position, totals::Totals};
+use event_log::read_model::set_from_row;
+use event_log::{self, ReadError, scan::scan};
 use sqlx::{PgPool, Row};
 
 use crate::totals::{CurrentMoney, decode_error};
@@ -71,7 +67,7 @@ async fn snapshot(read_model: &PgPool, position: Position) -> sqlx::Result<(Posi
         return Ok((Position::START, DateTime::UNIX_EPOCH, totals));
     };
     for row in &rows {
-        totals.set_from_row(row)?;
+        set_from_row(&mut totals, row)?;
     }
     Ok((position.try_into().map_err(decode_error)?, first.try_get("as_of")?, totals))
 }

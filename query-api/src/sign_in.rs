@@ -15,11 +15,11 @@ use oauth2::{
     basic::{BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType},
 };
 use reqwest::Url;
-use serde::{Deserialize, Serialize};
-use shared::{
+use runtime::{
     access::{Access, issuer::Issuer, token_file},
-    problem::Problem,
+    http::problem::Problem,
 };
+use serde::{Deserialize, Serialize};
 
 /// How the pages sign in at the issuer.
 #[derive(Args, Clone, Debug, Default)]

@@ -8,19 +8,20 @@ use std::{collections::BTreeMap, sync::atomic::AtomicU64, time::Duration};
 use axum::http::HeaderValue;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use contract::{
+    catalogue::License,
+    money::{Money, OutOfRange},
+    position::Position,
+    totals::{LicenseTotal, Totals},
+};
+use event_log::read_model::set_from_row;
 use futures::FutureExt;
 use prometheus_client::{
     metrics::gauge::Gauge,
     registry::{Registry, Unit},
 };
+use runtime::backoff::Backoff;
 use serde::{Deserialize, Serialize};
-use shared::{
-    backoff::Backoff,
-    catalogue::License,
-    event_log::Position,
-    money::{Money, OutOfRange},
-    totals::{LicenseTotal, Totals},
-};
 use sqlx::{
     PgPool, Row,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgRow},
@@ -175,7 +176,7 @@ async fn read(pool: &PgPool) -> sqlx::Result<Snapshot> {
 fn current_money(rows: &[PgRow]) -> sqlx::Result<CurrentMoney> {
     let mut totals = Totals::default();
     for row in rows {
-        totals.set_from_row(row)?;
+        set_from_row(&mut totals, row)?;
     }
     let position: i64 = rows[0].try_get("position")?;
     let position = position.try_into().map_err(decode_error)?;

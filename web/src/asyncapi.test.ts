@@ -11,7 +11,7 @@ test("the description of the events is an AsyncAPI 3.0 document", () => {
   const specification = createRequire(import.meta.url).resolve("@asyncapi/specs/schemas/3.0.0.json");
   const ajv = new Ajv({ strict: false, meta: false, validateSchema: false, validateFormats: false, allErrors: true });
   const validate = ajv.compile(read(specification));
-  const document = read(fileURLToPath(new URL("../../shared/asyncapi.json", import.meta.url)));
+  const document = read(fileURLToPath(new URL("../../shared/contract/asyncapi.json", import.meta.url)));
   validate(document);
   expect(validate.errors ?? []).toEqual([]);
   expect(validate({ ...document, channels: { events: { adress: "sales.events.{type}" } } })).toBe(false);

@@ -1,4 +1,4 @@
-import catalogue from "../../shared/catalogue.json";
+import catalogue from "../../shared/contract/catalogue.json";
 import type { License } from "./client";
 import type { Money } from "./money";
 

@@ -6,10 +6,12 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::Deserialize;
-use shared::{
-    access::caller::Caller, body::JsonBody, catalogue::License, event::Event, problem::Problem, receipt::Receipt,
+use contract::{catalogue::License, event::Event, receipt::Receipt};
+use runtime::{
+    access::caller::Caller,
+    http::{body::JsonBody, problem::Problem},
 };
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{key_reused, stored_by_a_newer_version};

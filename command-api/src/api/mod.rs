@@ -1,8 +1,12 @@
 //! The HTTP interface of the write side.
 
 use axum::{Router, http::header, routing::get};
+use contract::ASYNCAPI;
 use prometheus_client::registry::Registry;
-use shared::{access::Access, http, problem::Problem, stream::ASYNCAPI};
+use runtime::{
+    access::Access,
+    http::{self, problem::Problem},
+};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -28,7 +32,7 @@ pub fn router(log: EventLog, access: Access, registry: &mut Registry) -> Router 
     // Whoever publishes the events describes them.
     let events = get(async || ([(header::CONTENT_TYPE, "application/json")], ASYNCAPI));
     let documents = Router::new().route("/docs/events.json", events);
-    http::api("command-api", router, documents, &openapi, access, registry)
+    http::api::api("command-api", router, documents, &openapi, access, registry)
 }
 
 impl From<AppendError> for Problem {

@@ -2,12 +2,12 @@
 
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-use shared::{
+use contract::position::Position;
+use runtime::{
     access::caller::Caller,
-    event_log::Position,
-    problem::{Problem, Query},
+    http::problem::{Problem, Query},
 };
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{key_reused, stored_by_a_newer_version};

@@ -12,17 +12,17 @@ use command_api::{
     store::NewEvent,
     writer::{self, AppendError, EventLog, MAX_BATCH, QUEUE_CAPACITY},
 };
+use contract::{
+    catalogue::License,
+    event::{EventId, Metadata},
+};
+use event_log::database;
 use futures::{StreamExt, stream};
 use nix::sys::signal::Signal;
 use prometheus_client::registry::Registry;
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
-use shared::{
-    catalogue::License,
-    database,
-    event::{EventId, Metadata},
-};
-use stack::testing::{Databases, Proxy, Service, Until, eventually, own_postgres};
+use testing::{Databases, Proxy, Service, Until, eventually, own_postgres};
 use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,
@@ -126,7 +126,7 @@ async fn a_client_that_hangs_up_leaves_nothing_half_done() {
 #[tokio::test]
 async fn a_commit_whose_answer_is_lost_is_acknowledged_once() {
     let databases = Databases::create().await;
-    let proxy = Proxy::start(stack::testing::postgres().address()).await;
+    let proxy = Proxy::start(testing::postgres().address()).await;
     let service = command_api_at(&databases.event_store_url_via("command_api", proxy.address()), NO_NATS).await;
     let client = Client::new();
     let mut receipts = HashMap::new();
@@ -143,7 +143,7 @@ async fn a_commit_whose_answer_is_lost_is_acknowledged_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_cut_under_load_lose_and_double_nothing() {
     let databases = Databases::create().await;
-    let proxy = Proxy::start(stack::testing::postgres().address()).await;
+    let proxy = Proxy::start(testing::postgres().address()).await;
     let service = command_api_at(&databases.event_store_url_via("command_api", proxy.address()), NO_NATS).await;
     let client = Client::new();
     let receipts = Mutex::new(HashMap::new());

@@ -3,14 +3,12 @@
 use std::collections::BTreeSet;
 
 use async_nats::jetstream;
+use contract::ASYNCAPI;
+use contract::{cloud_event::CloudEvent, event::EventType};
 use reqwest::Client;
+use runtime::nats::STREAM;
 use serde_json::{Map, Value, json};
-use shared::{
-    cloud_event::CloudEvent,
-    event::EventType,
-    stream::{ASYNCAPI, STREAM},
-};
-use stack::testing::{Databases, Nats, Schema, eventually};
+use testing::{Databases, Nats, Schema, eventually};
 
 use crate::support::{bought, command_api};
 
@@ -42,7 +40,7 @@ async fn what_the_relay_publishes_is_what_the_document_says() {
     assert!(client.delete(format!("{}/api/sales", service.url())).send().await.unwrap().status().is_success());
 
     let document: Value = service.get("/docs/events.json").await.json().await.unwrap();
-    let jetstream = jetstream::new(shared::stream::connect(&nats.admin_url(), "test").await.unwrap());
+    let jetstream = jetstream::new(runtime::nats::connect(&nats.admin_url(), "test").await.unwrap());
     let end = async || jetstream.get_stream(STREAM).await.is_ok_and(|stream| stream.cached_info().state.messages == 3);
     eventually("the relay has published them", end).await;
     let stream = jetstream.get_stream(STREAM).await.unwrap();

@@ -1,7 +1,7 @@
 //! What the database itself guarantees, whatever program talks to it.
 
 use sqlx::{Connection, PgConnection};
-use stack::testing::{Databases, purchased};
+use testing::{Databases, purchased};
 
 const SERVICES: [&str; 3] = ["command_api", "projector", "query_api"];
 const INSERT: &str = "insert into event (position, recorded_at, event_id, schema_version, event_type, data)

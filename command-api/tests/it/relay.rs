@@ -6,16 +6,16 @@ use async_nats::jetstream::{self, stream::Stream};
 use command_api::relay::{Metrics, NewStream, Publisher, RelayError};
 use futures::future::join_all;
 use reqwest::Client;
+use runtime::nats::{STREAM, SUBJECTS, Settings};
 use serde_json::Value;
-use shared::stream::{STREAM, SUBJECTS, Settings};
 use sqlx::PgPool;
-use stack::testing::{Databases, Nats, eventually, purchased, reset};
+use testing::{Databases, Nats, eventually, purchased, reset};
 use tokio::task::spawn_blocking;
 
 use crate::support::{bought, command_api};
 
 async fn connected(url: &str) -> async_nats::Client {
-    let client = shared::stream::connect(url, "test").await.unwrap();
+    let client = runtime::nats::connect(url, "test").await.unwrap();
     client.flush().await.unwrap();
     client
 }

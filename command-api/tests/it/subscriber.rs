@@ -8,12 +8,10 @@ use std::{
 
 use async_nats::jetstream;
 use reqwest::Client;
-use shared::stream::STREAM;
-use stack::{
-    checkout,
-    testing::{Databases, Nats, eventually},
-};
+use runtime::nats::STREAM;
+use stack::checkout;
 use tempfile::TempDir;
+use testing::{Databases, Nats, eventually};
 use tokio::process::{Child, Command};
 
 use crate::support::{bought, command_api};
@@ -54,7 +52,7 @@ async fn a_subscriber_that_is_killed_goes_on_where_it_was_without_doubling_or_lo
             bought(&client, &service, "pro").await;
         }
     };
-    let jetstream = jetstream::new(shared::stream::connect(&nats.admin_url(), "test").await.unwrap());
+    let jetstream = jetstream::new(runtime::nats::connect(&nats.admin_url(), "test").await.unwrap());
     buy(20).await;
     eventually("there is a stream", async || jetstream.get_stream(STREAM).await.is_ok()).await;
 
@@ -85,7 +83,7 @@ async fn a_subscriber_that_misses_an_event_says_where_to_read_it() {
     for _ in 0..5 {
         bought(&client, &service, "pro").await;
     }
-    let jetstream = jetstream::new(shared::stream::connect(&nats.admin_url(), "test").await.unwrap());
+    let jetstream = jetstream::new(runtime::nats::connect(&nats.admin_url(), "test").await.unwrap());
     let all = async || jetstream.get_stream(STREAM).await.is_ok_and(|stream| stream.cached_info().state.messages == 5);
     eventually("all are published", all).await;
     jetstream.get_stream(STREAM).await.unwrap().purge().sequence(4).await.unwrap();

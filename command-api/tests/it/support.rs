@@ -2,7 +2,7 @@
 
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
-use stack::testing::{Databases, Service, Until};
+use testing::{Databases, Service, Until};
 use uuid::Uuid;
 
 /// Nothing listens there: for tests in which NATS plays no part, and to show that it need not.

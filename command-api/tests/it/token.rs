@@ -2,12 +2,10 @@
 
 use std::{fs, path::Path, sync::Arc};
 
-use shared::access::{
-    role::Role,
-    token_file::{self, TokenFile},
-};
-use stack::testing::eventually;
+use contract::role::Role;
+use runtime::access::token_file::{self, TokenFile};
 use tempfile::TempDir;
+use testing::eventually;
 use tokio_util::sync::CancellationToken;
 
 fn add(file: &Path, subject: &str) -> String {

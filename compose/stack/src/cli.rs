@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::bench::settings;
 use crate::options::{Data, Options};
 
 /// Runs the whole system natively: Postgres, NATS, Traefik and every service.
@@ -33,14 +32,9 @@ pub enum Command {
     Audit(Audit),
     /// Run every test: Rust, the whole system, the pages, the pages in a browser
     Test(Test),
-    /// Measure everything on a stack and baselines of its own, in about 20 minutes
-    ///
-    /// Drives purchases and reads with wrk, beside handlers on the same HTTP stack that store nothing or one row per
-    /// request, and counts the log after every load: what was acknowledged is stored and projected, or the run fails.
-    /// Measures the time from a purchase to the totals, the rebuild, the start, memory, CPU time and disk space as well,
-    /// and the same in a log of 10 million events. Shows a table with ratios and targets, and saves it as JSON and
-    /// Markdown. It needs the machine for itself, and about 10 GB of disk meanwhile.
-    Bench(settings::Arguments),
+    /// Measure everything on a stack and baselines of its own, in about 20 minutes; `cargo stack bench --help`
+    #[command(disable_help_flag = true)]
+    Bench(Bench),
     /// Start everything and keep it running, without a terminal
     #[command(hide = true)]
     Supervise(Options),
@@ -101,6 +95,13 @@ pub struct Test {
 
     /// Handed to `cargo test`, such as the name of a test; the images and the Compose files are then left out
     #[arg(last = true, value_name = "ARGUMENT")]
+    pub arguments: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Bench {
+    /// Handed to the bench
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
     pub arguments: Vec<String>,
 }
 

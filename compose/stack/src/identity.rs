@@ -62,17 +62,17 @@ impl FromStr for ProcessId {
 
 /// What the kernel says of a process.
 #[derive(Debug)]
-pub(crate) struct Stat {
+pub struct Stat {
     is_zombie: bool,
     start_time: u64,
-    pub(crate) parent: i32,
+    pub parent: i32,
     /// CPU time in clock ticks: its own, and that of the children that it has waited for.
-    pub(crate) cpu_ticks: u64,
-    pub(crate) children_cpu_ticks: u64,
+    pub cpu_ticks: u64,
+    pub children_cpu_ticks: u64,
 }
 
 impl Stat {
-    pub(crate) fn read(pid: i32) -> io::Result<Self> {
+    pub fn read(pid: i32) -> io::Result<Self> {
         let line = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         Self::parse(&line).ok_or_else(|| io::Error::other(format!("cannot read /proc/{pid}/stat: {line}")))
     }

@@ -5,20 +5,15 @@
 //! - [`provision`], [`postgres`], [`nats`], [`traefik`], [`web`]: the real servers, found or installed, and configured;
 //! - [`services`]: our own processes, and what they are told; [`access`]: the tokens, where they ask for some;
 //! - [`stack`]: all of them, in order, each looked after by a [`keeper`]; [`state`] says who runs;
-//! - [`bench`]: measures all of that;
-//! - [`docker`]: tries the same system in containers;
-//! - [`commands`]: what people type;
-//! - [`testing`]: the same servers for the tests of every crate.
+//! - [`commands`]: what people type.
 
 pub mod access;
 pub mod account;
-pub mod bench;
 pub mod build_services;
 pub mod checkout;
 pub mod cli;
 pub mod commands;
 pub mod data_folder;
-pub mod docker;
 pub mod fingerprint;
 pub mod identity;
 pub mod interrupt;
@@ -42,7 +37,6 @@ pub mod server;
 pub mod services;
 pub mod stack;
 pub mod state;
-pub mod testing;
 pub mod tool;
 pub mod traefik;
 pub mod version;

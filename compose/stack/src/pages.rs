@@ -27,7 +27,7 @@ pub fn build(progress: Progress) -> Result<()> {
     install_packages(progress)?;
     let made_from = Fingerprint::default()
         .path(&sources(), NOT_SOURCES)?
-        .path(&checkout::root().join("shared/catalogue.json"), &[])?
+        .path(&checkout::root().join("shared/contract/catalogue.json"), &[])?
         .finish();
     fs::create_dir_all(checkout::stack_folder())?;
     let stamp = checkout::stack_folder().join("pages.stamp");

@@ -73,6 +73,12 @@ impl Tool {
         }
     }
 
+    /// Its output goes where ours goes. Returns its exit code.
+    pub fn code(mut self) -> Result<i32> {
+        let status = self.command.status().with_context(|| format!("cannot run {}", self.line))?;
+        status.code().with_context(|| format!("`{}` ended with {status}", self.line))
+    }
+
     /// Its output goes where ours goes.
     pub fn run(mut self) -> Result<()> {
         let status = self.command.status().with_context(|| format!("cannot run {}", self.line))?;

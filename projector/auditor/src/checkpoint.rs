@@ -1,14 +1,14 @@
 //! The newest checkpoint, and that its log begins with that of an older one.
 
 use anyhow::{Context, bail, ensure};
+use contract::position::Position;
+use event_log::transparency::{
+    self,
+    merkle::{Hash, Proof, check_tree},
+    signed_checkpoint::{Checkpoint, VerifyingKey},
+};
 use reqwest::{Client, Url};
 use serde::Deserialize;
-use shared::{
-    checkpoint::{Checkpoint, VerifyingKey},
-    event_log::Position,
-    merkle::{Hash, Proof, check_tree},
-    transparency_log,
-};
 use sqlx::PgPool;
 
 /// Who is asked for checkpoints and for what connects them.
@@ -28,7 +28,7 @@ impl Checkpoints {
     pub async fn newest(&self) -> anyhow::Result<String> {
         match self {
             Self::ReadModel(pool) => {
-                let (_, note) = transparency_log::head(pool).await.context("the read model cannot be read")?;
+                let (_, note) = transparency::head(pool).await.context("the read model cannot be read")?;
                 note.context("no checkpoint of this log is signed yet")
             }
             Self::Http(url, client) => get(client, url.join("/api/events/checkpoint")?).await,
@@ -39,7 +39,7 @@ impl Checkpoints {
         match self {
             Self::ReadModel(pool) => {
                 let proof = Proof::Consistency { older: older.as_sequence(), size: newer.as_sequence() };
-                Ok(transparency_log::prove(pool, proof).await?)
+                Ok(transparency::prove(pool, proof).await?)
             }
             Self::Http(url, client) => {
                 let mut url = url.join("/api/events/consistency")?;

@@ -17,9 +17,13 @@ use auditor::{
     source::Source,
     verify,
 };
-use projector::tally::SNAPSHOT_INTERVAL;
+use contract::{
+    catalogue::License,
+    position::Position,
+    totals::{SNAPSHOT_INTERVAL, Totals},
+};
+use event_log::{database, transparency::signed_checkpoint::append_note};
 use serde_json::{Map, Value, json};
-use shared::{catalogue::License, checkpoint::append_note, database, event_log::Position, totals::Totals};
 use sqlx::PgPool;
 
 use crate::cli;

@@ -3,14 +3,12 @@
 use std::{num::NonZero, thread::available_parallelism};
 
 use chrono::{DateTime, Utc};
-use futures::{Stream, StreamExt};
-use shared::{
-    cloud_event::CloudEvent,
-    event::Event,
-    event_log::Position,
-    merkle::{Hash, record_hash},
-    scan,
+use contract::{cloud_event::CloudEvent, event::Event, position::Position};
+use event_log::{
+    copy_format::parse_row,
+    transparency::merkle::{Hash, record_hash},
 };
+use futures::{Stream, StreamExt};
 use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -90,7 +88,7 @@ fn examine(batch: &Batch, wanted: Wanted) -> Share {
 }
 
 fn examine_row(row: &[u8], share: &mut Share, wanted: Wanted) -> Result<(), Fault> {
-    let event = scan::parse_row(row).map_err(|error| fault(None, format!("its row cannot be read: {error}")))?;
+    let event = parse_row(row).map_err(|error| fault(None, format!("its row cannot be read: {error}")))?;
     let position = event.position;
     let event = CloudEvent::try_from(&event).map_err(|error| fault(Some(position), error.to_string()))?;
     take(&event, None, share, wanted)

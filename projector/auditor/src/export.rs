@@ -11,8 +11,8 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
+use contract::{cloud_event::CloudEvent, position::Position};
 use futures::TryStreamExt;
-use shared::{cloud_event::CloudEvent, event_log::Position};
 use tokio::task::{JoinHandle, block_in_place, spawn_blocking};
 
 use crate::{

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Datelike, SubsecRound, Timelike, Utc};
 use chrono_tz::Tz;
 use clap::ValueEnum;
-use futures::TryStreamExt;
-use serde::Serialize;
-use shared::{
+use contract::{
     catalogue::License,
     event::Event,
     money::{Money, OutOfRange},
 };
+use futures::TryStreamExt;
+use serde::Serialize;
 use sqlx::{PgConnection, Row};
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -6,7 +6,11 @@ mod commands;
 use std::process::ExitCode;
 
 use cli::{Cli, Command};
-use shared::config;
+use event_log::config;
+
+/// The allocator of every program of the system.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Something is wrong with the log.
 const WRONG: u8 = 1;

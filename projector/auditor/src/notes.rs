@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, ensure};
-use shared::checkpoint::{VerifyingKey, split_notes};
+use event_log::transparency::signed_checkpoint::{VerifyingKey, split_notes};
 
 /// The key itself, or a file that holds it.
 pub fn public_key(text: &str) -> anyhow::Result<VerifyingKey> {

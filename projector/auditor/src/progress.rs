@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use contract::position::Position;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use shared::event_log::Position;
 
 use crate::{examine::Share, source::Source};
 

@@ -1,12 +1,12 @@
 //! The proof that comes with a receipt: that its purchase is in the log that was signed.
 
 use anyhow::Context;
-use serde::Deserialize;
-use shared::{
-    checkpoint::{Checkpoint, VerifyingKey},
-    cloud_event::CloudEvent,
+use contract::cloud_event::CloudEvent;
+use event_log::transparency::{
     merkle::{Hash, check_record, record_hash},
+    signed_checkpoint::{Checkpoint, VerifyingKey},
 };
+use serde::Deserialize;
 
 /// `GET /api/events/{event}/proof`, as far as it is believed: the position and the sizes follow from what is signed.
 #[derive(Deserialize)]

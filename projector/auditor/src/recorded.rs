@@ -1,11 +1,11 @@
 //! The hashes of single events that the transparency log noted when they were appended. They are worth nothing by themselves,
 //! as they are in a database too; but where a checkpoint confirms them, they tell which event was changed.
 
-use shared::{
-    checkpoint::Checkpoint,
-    event_log::Position,
+use contract::position::Position;
+use event_log::transparency::{
+    self,
     merkle::{Hash, Proof, TILE_WIDTH, TileId, Tree, check_record, check_tree, subtree_hash},
-    transparency_log,
+    signed_checkpoint::Checkpoint,
 };
 use sqlx::PgPool;
 
@@ -88,7 +88,7 @@ impl Recorded {
 
     /// A proof of what was noted, with a tile as it was read before; none where something is missing.
     async fn prove(&self, proof: Proof, index: i64, noted: &[u8]) -> sqlx::Result<Option<Vec<Hash>>> {
-        let mut tiles = transparency_log::tiles(&self.read_model, &proof.tiles()).await?;
+        let mut tiles = transparency::tiles(&self.read_model, &proof.tiles()).await?;
         tiles.insert(TileId { level: 0, index }, noted.to_vec());
         Ok(proof.from_tiles(&tiles).ok())
     }
@@ -106,7 +106,7 @@ impl Recorded {
     }
 
     async fn tile(&self, id: TileId) -> sqlx::Result<Vec<u8>> {
-        let mut tiles = transparency_log::tiles(&self.read_model, &[id]).await?;
+        let mut tiles = transparency::tiles(&self.read_model, &[id]).await?;
         Ok(tiles.remove(&id).unwrap_or_default())
     }
 }

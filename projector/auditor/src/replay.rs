@@ -2,9 +2,12 @@
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
+use contract::{
+    position::Position,
+    totals::{SNAPSHOT_INTERVAL, Totals},
+};
+use event_log::read_model::{self, set_from_row};
 use futures::TryStreamExt;
-use projector::{read_model, tally::SNAPSHOT_INTERVAL};
-use shared::{event_log::Position, totals::Totals};
 use sqlx::{Connection, PgPool};
 
 use crate::{
@@ -113,7 +116,7 @@ pub async fn kept(read_model: &PgPool, position: Position) -> anyhow::Result<Opt
     .context("the read model cannot be read")?;
     let mut totals = Totals::default();
     for row in &rows {
-        totals.set_from_row(row)?;
+        set_from_row(&mut totals, row)?;
     }
     Ok((!rows.is_empty()).then_some(AsOf { position, as_of: None, totals }))
 }

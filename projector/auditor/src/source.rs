@@ -9,15 +9,15 @@ use std::{
 
 use anyhow::{Context, bail};
 use bytes::{Bytes, BytesMut};
+use contract::position::Position;
+use event_log::{
+    database,
+    scan::{scan, scan_first},
+};
 use futures::StreamExt;
 use reqwest::{
     Client, StatusCode, Url,
     header::{self, HeaderMap, HeaderValue},
-};
-use shared::{
-    database,
-    event_log::Position,
-    scan::{scan, scan_first},
 };
 use sqlx::PgPool;
 use tokio::{

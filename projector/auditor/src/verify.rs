@@ -1,13 +1,13 @@
 //! Whether a log is what was signed: in order, without a hole, written as it should be, and with the tree of each checkpoint.
 
 use chrono::{DateTime, Utc};
+use contract::position::Position;
+use event_log::transparency::{
+    merkle::{Hash, Tree},
+    signed_checkpoint::Checkpoint,
+};
 use futures::TryStreamExt;
 use serde::Serialize;
-use shared::{
-    checkpoint::Checkpoint,
-    event_log::Position,
-    merkle::{Hash, Tree},
-};
 
 use crate::{
     examine::{self, Examined, Share, Wanted, examined},

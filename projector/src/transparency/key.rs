@@ -4,10 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use shared::{
-    checkpoint::{SigningKey, generate_keys},
-    key_file,
-};
+use event_log::transparency::signed_checkpoint::{SigningKey, generate_keys};
+use runtime::key_file;
 
 /// What signs the checkpoints, and where they are kept outside of the database.
 #[derive(Args, Clone, Debug)]

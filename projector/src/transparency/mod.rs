@@ -16,19 +16,24 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use contract::{
+    cloud_event::{CloudEvent, NotCanonical},
+    position::Position,
+};
+use event_log::{
+    self, ReadError,
+    scan::scan,
+    transparency::{
+        self,
+        merkle::{Hash, MissingTile, Proof, TileId, Tree, record_hash},
+        signed_checkpoint::{Checkpoint, SigningKey},
+    },
+};
 use prometheus_client::{
     metrics::gauge::Gauge,
     registry::{Registry, Unit},
 };
-use shared::{
-    backoff::Backoff,
-    checkpoint::{Checkpoint, SigningKey},
-    cloud_event::{CloudEvent, NotCanonical},
-    event_log::{self, Position, ReadError},
-    merkle::{Hash, MissingTile, Proof, TileId, Tree, record_hash},
-    scan::scan,
-    transparency_log,
-};
+use runtime::backoff::Backoff;
 use sqlx::PgPool;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -247,7 +252,7 @@ impl TransparencyLog {
         for checkpoint in newest.checkpoints {
             if checkpoint.position <= position_of(&tree) {
                 let root = Proof::Root { size: checkpoint.position.as_sequence() };
-                let root = transparency_log::prove(&self.read_model, root).await?;
+                let root = transparency::prove(&self.read_model, root).await?;
                 compare(&checkpoint, root[0])?;
             } else {
                 self.promised.push_back(checkpoint);
@@ -329,11 +334,11 @@ fn compare(signed: &Checkpoint, found: Hash) -> Result<(), TransparencyError> {
     Err(TransparencyError::Forked { position: signed.position, signed: signed_root, found })
 }
 
-impl From<transparency_log::ReadError> for TransparencyError {
-    fn from(error: transparency_log::ReadError) -> Self {
+impl From<transparency::ReadError> for TransparencyError {
+    fn from(error: transparency::ReadError) -> Self {
         match error {
-            transparency_log::ReadError::Database(error) => Self::ReadModel(error),
-            transparency_log::ReadError::Tile(missing) => Self::Tiles(missing),
+            transparency::ReadError::Database(error) => Self::ReadModel(error),
+            transparency::ReadError::Tile(missing) => Self::Tiles(missing),
         }
     }
 }

@@ -16,10 +16,10 @@ use async_nats::{
         stream::{Config, DiscardPolicy, LastRawMessageErrorKind},
     },
 };
-use shared::{
+use event_log::transparency::signed_checkpoint::{Checkpoint, NotACheckpoint, VerifyingKey, append_note, split_notes};
+use runtime::{
     backoff::Backoff,
-    checkpoint::{Checkpoint, NotACheckpoint, VerifyingKey, append_note, split_notes},
-    stream::{self, CHECKPOINT_STREAM, CHECKPOINT_SUBJECT},
+    nats::{self, CHECKPOINT_STREAM, CHECKPOINT_SUBJECT},
 };
 use tokio::{
     sync::watch,
@@ -65,14 +65,14 @@ pub struct Published {
     last: Option<(String, Checkpoint)>,
     key: VerifyingKey,
     nats: Client,
-    streams: stream::Settings,
+    streams: nats::Settings,
     waited_for_nats: bool,
     /// What is to be on NATS.
     for_nats: watch::Sender<Option<String>>,
 }
 
 impl Published {
-    pub fn open(path: &Path, key: VerifyingKey, nats: Client, streams: stream::Settings) -> Result<Self, OpenError> {
+    pub fn open(path: &Path, key: VerifyingKey, nats: Client, streams: nats::Settings) -> Result<Self, OpenError> {
         let opened = open(path, key.origin()).map_err(|source| OpenError::File { file: path.to_owned(), source })?;
         let (file, last) = opened.ok_or_else(|| OpenError::Foreign { file: path.to_owned() })?;
         let last = last
@@ -200,7 +200,7 @@ async fn newest_on_nats(nats: &Client, key: &VerifyingKey) -> Result<Option<Chec
 struct OnNats {
     nats: Client,
     key: VerifyingKey,
-    streams: stream::Settings,
+    streams: nats::Settings,
     /// The stream was seen, or made, and has answered ever since.
     stream_exists: bool,
 }

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use shared::{
-    event_log::Position,
+use contract::position::Position;
+use event_log::transparency::{
     merkle::{TileId, Tree, needed},
-    transparency_log::{head, tiles},
+    reader::{head, tiles},
 };
 use sqlx::{Connection, PgConnection, PgPool};
 

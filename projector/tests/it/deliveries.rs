@@ -1,14 +1,14 @@
 //! What JetStream may deliver: twice, in another order, not at all, or something else.
 
 use async_nats::jetstream::{self, stream};
+use runtime::nats::{STREAM, SUBJECTS};
 use serde_json::{Value, json};
-use shared::stream::{STREAM, SUBJECTS};
-use stack::testing::{Databases, Nats, eventually, purchased, reset};
+use testing::{Databases, Nats, eventually, purchased, reset};
 
 use crate::support::{assert_projected, projector, readiness};
 
 async fn stream(nats: &Nats) -> jetstream::Context {
-    let client = shared::stream::connect(&nats.admin_url(), "test").await.unwrap();
+    let client = runtime::nats::connect(&nats.admin_url(), "test").await.unwrap();
     client.flush().await.unwrap();
     let jetstream = jetstream::new(client);
     let config = stream::Config { name: STREAM.to_owned(), subjects: vec![SUBJECTS.to_owned()], ..Default::default() };

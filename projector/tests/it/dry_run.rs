@@ -1,6 +1,6 @@
 //! A rebuild that only looks.
 
-use stack::testing::{Databases, purchased, reset};
+use testing::{Databases, purchased, reset};
 
 use crate::support::{
     NO_NATS, append_some, assert_projected, falsify, generations, projector, restore_log, start_rebuild,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Client;
 use serde_json::json;
 use sqlx::AssertSqlSafe;
-use stack::testing::{Databases, Nats, Service, Until, eventually, purchased};
+use testing::{Databases, Nats, Service, Until, eventually, purchased};
 use tokio::task::spawn_blocking;
 
 use crate::support::{

@@ -6,7 +6,7 @@ use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
 };
-use stack::testing::{Counted, Databases, Nats, Service, purchased, reset};
+use testing::{Counted, Databases, Nats, Service, purchased, reset};
 use tokio::runtime::Runtime;
 
 use crate::support::{assert_projected, projector, rebuild};

@@ -2,7 +2,7 @@
 
 use projector::rebuild::Options;
 use sqlx::{AssertSqlSafe, PgPool};
-use stack::testing::{Databases, eventually, purchased};
+use testing::{Databases, eventually, purchased};
 
 use crate::support::{
     NO_NATS, append_some, assert_projected, generations, hold_live, projector, rebuild, start_rebuild,

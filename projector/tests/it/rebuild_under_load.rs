@@ -7,7 +7,7 @@ use std::sync::{
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use sqlx::{Connection, PgConnection, Row};
-use stack::testing::{Databases, eventually, purchased};
+use testing::{Databases, eventually, purchased};
 
 use crate::support::{NO_NATS, assert_projected, projector, rebuild, start_rebuild};
 

@@ -1,6 +1,6 @@
 //! The live totals are compared with the log all the time.
 
-use stack::testing::{Databases, Service, eventually, purchased};
+use testing::{Databases, Service, eventually, purchased};
 
 use crate::support::{NO_NATS, append_some, assert_projected, falsify, projector, readiness, rebuild, restore_log};
 
@@ -108,7 +108,7 @@ async fn an_event_store_that_is_away_is_waited_for() {
     let databases = Databases::create().await;
     append_some(&databases).await;
     sqlx::raw_sql("revoke select on event from projector").execute(databases.event_store()).await.unwrap();
-    let projector = crate::support::projector_until(&databases, NO_NATS, stack::testing::Until::Live).await;
+    let projector = crate::support::projector_until(&databases, NO_NATS, testing::Until::Live).await;
     eventually("the projection waits", async || readiness(&projector).await.1.contains("permission denied")).await;
     assert!(metric_is(&projector, DIFFERENCE, 0).await);
     sqlx::raw_sql("grant select on event to projector").execute(databases.event_store()).await.unwrap();

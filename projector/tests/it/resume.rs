@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use sqlx::Connection;
-use stack::testing::{Databases, eventually};
+use testing::{Databases, eventually};
 use tokio::time::timeout;
 
 use crate::support::{

@@ -1,7 +1,7 @@
 //! A projector, and what its work is measured by.
 
 use sqlx::{AssertSqlSafe, Postgres, Transaction};
-use stack::testing::{Command, Databases, Nats, Service, Until, eventually, purchased, reset};
+use testing::{Command, Databases, Nats, Service, Until, eventually, purchased, reset};
 
 /// Nothing listens there: for tests in which NATS plays no part.
 pub const NO_NATS: &str = "nats://127.0.0.1:1";

@@ -2,15 +2,17 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use shared::{
-    checkpoint::{Checkpoint, SigningKey, VerifyingKey, generate_keys, split_notes},
-    cloud_event::CloudEvent,
-    event_log::{self, Position},
-    merkle::{Tree, record_hash},
-    stream::CHECKPOINT_SUBJECT,
+use contract::{cloud_event::CloudEvent, position::Position};
+use event_log::{
+    self,
+    transparency::{
+        merkle::{Tree, record_hash},
+        signed_checkpoint::{Checkpoint, SigningKey, VerifyingKey, generate_keys, split_notes},
+    },
 };
-use stack::testing::{Command, Databases, Nats, Service, Until, eventually, purchased};
+use runtime::nats::CHECKPOINT_SUBJECT;
 use tempfile::TempDir;
+use testing::{Command, Databases, Nats, Service, Until, eventually, purchased};
 use tokio::{task::spawn_blocking, time::Instant};
 
 use crate::support::NO_NATS;
@@ -119,7 +121,7 @@ async fn with_nats(mut nats: Nats, change: impl FnOnce(&mut Nats) + Send + 'stat
 
 /// The last note that was published on NATS.
 async fn note_on_nats(nats: &Nats) -> Option<String> {
-    let client = shared::stream::connect(&nats.admin_url(), "test").await.unwrap();
+    let client = runtime::nats::connect(&nats.admin_url(), "test").await.unwrap();
     let stream = async_nats::jetstream::new(client).get_stream("SALES_CHECKPOINTS").await.ok()?;
     let last = stream.get_last_raw_message_by_subject(CHECKPOINT_SUBJECT).await.ok()?;
     Some(String::from_utf8(last.payload.to_vec()).unwrap())

@@ -1,6 +1,6 @@
 //! A read model from before there was a history.
 
-use stack::testing::{Databases, eventually, purchased};
+use testing::{Databases, eventually, purchased};
 
 use crate::support::{NO_NATS, append_some, assert_projected, generations, projector};
 

@@ -7,7 +7,9 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use shared::{event_log::Position, problem::Problem, transparency_log};
+use contract::position::Position;
+use event_log::transparency;
+use runtime::http::problem::Problem;
 use tracing::error;
 
 use super::Sources;
@@ -35,17 +37,17 @@ pub async fn get_checkpoint(State(sources): State<Arc<Sources>>) -> Result<Respo
 
 /// The newest checkpoint and its position.
 pub async fn newest(sources: &Sources) -> Result<(Position, String), Problem> {
-    let head = transparency_log::head(&sources.read_model).await;
+    let head = transparency::head(&sources.read_model).await;
     match head.map_err(|error| transparency_problem(&error.into()))? {
         (position, Some(note)) => Ok((position, note)),
         (_, None) => Err(Problem::unavailable("No checkpoint of the log is signed yet.")),
     }
 }
 
-pub fn transparency_problem(error: &transparency_log::ReadError) -> Problem {
+pub fn transparency_problem(error: &transparency::ReadError) -> Problem {
     error!(%error, "The transparency log cannot be read");
     match error {
-        transparency_log::ReadError::Database(_) => Problem::unavailable("The read model does not answer. Try again."),
-        transparency_log::ReadError::Tile(_) => Problem::internal(),
+        transparency::ReadError::Database(_) => Problem::unavailable("The read model does not answer. Try again."),
+        transparency::ReadError::Tile(_) => Problem::internal(),
     }
 }

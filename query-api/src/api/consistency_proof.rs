@@ -3,13 +3,10 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
+use contract::position::Position;
+use event_log::transparency::{self, merkle::Proof};
+use runtime::http::problem::{Problem, Query};
 use serde::{Deserialize, Serialize};
-use shared::{
-    event_log::Position,
-    merkle::Proof,
-    problem::{Problem, Query},
-    transparency_log,
-};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -65,8 +62,7 @@ pub async fn get_consistency_proof(
         return Err(Problem::bad_request("invalid-query", "There are no such checkpoints", detail));
     }
     let proof = Proof::Consistency { older: from.as_sequence(), size: size.as_sequence() };
-    let hashes =
-        transparency_log::prove(&sources.read_model, proof).await.map_err(|error| transparency_problem(&error))?;
+    let hashes = transparency::prove(&sources.read_model, proof).await.map_err(|error| transparency_problem(&error))?;
     let hashes = hashes.iter().map(ToString::to_string).collect();
     Ok(Json(ConsistencyProof { from, to: size, hashes, checkpoint: to.is_none().then_some(note) }))
 }

@@ -7,12 +7,13 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use shared::{
+use contract::{
     cloud_event::{self, CloudEvent},
     event::EventId,
-    event_log::{self, Position, RecordedEvent},
-    problem::Problem,
+    position::Position,
+    recorded_event::RecordedEvent,
 };
+use runtime::http::problem::Problem;
 use uuid::Uuid;
 
 use super::{Sources, etag, log_problem};

@@ -9,13 +9,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
+use contract::{cloud_event::CloudEvent, event::EventType, position::Position};
+use event_log::{self, ReadError};
+use runtime::http::problem::{Problem, Query};
 use serde::{Deserialize, Serialize};
-use shared::{
-    cloud_event::CloudEvent,
-    event::EventType,
-    event_log::{self, Position, ReadError},
-    problem::{Problem, Query},
-};
 use sqlx::PgPool;
 use utoipa::{IntoParams, ToSchema};
 

@@ -12,13 +12,16 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use futures::{StreamExt, stream};
-use shared::{
+use contract::{
     cloud_event::{CloudEvent, NotCanonical},
-    event_log::{Position, ReadError},
-    problem::Problem,
+    position::Position,
+};
+use event_log::{
+    ReadError,
     scan::{scan, scan_type},
 };
+use futures::{StreamExt, stream};
+use runtime::http::problem::Problem;
 use sqlx::PgPool;
 use tokio::{
     sync::OwnedSemaphorePermit,

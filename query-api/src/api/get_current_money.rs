@@ -9,11 +9,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
+use contract::position::Position;
+use runtime::http::problem::{Problem, Query};
 use serde::Deserialize;
-use shared::{
-    event_log::{self, Position},
-    problem::{Problem, Query},
-};
 use tokio::time::timeout;
 use tracing::error;
 use utoipa::IntoParams;

@@ -6,16 +6,16 @@ use axum::{
     Json,
     extract::{Path, State, rejection::PathRejection},
 };
-use serde::{Deserialize, Serialize};
-use shared::{
-    access::{caller::Caller, role::Role},
-    cloud_event::CloudEvent,
-    event::LICENSE_PURCHASED,
-    event_log::Position,
+use contract::{cloud_event::CloudEvent, event::LICENSE_PURCHASED, position::Position, role::Role};
+use event_log::transparency::{
+    self,
     merkle::{Proof, record_hash},
-    problem::{Problem, Query},
-    transparency_log,
 };
+use runtime::{
+    access::caller::Caller,
+    http::problem::{Problem, Query},
+};
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 use utoipa::{IntoParams, ToSchema};
 
@@ -96,8 +96,7 @@ pub async fn get_inclusion_proof(
     }
     let leaf = event.position.as_sequence() - 1;
     let proof = Proof::Inclusion { leaf, size: tree_size.as_sequence() };
-    let hashes =
-        transparency_log::prove(&sources.read_model, proof).await.map_err(|error| transparency_problem(&error))?;
+    let hashes = transparency::prove(&sources.read_model, proof).await.map_err(|error| transparency_problem(&error))?;
     let line = CloudEvent::from(&event).to_json();
     Ok(Json(InclusionProof {
         leaf_hash: record_hash(&line).to_string(),

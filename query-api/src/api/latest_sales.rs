@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-use shared::{
+use contract::{
     catalogue::License,
     event::{Event, EventType},
-    event_log::{self, Position},
     money::Money,
-    problem::{Problem, Query},
+    position::Position,
 };
+use runtime::http::problem::{Problem, Query};
+use serde::{Deserialize, Serialize};
 use tracing::error;
 use utoipa::{IntoParams, ToSchema};
 

@@ -9,8 +9,8 @@ use axum::{
     http::{HeaderValue, header},
     response::IntoResponse,
 };
+use runtime::http::problem::Problem;
 use serde::Serialize;
-use shared::problem::Problem;
 use utoipa::ToSchema;
 
 use super::{POSITION, Sources, purchases};

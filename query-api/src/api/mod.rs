@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use axum::{Router, http::HeaderName};
+use event_log::ReadError;
 use prometheus_client::registry::Registry;
-use shared::{event_log::ReadError, http, problem::Problem};
+use runtime::http::{self, problem::Problem};
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tracing::error;
@@ -114,7 +115,7 @@ pub fn router(sources: Sources, sign_in: SignIn, registry: &mut Registry) -> Rou
                 .with_state(Arc::new(sign_in)),
         )
         .split_for_parts();
-    http::api("query-api", router, Router::new(), &openapi, access, registry)
+    http::api::api("query-api", router, Router::new(), &openapi, access, registry)
 }
 
 fn log_problem(error: &ReadError) -> Problem {

@@ -7,7 +7,8 @@ use axum::{
     extract::{Path, State, rejection::PathRejection},
     http::StatusCode,
 };
-use shared::{event::Event, event_log, problem::Problem, receipt::Receipt};
+use contract::{event::Event, receipt::Receipt};
+use runtime::http::problem::Problem;
 use uuid::Uuid;
 
 use super::{Sources, log_problem};

@@ -10,11 +10,9 @@ use axum::{
 };
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
+use contract::position::Position;
+use runtime::http::problem::{Problem, Query};
 use serde::Deserialize;
-use shared::{
-    event_log::Position,
-    problem::{Problem, Query},
-};
 use tracing::error;
 use utoipa::{IntoParams, ToSchema};
 

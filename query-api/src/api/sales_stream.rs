@@ -14,8 +14,8 @@ use axum::{
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
+use runtime::http::problem::Problem;
 use serde::Serialize;
-use shared::problem::Problem;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep_until},

@@ -8,13 +8,13 @@ use axum::{
     http::{HeaderMap, Method, header},
     response::{AppendHeaders, IntoResponse, IntoResponseParts, Response},
 };
+use contract::role::Role;
 use cookie::{Cookie, SameSite};
-use serde::{Deserialize, Serialize};
-use shared::{
-    access::{caller::Caller, role::Role, session},
-    body::JsonBody,
-    problem::Problem,
+use runtime::{
+    access::{caller::Caller, session},
+    http::{body::JsonBody, problem::Problem},
 };
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::sign_in::SignIn;

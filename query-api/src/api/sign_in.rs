@@ -8,11 +8,11 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use cookie::SameSite;
-use serde::Deserialize;
-use shared::{
+use runtime::{
     access::session,
-    problem::{Problem, Query},
+    http::problem::{Problem, Query},
 };
+use serde::Deserialize;
 use tracing::warn;
 use utoipa::IntoParams;
 

@@ -1,10 +1,10 @@
 //! The log as pages and as single events.
 
+use contract::event::EventType;
 use reqwest::Response;
 use serde_json::Value;
-use shared::{event::EventType, event_log};
 use sqlx::AssertSqlSafe;
-use stack::testing::{purchased, reset};
+use testing::{purchased, reset};
 
 use crate::{ReadSide, assert_problem};
 

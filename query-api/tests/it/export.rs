@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use reqwest::Response;
 use serde_json::Value;
-use stack::testing::{purchased, reset};
+use testing::{purchased, reset};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

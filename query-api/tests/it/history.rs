@@ -1,7 +1,7 @@
 //! What was sold when: the clocks are changed, the totals reset, the read model built anew.
 
 use serde_json::{Value, json};
-use stack::testing::{eventually, purchased, reset};
+use testing::{eventually, purchased, reset};
 
 use crate::{ReadSide, assert_problem};
 

@@ -1,7 +1,7 @@
 //! The newest purchases.
 
 use serde_json::{Value, json};
-use stack::testing::{purchased, reset};
+use testing::{purchased, reset};
 
 use crate::{ReadSide, assert_problem};
 

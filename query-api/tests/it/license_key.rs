@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::JwkSet};
 use serde_json::{Value, json};
-use stack::testing::{Command, Ended, Service, Until, purchased, reset};
+use testing::{Command, Ended, Service, Until, purchased, reset};
 
 use crate::{ReadSide, assert_problem};
 

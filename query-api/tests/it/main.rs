@@ -10,7 +10,7 @@ mod stream;
 
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
-use stack::testing::{Databases, Proxy, Service, Until, assert_committed, eventually, own_postgres, purchased, reset};
+use testing::{Databases, Proxy, Service, Until, assert_committed, eventually, own_postgres, purchased, reset};
 use tokio::task::spawn_blocking;
 
 /// Nothing listens there: the projector follows the event store then, and query-api never needs NATS.
@@ -271,7 +271,7 @@ async fn what_is_wrong_with_a_query_is_said() {
 #[tokio::test]
 async fn every_replica_follows_and_a_cut_connection_only_delays_it() {
     let databases = Databases::create().await;
-    let proxy = Proxy::start(stack::testing::postgres().address()).await;
+    let proxy = Proxy::start(testing::postgres().address()).await;
     let via_proxy = databases.read_model_url_via("query_api", proxy.address());
     let first = ReadSide::start_with(databases, &via_proxy).await;
     let second = query_api(&first.databases, &first.databases.read_model_url("query_api")).await;

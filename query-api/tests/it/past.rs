@@ -3,7 +3,7 @@
 use rand::{RngExt, seq::IndexedRandom};
 use serde_json::Value;
 use sqlx::Row;
-use stack::testing::{purchased, reset};
+use testing::{purchased, reset};
 
 use crate::{ReadSide, assert_problem};
 

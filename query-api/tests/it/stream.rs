@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use reqwest::{Method, Response, header::HeaderValue};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
-use stack::testing::{Databases, Proxy, eventually, purchased, reset};
+use testing::{Databases, Proxy, eventually, purchased, reset};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -278,12 +278,12 @@ async fn a_service_that_is_told_to_stop_ends_its_streams_at_once() {
 #[tokio::test]
 async fn without_totals_there_is_no_stream() {
     let databases = Databases::create().await;
-    let proxy = Proxy::start(stack::testing::postgres().address()).await;
+    let proxy = Proxy::start(testing::postgres().address()).await;
     let read_model = databases.read_model_url_via("query_api", proxy.address());
     drop(proxy);
     let event_store = databases.event_store_url("query_api");
     let environment = [("EVENT_STORE_URL", event_store.as_str()), ("READ_MODEL_URL", &read_model)];
-    let query_api = stack::testing::Service::start("query-api", stack::testing::Until::Live, &environment).await;
+    let query_api = testing::Service::start("query-api", testing::Until::Live, &environment).await;
     let response = query_api.get("/api/sales/stream").await;
     assert_eq!(response.headers()["retry-after"], "1");
     assert_problem(response, 503, "unavailable").await;
@@ -292,7 +292,7 @@ async fn without_totals_there_is_no_stream() {
 #[tokio::test]
 async fn while_the_read_model_is_away_the_age_grows() {
     let databases = Databases::create().await;
-    let proxy = Proxy::start(stack::testing::postgres().address()).await;
+    let proxy = Proxy::start(testing::postgres().address()).await;
     let read_model = databases.read_model_url_via("query_api", proxy.address());
     let read_side = ReadSide::start_with(databases, &read_model).await;
     let mut events = Events::open(&read_side, None).await;

@@ -3,18 +3,17 @@
 use anyhow::Result;
 
 use super::up;
-use crate::bench;
-use crate::bench::settings::{Arguments, Settings};
-use crate::build_services::build_baselines;
-use crate::interrupt::Interrupt;
-use crate::open_files;
+use crate::build_services::{build_baselines, cargo};
+use crate::cli::Bench;
 use crate::prerequisites;
 use crate::progress::Progress;
 
-pub fn run(arguments: &Arguments) -> Result<()> {
-    prerequisites::check_for_benches()?;
-    up::prepare()?;
-    Progress::Shown.step("baselines", build_baselines)?;
-    open_files::allow(bench::OPEN_FILES)?;
-    bench::run(&arguments.folder, Settings::from(arguments), &Interrupt::listen()?)
+pub fn run(bench: &Bench) -> Result<()> {
+    let only_help = bench.arguments.iter().any(|argument| argument == "--help" || argument == "-h");
+    if !only_help {
+        prerequisites::check_for_benches()?;
+        up::prepare()?;
+        Progress::Shown.step("baselines", build_baselines)?;
+    }
+    cargo().args(["run", "--release", "--quiet", "--bin", "bench", "--"]).args(&bench.arguments).run()
 }

@@ -10,10 +10,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::{Engine, engine::general_purpose::STANDARD, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use runtime::access::guard::PUBLIC;
 use serde_json::{Value, json};
-use shared::access::guard::PUBLIC;
-use stack::testing::Issuer;
 use stack::{checkout, ports};
+use testing::Issuer;
 
 use crate::running::{Running, assert_success, text, until};
 
@@ -275,7 +275,7 @@ fn assert_nothing_is_in_the_logs(secured: &Secured, more: &[&str]) {
     let mut secret: Vec<&str> = secured.tokens.iter().map(|(_, token)| token.as_str()).collect();
     secret.extend(secrets.as_object().unwrap().values().filter_map(Value::as_str));
     secret.extend(secrets["access_tokens"].as_object().unwrap().values().filter_map(Value::as_str));
-    secret.push(stack::testing::CLIENT_SECRET);
+    secret.push(testing::CLIENT_SECRET);
     secret.extend(more);
     let mut read = 0;
     for log in std::fs::read_dir(secured.system.folder().join("logs")).unwrap() {

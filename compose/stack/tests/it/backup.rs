@@ -18,9 +18,9 @@ use stack::postgres::{Cluster, SHOP};
 use stack::process::Process;
 use stack::progress::Progress;
 use stack::secrets::Secrets;
-use stack::testing::tools;
 use stack::{checkout, ports, provision};
 use tempfile::TempDir;
+use testing::tools;
 use tokio::task::spawn_blocking;
 
 use crate::running::{Running, assert_success, stack, text, until};

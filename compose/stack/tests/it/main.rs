@@ -2,7 +2,7 @@
 
 mod access;
 mod backup;
-mod bench;
+
 mod cli;
 mod fuzz;
 mod high_availability;

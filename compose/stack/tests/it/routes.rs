@@ -5,9 +5,9 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use stack::interrupt::Interrupt;
 use stack::ports;
-use stack::testing::tools;
 use stack::traefik::Traefik;
 use tempfile::TempDir;
+use testing::tools;
 
 use crate::running::{Running, until};
 

@@ -1,7 +1,7 @@
 use std::time::Instant;
 
 use stack::probe::Probe;
-use stack::testing::{self, Nats};
+use testing::{self, Nats};
 
 #[test]
 fn postgres_is_shared_by_the_tests_of_a_process_and_ready_at_once() {

@@ -4,25 +4,25 @@
 use std::{collections::HashMap, fs, path::Path};
 
 use auditor::{export::Export, proof, source::Source, verify::verify};
+use contract::{cloud_event::CloudEvent, event::Event, position::Position, recorded_event::RecordedEvent};
+use event_log::{
+    copy_format::parse_row,
+    transparency::{
+        merkle::{Proof, TileId, Tree, record_hash},
+        signed_checkpoint::{Checkpoint, SigningKey, split_notes},
+    },
+};
 use proptest::{
     prelude::*,
     sample::{Index, select},
     test_runner::{Config, TestRunner},
 };
 use serde_json::json;
-use shared::{
-    checkpoint::{Checkpoint, SigningKey, split_notes},
-    cloud_event::CloudEvent,
-    event::Event,
-    event_log::{Position, RecordedEvent},
-    merkle::{Proof, TileId, Tree, record_hash},
-    scan::parse_row,
-};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-const LOG: &str = include_str!("../../../../shared/golden/log.ndjson");
-const PRIVATE_KEY: &str = include_str!("../../../../shared/golden/private-key");
+const LOG: &str = include_str!("../../../../shared/contract/golden/log.ndjson");
+const PRIVATE_KEY: &str = include_str!("../../../../shared/contract/golden/private-key");
 const CASES: u32 = 20_000;
 /// Of those that read and write files.
 const FILE_CASES: u32 = 2_000;

@@ -8,9 +8,9 @@ use std::{
     time::Duration,
 };
 
+use event_log::transparency::signed_checkpoint::split_notes;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use shared::checkpoint::split_notes;
-use stack::testing::purchased;
+use testing::purchased;
 use tokio::{task::block_in_place, time::sleep};
 
 use crate::support::{SignedLog, audit, auditor, text};

@@ -5,18 +5,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::{Value, json};
-use shared::{
-    checkpoint::SigningKey,
-    cloud_event::CloudEvent,
-    event_log::Position,
+use contract::{cloud_event::CloudEvent, position::Position};
+use event_log::transparency::{
     merkle::{Hash, Proof, TileId, Tree, record_hash},
+    signed_checkpoint::SigningKey,
 };
+use serde_json::{Value, json};
 
 use crate::support::{SignedLog, audit, second_verifier, text};
 
 fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/contract/golden").join(name)
 }
 
 fn strings(hashes: &[Hash]) -> Vec<String> {

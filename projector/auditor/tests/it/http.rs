@@ -3,9 +3,9 @@
 use std::fs;
 
 use auditor::source::Source;
+use contract::position::Position;
 use serde_json::Value;
-use shared::event_log::Position;
-use stack::testing::{Service, Until};
+use testing::{Service, Until};
 
 use crate::support::{SignedLog, audit, text};
 

@@ -1,8 +1,8 @@
 //! What the log adds up to, then and now.
 
+use contract::position::Position;
 use serde_json::Value;
-use shared::event_log::Position;
-use stack::testing::{eventually, purchased, reset};
+use testing::{eventually, purchased, reset};
 
 use crate::support::{SignedLog, audit, text};
 
@@ -150,7 +150,8 @@ async fn a_file_that_ends_before_the_read_model_is_replayed_and_compared_where_t
 #[tokio::test(flavor = "multi_thread")]
 async fn events_of_every_version_that_was_ever_published_are_replayed() {
     let log = SignedLog::create().await;
-    let published: Vec<Value> = serde_json::from_str(include_str!("../../../../shared/golden/events.json")).unwrap();
+    let published: Vec<Value> =
+        serde_json::from_str(include_str!("../../../../shared/contract/golden/events.json")).unwrap();
     for event in &published {
         let insert = sqlx::query(
             "select append_events(array[gen_random_uuid()], array[$1::text], array[$2::smallint], array[$3::text], array[null::text])",

@@ -5,9 +5,9 @@ use std::{
     process::{Command, Output},
 };
 
-use shared::checkpoint::{Checkpoint, SigningKey, generate_keys, split_notes};
-use stack::testing::{Databases, Service, Until, eventually, purchased, reset};
+use event_log::transparency::signed_checkpoint::{Checkpoint, SigningKey, generate_keys, split_notes};
 use tempfile::TempDir;
+use testing::{Databases, Service, Until, eventually, purchased, reset};
 
 /// Nothing listens there: for tests in which NATS plays no part.
 const NO_NATS: &str = "nats://127.0.0.1:1";

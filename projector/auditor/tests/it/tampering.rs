@@ -5,13 +5,15 @@ use auditor::{
     source::Source,
     verify::{Verdict, verify},
 };
-use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
-use shared::{
-    checkpoint::Checkpoint,
-    cloud_event::CloudEvent,
-    event_log::{self, Position},
-    merkle::{Tree, record_hash},
+use contract::{cloud_event::CloudEvent, position::Position};
+use event_log::{
+    self,
+    transparency::{
+        merkle::{Tree, record_hash},
+        signed_checkpoint::Checkpoint,
+    },
 };
+use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::support::{SignedLog, text};
@@ -52,7 +54,7 @@ impl Audit {
     async fn verify(&self) -> Verdict {
         let read_model = self.log.databases.read_model().clone();
         let mut checkpoints = self.checkpoints.clone();
-        let (_, newest) = shared::transparency_log::head(&read_model).await.unwrap();
+        let (_, newest) = event_log::transparency::reader::head(&read_model).await.unwrap();
         checkpoints.push(self.log.key.verifying_key().open(&newest.unwrap()).unwrap());
         let until = self.source.end().await.unwrap();
         verify(&self.source, until, checkpoints, Some(Recorded::new(read_model))).await.unwrap()

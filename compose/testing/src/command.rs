@@ -1,0 +1,63 @@
+//! A command of a service that ends by itself, such as `rebuild`, for tests that kill it or look at how it ends.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::time::{Instant, sleep};
+
+use crate::service::program;
+use stack::process::Process;
+
+const END_WITHIN: Duration = Duration::from_mins(1);
+/// How often a wait looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// A running command.
+#[derive(Debug)]
+pub struct Command(Process);
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub success: bool,
+    pub log: String,
+}
+
+impl Command {
+    /// Runs `<name> <arguments>`, with these variables on top of our own environment.
+    pub fn start(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self(Process::start(program(name, arguments, environment)).unwrap_or_else(|error| panic!("{error:#}")))
+    }
+
+    /// Waits until it has ended by itself, well or not.
+    pub async fn ended(mut self) -> Ended {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.0.ended().expect("a child can be waited for") {
+                return Ended { success: status.success(), log: self.log() };
+            }
+            assert!(started.elapsed() < END_WITHIN, "it does not end:\n{}", self.log());
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.0.ended().expect("a child can be waited for").is_none()
+    }
+
+    /// Sends any signal, such as SIGSTOP.
+    pub fn signal(&self, signal: Signal) {
+        self.0.id().signal(signal);
+    }
+
+    /// As a crash does it. Returns what it has logged.
+    pub fn kill(mut self) -> String {
+        self.0.kill().expect("a child can be killed");
+        self.log()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.0.program().log).expect("the log can be read")
+    }
+}

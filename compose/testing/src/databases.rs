@@ -1,0 +1,252 @@
+//! Databases for a single test: an event store and a read model, migrated by the services' own binaries.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use sqlx::{
+    AssertSqlSafe, Connection, PgConnection, PgPool, Postgres as Sqlx, migrate::MigrateDatabase,
+    postgres::PgPoolOptions,
+};
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
+
+use crate::{Postgres, Service, postgres};
+
+const EVENT_STORE_TEMPLATE: &str = "event_store_template";
+const READ_MODEL_TEMPLATE: &str = "read_model_template";
+/// The password of every role of a service. It protects nothing: the cluster is reached through loopback alone.
+const PASSWORD: &str = "test";
+
+/// An empty event store and an empty read model.
+#[derive(Clone, Debug)]
+pub struct Databases {
+    address: SocketAddr,
+    event_store: PgPool,
+    read_model: PgPool,
+    number: u32,
+}
+
+impl Databases {
+    /// New ones in the Postgres that all tests of this process share.
+    pub async fn create() -> Self {
+        let shared = spawn_blocking(postgres).await.expect("Postgres starts");
+        Self::create_in(shared).await
+    }
+
+    /// New ones in a Postgres that the test may stop.
+    pub async fn create_in(postgres: &Postgres) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        make_templates(postgres).await;
+        let databases = Self {
+            address: postgres.address(),
+            event_store: pool(&postgres.admin_url(&event_store(number))),
+            read_model: pool(&postgres.admin_url(&read_model(number))),
+            number,
+        };
+        let mut admin = PgConnection::connect(&postgres.admin_url("postgres")).await.expect("Postgres answers");
+        for (name, template) in [(event_store(number), EVENT_STORE_TEMPLATE), (read_model(number), READ_MODEL_TEMPLATE)]
+        {
+            let create = format!("create database {name} template {template}");
+            sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut admin).await.expect("a template can be copied");
+        }
+        databases
+    }
+
+    /// Address of the event store for the role of a service.
+    pub fn event_store_url(&self, role: &str) -> String {
+        self.event_store_url_via(role, self.address)
+    }
+
+    /// The same through a proxy.
+    pub fn event_store_url_via(&self, role: &str, address: SocketAddr) -> String {
+        format!("postgres://{role}:{PASSWORD}@{address}/{}", event_store(self.number))
+    }
+
+    /// Address of the read model for the role of a service.
+    pub fn read_model_url(&self, role: &str) -> String {
+        self.read_model_url_via(role, self.address)
+    }
+
+    /// The same through a proxy.
+    pub fn read_model_url_via(&self, role: &str, address: SocketAddr) -> String {
+        format!("postgres://{role}:{PASSWORD}@{address}/{}", read_model(self.number))
+    }
+
+    /// The event store, as superuser.
+    pub fn event_store(&self) -> &PgPool {
+        &self.event_store
+    }
+
+    /// The read model, as superuser.
+    pub fn read_model(&self) -> &PgPool {
+        &self.read_model
+    }
+}
+
+/// Number of sales and revenue in minor units, by licence; licences without sales are left out.
+pub type Counted = BTreeMap<String, (i64, i64)>;
+
+/// What a purchase of each licence looks like in the log.
+pub fn purchased(license: &str, amount_minor: i64) -> (&'static str, String) {
+    let data = format!(r#"{{"license":"{license}","price":{{"amount_minor":{amount_minor},"currency":"EUR"}}}}"#);
+    ("LicensePurchased", data)
+}
+
+/// What a reset looks like in the log.
+pub fn reset() -> (&'static str, String) {
+    ("SalesReset", "{}".to_owned())
+}
+
+impl Databases {
+    /// Appends events as they are, whether or not any program understands them. Returns the end of the log.
+    pub async fn append(&self, events: &[(&str, String)]) -> i64 {
+        let append = sqlx::query(
+            "select append_events(
+                 array(select gen_random_uuid() from generate_series(1, cardinality($1))),
+                 $1, array_fill(1::smallint, array[cardinality($1)]), $2, array_fill(null::text, array[cardinality($1)]))",
+        );
+        append
+            .bind(events.iter().map(|(event_type, _)| *event_type).collect::<Vec<_>>())
+            .bind(events.iter().map(|(_, data)| data.as_str()).collect::<Vec<_>>())
+            .execute(self.event_store())
+            .await
+            .expect("events can be appended");
+        self.head().await
+    }
+
+    /// Appends events as if they were recorded at a time, which is not before that of the last one. Returns the end of the log.
+    pub async fn append_at(&self, time: &str, events: &[(&str, String)]) -> i64 {
+        let append = sqlx::query(
+            "with moved as (
+                 update head set position = position + cardinality($1), recorded_at = $3::text::timestamptz returning position
+             )
+             insert into event (position, recorded_at, event_id, schema_version, event_type, data)
+             select position - cardinality($1) + ordinal, $3::text::timestamptz, gen_random_uuid(), 1, event_type, data::json
+             from moved cross join unnest($1, $2) with ordinality as batch (event_type, data, ordinal)",
+        );
+        append
+            .bind(events.iter().map(|(event_type, _)| *event_type).collect::<Vec<_>>())
+            .bind(events.iter().map(|(_, data)| data.as_str()).collect::<Vec<_>>())
+            .bind(time)
+            .execute(self.event_store())
+            .await
+            .expect("events can be appended");
+        self.head().await
+    }
+
+    /// What was sold in each minute and quarter of an hour, and the resets, by the log: counted by the database, in other words than
+    /// the projector's.
+    pub async fn history_of_log(&self) -> Vec<String> {
+        let history = sqlx::query_scalar(
+            "select concat_ws(
+                 ' ', minutes, to_timestamp(floor(extract(epoch from recorded_at) / 60 / minutes) * 60 * minutes),
+                 data ->> 'license', count(*), sum((data -> 'price' ->> 'amount_minor')::bigint))
+             from event cross join (values (1), (15)) as width (minutes)
+             where event_type = 'LicensePurchased'
+             group by minutes, floor(extract(epoch from recorded_at) / 60 / minutes), data ->> 'license'
+             union all
+             select concat_ws(' ', position, recorded_at, data ->> 'reason') from event where event_type = 'SalesReset'
+             order by 1",
+        );
+        history.fetch_all(self.event_store()).await.expect("the database counts")
+    }
+
+    /// The same by the live read model.
+    pub async fn history_of_read_model(&self) -> Vec<String> {
+        let history = sqlx::query_scalar(
+            "with live as (select generation from projection where live)
+             select concat_ws(' ', minutes, begins_at, license, sales_count, revenue_minor)
+             from history_bucket join live using (generation)
+             union all
+             select concat_ws(' ', position, reset_at, reason) from history_reset join live using (generation)
+             order by 1",
+        );
+        history.fetch_all(self.read_model()).await.expect("the database answers")
+    }
+
+    /// What the log adds up to since the last reset: counted by the database, in other words than the projector's.
+    pub async fn count_log(&self) -> Counted {
+        counted(
+            "select data ->> 'license', count(*), sum((data -> 'price' ->> 'amount_minor')::bigint)::bigint from event
+             where event_type = 'LicensePurchased'
+               and position > (select coalesce(max(position), 0) from event where event_type = 'SalesReset')
+             group by 1",
+            self.event_store(),
+        )
+        .await
+    }
+
+    /// What the live read model says.
+    pub async fn count_read_model(&self) -> Counted {
+        counted(
+            "select license, sales_count, revenue_minor from license_total join projection using (generation)
+             where live and sales_count > 0",
+            self.read_model(),
+        )
+        .await
+    }
+
+    /// How far the live read model has come.
+    pub async fn checkpoint(&self) -> i64 {
+        sqlx::query_scalar("select position from projection where live")
+            .fetch_one(self.read_model())
+            .await
+            .expect("a generation is live")
+    }
+
+    /// Position of the last event in the log.
+    pub async fn head(&self) -> i64 {
+        sqlx::query_scalar("select position from head").fetch_one(self.event_store()).await.expect("a head")
+    }
+}
+
+/// Few connections, as many tests share the server.
+fn pool(url: &str) -> PgPool {
+    PgPoolOptions::new().max_connections(2).connect_lazy(url).expect("a valid address")
+}
+
+async fn counted(query: &'static str, pool: &PgPool) -> Counted {
+    let rows: Vec<(String, i64, i64)> = sqlx::query_as(query).fetch_all(pool).await.expect("the database counts");
+    rows.into_iter().map(|(license, count, revenue)| (license, (count, revenue))).collect()
+}
+
+/// Polls until the condition holds; panics with `what` when it takes too long.
+pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let started = Instant::now();
+    while !condition().await {
+        assert!(started.elapsed() < PATIENCE, "after {PATIENCE:?} still not: {what}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn event_store(number: u32) -> String {
+    format!("event_store_{number}")
+}
+
+fn read_model(number: u32) -> String {
+    format!("read_model_{number}")
+}
+
+/// Migrates once per cluster; every test gets a copy, which is faster.
+async fn make_templates(postgres: &Postgres) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+    let _guard = ONE_AT_A_TIME.lock().await;
+    let (event_store, read_model) = (postgres.admin_url(EVENT_STORE_TEMPLATE), postgres.admin_url(READ_MODEL_TEMPLATE));
+    if Sqlx::database_exists(&read_model).await.expect("Postgres answers") {
+        return;
+    }
+    let passwords = [
+        ("COMMAND_API_DB_PASSWORD", PASSWORD),
+        ("PROJECTOR_DB_PASSWORD", PASSWORD),
+        ("QUERY_API_DB_PASSWORD", PASSWORD),
+        ("AUDITOR_DB_PASSWORD", PASSWORD),
+    ];
+    let with = |url: &'static str, value| [&[(url, value)], &passwords[..]].concat();
+    Service::run("command-api", "migrate", &with("EVENT_STORE_ADMIN_URL", event_store.as_str())).await;
+    Service::run("projector", "migrate", &with("READ_MODEL_ADMIN_URL", read_model.as_str())).await;
+}

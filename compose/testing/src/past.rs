@@ -1,0 +1,41 @@
+//! What happened before a test began.
+
+use anyhow::{Result, ensure};
+use sqlx::{Connection, PgConnection};
+
+use stack::data_folder::DataFolder;
+use stack::options::Options;
+use stack::postgres::ADMIN;
+use stack::secrets::Secrets;
+use stack::services::EVENT_STORE;
+use stack::stack::Stack;
+
+/// Something that happened at a time, such as `2026-10-25T00:30:00Z`: its type, and its data.
+pub type Past<'a> = (&'a str, (&'a str, String));
+
+/// Writes events of the past into the log of a running stack. It has to be empty still: its times never run backwards, which
+/// is also why no service could write them. From there on they are events like any other.
+pub async fn record(stack: &Stack, options: &Options, events: &[Past<'_>]) -> Result<()> {
+    let secrets = Secrets::load_or_make(&DataFolder::open(&options.data.folder)?.secrets())?;
+    let address = stack.server("postgres").map(|server| server.address).expect("a stack has a Postgres");
+    let url = format!("postgres://{ADMIN}:{}@{address}/{EVENT_STORE}", secrets.postgres);
+    let mut connection = PgConnection::connect(&url).await?;
+    let mut transaction = connection.begin().await?;
+    let head: i64 = sqlx::query_scalar("select position from head for update").fetch_one(&mut *transaction).await?;
+    ensure!(head == 0, "the past can be written into an empty log only, and this one has {head} events");
+    sqlx::query(
+        "insert into event (position, recorded_at, event_id, schema_version, event_type, data)
+         select position, happened_at::timestamptz, gen_random_uuid(), 1, type, data::json
+         from unnest($1::text[], $2::text[], $3::text[]) with ordinality as past (happened_at, type, data, position)",
+    )
+    .bind(events.iter().map(|(time, _)| *time).collect::<Vec<_>>())
+    .bind(events.iter().map(|(_, (event_type, _))| *event_type).collect::<Vec<_>>())
+    .bind(events.iter().map(|(_, (_, data))| data.as_str()).collect::<Vec<_>>())
+    .execute(&mut *transaction)
+    .await?;
+    sqlx::query("update head set (position, recorded_at) = (select max(position), max(recorded_at) from event)")
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(())
+}

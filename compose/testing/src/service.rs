@@ -1,0 +1,147 @@
+//! The real binary of a service, for tests that start, stop and kill it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::task::spawn_blocking;
+
+use crate::{Interrupt, Program, folder};
+use stack::probe::Probe;
+use stack::process::Process;
+use stack::server::Server;
+use stack::{checkout, ports};
+
+const READY_WITHIN: Duration = Duration::from_secs(30);
+const STOP_WITHIN: Duration = Duration::from_secs(30);
+const RUN_WITHIN: Duration = Duration::from_mins(1);
+
+/// How far a service must have come.
+#[derive(Clone, Copy, Debug)]
+pub enum Until {
+    /// It serves HTTP.
+    Live,
+    /// It can do its job.
+    Ready,
+}
+
+/// A running service. All waits leave the async runtime free: a proxy of the same test may have to work meanwhile.
+#[derive(Debug)]
+pub struct Service {
+    address: SocketAddr,
+    process: Option<Process>,
+}
+
+impl Service {
+    /// Runs `<name> serve` on a free port, with these variables on top of our own environment.
+    pub async fn start(name: &str, until: Until, environment: &[(&str, &str)]) -> Self {
+        let address = ports::free().expect("a port is free");
+        let mut program = program(name, &["serve"], environment);
+        program.environment.push(("LISTEN_ADDRESS".to_owned(), address.to_string()));
+        let server = Server { program, address, probe: probe(address, until), ready_within: READY_WITHIN };
+        let started = blocking(move || server.start_and_wait(&Interrupt::default())).await;
+        let process = started.unwrap_or_else(|error| panic!("{error:#}"));
+        Self { address, process: Some(process) }
+    }
+
+    /// Runs a subcommand that ends by itself, such as `migrate`; panics with its output when it fails.
+    pub async fn run(name: &str, subcommand: &str, environment: &[(&str, &str)]) {
+        let program = program(name, &[subcommand], environment);
+        let ran = blocking(move || Process::start(program)?.wait_success(RUN_WITHIN, &Interrupt::default())).await;
+        ran.unwrap_or_else(|error| panic!("{error:#}"));
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.process().id().pid
+    }
+
+    /// Whether it is live, or ready, right now.
+    pub async fn is(&self, state: Until) -> bool {
+        let probe = probe(self.address, state);
+        blocking(move || probe.passes()).await
+    }
+
+    pub async fn get(&self, path: &str) -> reqwest::Response {
+        reqwest::get(format!("{}{path}", self.url())).await.expect("a running service answers")
+    }
+
+    /// The value of a metric without labels.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").await.text().await.expect("metrics are text");
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("{name} is missing in\n{text}")).parse().expect("a metric is a number")
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.process().program().log).expect("the log can be read")
+    }
+
+    /// Sends any signal, such as SIGSTOP.
+    pub fn signal(&self, signal: Signal) {
+        self.process().id().signal(signal);
+    }
+
+    /// As a crash does it.
+    pub fn kill(mut self) {
+        self.kill_now();
+    }
+
+    /// SIGTERM; returns how it ended.
+    pub async fn terminate(mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("a service is started only once");
+        blocking(move || process.stop()).await.expect("the service ends")
+    }
+
+    fn process(&self) -> &Process {
+        self.process.as_ref().expect("only what consumes the service takes the process")
+    }
+
+    fn kill_now(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().expect("a child can be killed");
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.kill_now();
+    }
+}
+
+pub(crate) fn program(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Program {
+    let path: PathBuf = checkout::binary(name).unwrap_or_else(|error| panic!("{error}"));
+    Program {
+        name: name.to_owned(),
+        path,
+        arguments: arguments.iter().map(Into::into).collect(),
+        environment: environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        account: None,
+        log: folder::new(name).join(format!("{name}.log")),
+        stop_signal: Signal::SIGTERM,
+        stop_within: STOP_WITHIN,
+    }
+}
+
+fn probe(address: SocketAddr, until: Until) -> Probe {
+    let path = match until {
+        Until::Live => "/livez",
+        Until::Ready => "/readyz",
+    };
+    Probe::Http { address, path: path.to_owned() }
+}
+
+async fn blocking<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> T {
+    spawn_blocking(wait).await.expect("a wait does not panic")
+}

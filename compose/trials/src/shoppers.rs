@@ -1,0 +1,133 @@
+//! Customers who buy all the time while something happens to the system, and count what they were promised.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use reqwest::{StatusCode, header};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use crate::site::Site;
+
+const SHOPPERS: usize = 8;
+/// Between two purchases of one of them: some hundred purchases/s leave the machine time for what happens to it.
+const PAUSE: Duration = Duration::from_millis(20);
+/// What a client waits before it tries again with the same key.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// A customer who is not served by then gives up, and the purchase has failed.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+pub struct Shoppers {
+    tasks: JoinSet<Result<Bought>>,
+    stop: Arc<AtomicBool>,
+}
+
+/// What was acknowledged, and what it took.
+#[derive(Default)]
+pub struct Bought {
+    pub ids: HashSet<Uuid>,
+    /// Purchases that were sent more than once.
+    pub retried: usize,
+    pub slowest: Duration,
+    /// What the first answers were that made somebody try again.
+    pub reasons: HashMap<String, usize>,
+}
+
+impl Shoppers {
+    pub fn start(site: &Site) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut tasks = JoinSet::new();
+        for _ in 0..SHOPPERS {
+            let (http, url, stop) = (site.http.clone(), site.url("localhost", "/api/buy_mpi"), Arc::clone(&stop));
+            tasks.spawn_on(shop(http, url, stop), site.runtime.handle());
+        }
+        Self { tasks, stop }
+    }
+
+    /// Lets everybody finish what they are buying.
+    pub fn stop(mut self, site: &Site) -> Result<Bought> {
+        self.stop.store(true, Ordering::Relaxed);
+        site.runtime.block_on(async {
+            let mut all = Bought::default();
+            while let Some(bought) = self.tasks.join_next().await {
+                all.add(bought??);
+            }
+            Ok(all)
+        })
+    }
+}
+
+async fn shop(http: reqwest::Client, url: String, stop: Arc<AtomicBool>) -> Result<Bought> {
+    let mut bought = Bought::default();
+    while !stop.load(Ordering::Relaxed) {
+        let key = Uuid::new_v4();
+        let started = Instant::now();
+        let mut attempts = 0_usize;
+        loop {
+            attempts += 1;
+            let request =
+                http.post(&url).header("Idempotency-Key", key.to_string()).json(&json!({ "license": "basic" }));
+            let reason = match request.send().await {
+                Ok(reply) if reply.status() == StatusCode::CREATED => break,
+                Ok(reply) if is_refusal(&reply) => bail!("a purchase was refused: {}", reply.status()),
+                Ok(reply) => reply.status().to_string(),
+                Err(error) if error.is_timeout() => "no answer in time".to_owned(),
+                Err(error) if error.is_connect() => "no connection".to_owned(),
+                Err(_) => "the connection broke".to_owned(),
+            };
+            *bought.reasons.entry(reason).or_default() += 1;
+            ensure!(started.elapsed() < PATIENCE, "a purchase failed for {PATIENCE:?}: {:?}", bought.reasons);
+            sleep(TRY_AGAIN_AFTER).await;
+        }
+        bought.ids.insert(key);
+        bought.retried += usize::from(attempts > 1);
+        bought.slowest = bought.slowest.max(started.elapsed());
+        sleep(PAUSE).await;
+    }
+    Ok(bought)
+}
+
+/// In the first moment after its start Traefik itself says 404 to everything, in plain text. Services say it in theirs.
+fn is_refusal(reply: &reqwest::Response) -> bool {
+    let is_ours = reply.headers().get(header::CONTENT_TYPE).is_some_and(|type_| type_ == "application/problem+json");
+    reply.status().is_client_error() && (is_ours || reply.status() != StatusCode::NOT_FOUND)
+}
+
+impl Bought {
+    pub fn add(&mut self, other: Self) {
+        self.ids.extend(other.ids);
+        self.retried += other.retried;
+        self.slowest = self.slowest.max(other.slowest);
+        for (reason, times) in other.reasons {
+            *self.reasons.entry(reason).or_default() += times;
+        }
+    }
+
+    /// Every purchase that was acknowledged is in the log once, and every position is taken.
+    pub fn is_in_the_log(&self, site: &Site) -> Result<usize> {
+        let mut request =
+            site.http.get(site.url("sales.localhost", "/api/events")).header(header::ACCEPT, "application/x-ndjson");
+        if let Some(token) = &site.auditor {
+            request = request.bearer_auth(token);
+        }
+        let export = site.send(request.timeout(Duration::from_mins(1)))?;
+        ensure!(export.status == StatusCode::OK, "the export: {}", export.status);
+        let mut times: HashMap<Uuid, usize> = HashMap::new();
+        for (line, expected) in export.text.lines().zip(1_i64..) {
+            let event: Value = serde_json::from_str(line)?;
+            ensure!(event["position"] == expected, "position {expected} is missing: {line}");
+            let id: Uuid = event["id"].as_str().context("an event has an id")?.parse()?;
+            *times.entry(id).or_default() += 1;
+        }
+        for id in &self.ids {
+            let stored = times.get(id).copied().unwrap_or(0);
+            ensure!(stored == 1, "purchase {id} was acknowledged, and is in the log {stored} times");
+        }
+        Ok(self.ids.len())
+    }
+}

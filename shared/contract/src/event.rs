@@ -1,0 +1,223 @@
+//! What can happen, and how it is written down.
+//!
+//! An event is written under a type name and a schema version. Its JSON, once published, is read for ever: a new shape
+//! gets the next version, and [`Event::decode`] brings the older ones up to date.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+use uuid::Uuid;
+
+use crate::{catalogue::License, money::Money, role::Role};
+
+/// The identity of an event. For a purchase it is the purchase id and, at the same time, the idempotency key.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, utoipa::ToSchema)]
+#[serde(transparent)]
+pub struct EventId(Uuid);
+
+impl EventId {
+    /// A new id, in the order of time, so that the index over the ids grows at its end.
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    pub const fn as_uuid(self) -> Uuid {
+        self.0
+    }
+}
+
+impl From<Uuid> for EventId {
+    fn from(id: Uuid) -> Self {
+        Self(id)
+    }
+}
+
+impl std::fmt::Display for EventId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Everything that can happen, in its newest shape.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Event {
+    LicensePurchased(LicensePurchased),
+    SalesReset(SalesReset),
+}
+
+/// A customer bought a licence at a price.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LicensePurchased {
+    pub license: License,
+    pub price: Money,
+}
+
+/// The totals start again from zero.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SalesReset {
+    /// Why, in the words of the one who did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Version 1 of [`SalesReset`], which had no reason.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SalesResetV1 {}
+
+/// An event as it is stored: its type, the version of its shape, and its JSON.
+#[derive(Clone, Debug)]
+pub struct EncodedEvent {
+    pub event_type: &'static str,
+    pub schema_version: i16,
+    pub data: Box<RawValue>,
+}
+
+/// This program does not understand a stored event. It was written by a newer program, or it is broken.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    #[error("unknown event type {event_type:?} in version {schema_version}")]
+    Unknown { event_type: String, schema_version: i16 },
+    #[error("broken data of {event_type} in version {schema_version}: {source}")]
+    Broken { event_type: String, schema_version: i16, source: serde_json::Error },
+}
+
+pub const LICENSE_PURCHASED: &str = "LicensePurchased";
+pub const SALES_RESET: &str = "SalesReset";
+
+/// The types of events that are known here, under their names.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, utoipa::ToSchema)]
+pub enum EventType {
+    LicensePurchased,
+    SalesReset,
+}
+
+impl EventType {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LicensePurchased => LICENSE_PURCHASED,
+            Self::SalesReset => SALES_RESET,
+        }
+    }
+}
+
+impl Event {
+    pub fn encode(&self) -> EncodedEvent {
+        let (event_type, schema_version, data) = match self {
+            Self::LicensePurchased(event) => (LICENSE_PURCHASED, 1, to_raw_value(event)),
+            Self::SalesReset(event) => (SALES_RESET, 2, to_raw_value(event)),
+        };
+        let data = data.expect("an event has only string keys and serializes into memory");
+        EncodedEvent { event_type, schema_version, data }
+    }
+
+    /// Reads any version that was ever published and brings it up to date.
+    pub fn decode(event_type: &str, schema_version: i16, data: &str) -> Result<Self, DecodeError> {
+        let decoded = match (event_type, schema_version) {
+            (LICENSE_PURCHASED, 1) => serde_json::from_str(data).map(Self::LicensePurchased),
+            (SALES_RESET, 1) => {
+                serde_json::from_str(data).map(|SalesResetV1 {}| Self::SalesReset(SalesReset { reason: None }))
+            }
+            (SALES_RESET, 2) => serde_json::from_str(data).map(Self::SalesReset),
+            _ => return Err(DecodeError::Unknown { event_type: event_type.to_owned(), schema_version }),
+        };
+        decoded.map_err(|source| DecodeError::Broken { event_type: event_type.to_owned(), schema_version, source })
+    }
+}
+
+/// What is known about the circumstances of an event. Nothing of it changes what the event means.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Metadata {
+    /// Who caused the event; absent for customers without a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// As what the actor was allowed to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor_role: Option<Role>,
+    /// W3C trace context of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// The client's idempotency key, where it is not the event id itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+}
+
+impl Metadata {
+    /// The JSON to store, or nothing when nothing is known.
+    pub fn encode(&self) -> Option<String> {
+        (*self != Self::default())
+            .then(|| serde_json::to_string(self).expect("metadata has only string keys and serializes into memory"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::money::Money;
+
+    /// Every version ever published, as it was published. Lines are added here, never changed.
+    fn golden() -> Vec<(&'static str, i16, &'static str, Event)> {
+        let purchase = |license, cents| Event::LicensePurchased(LicensePurchased { license, price: Money::eur(cents) });
+        vec![
+            (
+                "LicensePurchased",
+                1,
+                r#"{"license":"basic","price":{"amount_minor":4900,"currency":"EUR"}}"#,
+                purchase(License::Basic, 4900),
+            ),
+            (
+                "LicensePurchased",
+                1,
+                r#"{"license":"enterprise","price":{"amount_minor":99900,"currency":"EUR"}}"#,
+                purchase(License::Enterprise, 99900),
+            ),
+            ("SalesReset", 1, "{}", Event::SalesReset(SalesReset { reason: None })),
+            ("SalesReset", 2, "{}", Event::SalesReset(SalesReset { reason: None })),
+            (
+                "SalesReset",
+                2,
+                r#"{"reason":"new year"}"#,
+                Event::SalesReset(SalesReset { reason: Some("new year".to_owned()) }),
+            ),
+        ]
+    }
+
+    #[test]
+    fn every_published_version_is_understood() {
+        for (event_type, version, data, event) in golden() {
+            assert_eq!(Event::decode(event_type, version, data).unwrap(), event);
+        }
+    }
+
+    #[test]
+    fn the_newest_version_is_written_as_published() {
+        for (event_type, version, data, event) in golden() {
+            let encoded = event.encode();
+            if encoded.schema_version == version {
+                assert_eq!((encoded.event_type, encoded.data.get()), (event_type, data));
+            }
+            let again = Event::decode(encoded.event_type, encoded.schema_version, encoded.data.get()).unwrap();
+            assert_eq!(again, event, "an upcast event survives being written in the newest version");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_an_error_never_skipped() {
+        let data = r#"{"license":"pro","price":{"amount_minor":1,"currency":"EUR"}}"#;
+        assert!(matches!(Event::decode("LicenseRented", 1, data), Err(DecodeError::Unknown { .. })));
+        assert!(matches!(Event::decode("LicensePurchased", 2, data), Err(DecodeError::Unknown { .. })));
+        assert!(matches!(Event::decode("LicensePurchased", 0, data), Err(DecodeError::Unknown { .. })));
+        assert!(matches!(Event::decode("LicensePurchased", 1, "{}"), Err(DecodeError::Broken { .. })));
+        assert!(matches!(Event::decode("SalesReset", 1, data), Err(DecodeError::Broken { .. })));
+        assert!(matches!(Event::decode("SalesReset", 1, r#"{"reason":"r"}"#), Err(DecodeError::Broken { .. })));
+        assert!(matches!(Event::decode("SalesReset", 3, "{}"), Err(DecodeError::Unknown { .. })));
+    }
+
+    #[test]
+    fn metadata_that_says_nothing_is_not_stored() {
+        assert_eq!(Metadata::default().encode(), None);
+        let keyed = Metadata { idempotency_key: Some("order-17".into()), ..Metadata::default() };
+        assert_eq!(keyed.encode().unwrap(), r#"{"idempotency_key":"order-17"}"#);
+    }
+}

@@ -1,0 +1,20 @@
+//! The event log and what is kept beside it in Postgres, for readers.
+//!
+//! - [`config`]: settings from the environment, secrets also from files
+//! - [`database`]: connections and migrations
+//! - [`reader`]: events in position order; [`error`]: why they cannot be read
+//! - [`scan`]: events in bulk, through a binary COPY ([`copy_format`])
+//! - [`read_model`]: totals from rows of the read model
+//! - [`transparency`]: the Merkle tree over the log and its signed checkpoints
+
+pub mod config;
+pub mod copy_format;
+pub mod database;
+pub mod error;
+pub mod read_model;
+pub mod reader;
+pub mod scan;
+pub mod transparency;
+
+pub use error::ReadError;
+pub use reader::{head, last_before, read_after, read_at, read_by_id, read_last, read_type, select_type, timestamp};

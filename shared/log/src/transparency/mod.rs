@@ -1,0 +1,7 @@
+//! The transparency log, as `TRANSPARENCY.md` beside this crate defines it.
+
+pub mod merkle;
+pub mod reader;
+pub mod signed_checkpoint;
+
+pub use reader::{ReadError, head, prove, tiles};

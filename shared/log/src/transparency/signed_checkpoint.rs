@@ -1,0 +1,212 @@
+//! Signed checkpoints of the transparency log: how many events it holds and the root of the Merkle tree over them, under a
+//! signature. Whoever keeps one can tell later whether the log still begins with what it held then.
+//!
+//! Source: C2SP tlog-checkpoint and signed-note; keys are written as in the latter. The key's name is the log's origin.
+
+use std::{
+    fs::File,
+    io::{self, Write},
+    str,
+};
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use rand_core::OsRng;
+use signed_note::{Note, Signer, StandardSigner, StandardVerifier, Verifier, VerifierList};
+use tlog_tiles::Hash;
+
+use contract::position::Position;
+
+/// A tree as it was when the checkpoint was signed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    pub origin: String,
+    /// Position of the last event; also the number of leaves.
+    pub position: Position,
+    pub root: Hash,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum NotACheckpoint {
+    #[error("it is not a signed note")]
+    NotANote,
+    #[error("no signature of it is by the key {0}")]
+    Unsigned(String),
+    #[error("the signature by the key {0} is wrong")]
+    Forged(String),
+    #[error("what is signed is not a checkpoint of {0}")]
+    OtherLog(String),
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("not a key as C2SP signed-note writes them: {0}")]
+pub struct NotAKey(String);
+
+/// Signs checkpoints.
+#[derive(Clone)]
+pub struct SigningKey {
+    key: StandardSigner,
+    verifying: VerifyingKey,
+}
+
+impl SigningKey {
+    pub fn parse(text: &str) -> Result<Self, NotAKey> {
+        let text = text.trim();
+        let key = StandardSigner::new(text).map_err(|error| NotAKey(error.to_string()))?;
+        // `PRIVATE+KEY+<name>+<id>+<algorithm and seed>`, as was just made sure of.
+        let seed = text.splitn(5, '+').nth(4).and_then(|encoded| BASE64_STANDARD.decode(encoded).ok());
+        let seed = seed.as_deref().and_then(|seed| seed.get(1..)?.try_into().ok());
+        let seed = seed.ok_or_else(|| NotAKey("its seed cannot be read".to_owned()))?;
+        let public = ed25519_dalek::SigningKey::from_bytes(seed).verifying_key();
+        let verifying = VerifyingKey::parse(&signed_note::new_ed25519_verifier_key(key.name(), &public))?;
+        Ok(Self { key, verifying })
+    }
+
+    /// The key that tells whether this one has signed.
+    pub fn verifying_key(&self) -> &VerifyingKey {
+        &self.verifying
+    }
+
+    /// The note. The same checkpoint under the same key is the same note, since Ed25519 needs no chance.
+    pub fn sign(&self, position: Position, root: Hash) -> String {
+        let checkpoint = tlog_tiles::Checkpoint::new(self.key.name(), position.as_sequence(), root, "")
+            .expect("a key has a name, and there is no extension");
+        let mut note = Note::new(&checkpoint.to_bytes(), &[]).expect("a checkpoint is text");
+        note.add_sigs(&[&self.key]).expect("a key signs");
+        String::from_utf8(note.to_bytes()).expect("a note is text")
+    }
+}
+
+/// Tells whether a checkpoint is signed by whom it should be.
+#[derive(Clone)]
+pub struct VerifyingKey {
+    key: StandardVerifier,
+    text: String,
+}
+
+impl VerifyingKey {
+    pub fn parse(key: &str) -> Result<Self, NotAKey> {
+        let text = key.trim();
+        let key = StandardVerifier::new(text).map_err(|error| NotAKey(error.to_string()))?;
+        Ok(Self { key, text: text.to_owned() })
+    }
+
+    pub fn origin(&self) -> &str {
+        self.key.name()
+    }
+
+    /// Reads a checkpoint, if it is signed by this key.
+    pub fn open(&self, note: &str) -> Result<Checkpoint, NotACheckpoint> {
+        let note = Note::from_bytes(note.as_bytes()).map_err(|_| NotACheckpoint::NotANote)?;
+        let known = VerifierList::new(vec![Box::new(self.key.clone())]);
+        note.verify(&known).map_err(|error| match error {
+            signed_note::NoteError::UnverifiedNote => NotACheckpoint::Unsigned(self.text.clone()),
+            _ => NotACheckpoint::Forged(self.text.clone()),
+        })?;
+        let other_log = || NotACheckpoint::OtherLog(self.origin().to_owned());
+        let checkpoint = tlog_tiles::Checkpoint::from_bytes(note.text()).map_err(|_| other_log())?;
+        let position = i64::try_from(checkpoint.size()).ok().and_then(|size| Position::try_from(size).ok());
+        let position = position.ok_or_else(other_log)?;
+        if checkpoint.origin() != self.origin() {
+            return Err(other_log());
+        }
+        Ok(Checkpoint { origin: checkpoint.origin().to_owned(), position, root: *checkpoint.hash() })
+    }
+}
+
+impl std::fmt::Display for VerifyingKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.text.fmt(f)
+    }
+}
+
+/// A new pair of keys, the private one first, for a log of that name: without blanks and `+`, and best a name that nobody else uses.
+pub fn generate_keys(origin: &str) -> Result<(String, String), NotAKey> {
+    if signed_note::is_key_name_valid(origin) {
+        Ok(signed_note::generate_key(&mut OsRng, origin))
+    } else {
+        Err(NotAKey(format!("{origin:?} cannot be the name of one; it must not hold blanks or plus signs")))
+    }
+}
+
+/// Appends a note to a file that was opened for that. Returns when it is on disk. When it does not fit there, nothing of it is left: the
+/// next note would continue the half one.
+pub fn append_note(mut file: &File, note: &str) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    let appended = file.write_all(note.as_bytes()).and_then(|()| file.sync_data());
+    if appended.is_err() {
+        file.set_len(length)?;
+    }
+    appended
+}
+
+/// The notes in a file to which they were appended one by one. What is left of one at the end, when the power failed while it
+/// was written, is passed over: it was never given to anybody.
+pub fn split_notes(file: &str) -> Vec<&str> {
+    let mut notes = Vec::new();
+    let (mut start, mut at, mut signatures) = (0, 0, false);
+    for line in file.split_inclusive('\n') {
+        let signature = line.starts_with("— ");
+        if signatures && !signature {
+            notes.push(&file[start..at]);
+            start = at;
+        }
+        signatures = signature;
+        at += line.len();
+    }
+    if signatures && file.ends_with('\n') {
+        notes.push(&file[start..at]);
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys() -> (SigningKey, VerifyingKey) {
+        let (signing, verifying) = generate_keys("sales.example/log").unwrap();
+        let signing = SigningKey::parse(&signing).unwrap();
+        assert_eq!(signing.verifying_key().to_string(), verifying);
+        (signing, VerifyingKey::parse(&verifying).unwrap())
+    }
+
+    fn position(position: i64) -> Position {
+        position.try_into().unwrap()
+    }
+
+    #[test]
+    fn a_checkpoint_that_was_signed_is_opened_with_the_key_and_with_no_other() {
+        let (signing, verifying) = keys();
+        let root = tlog_tiles::record_hash(b"root");
+        let note = signing.sign(position(17), root);
+        let checkpoint = verifying.open(&note).unwrap();
+        assert_eq!(checkpoint, Checkpoint { origin: "sales.example/log".to_owned(), position: position(17), root });
+        assert!(matches!(keys().1.open(&note), Err(NotACheckpoint::Unsigned(_))));
+        let forged = note.replace("\n17\n", "\n18\n");
+        assert!(matches!(verifying.open(&forged), Err(NotACheckpoint::Forged(_))));
+        assert!(matches!(verifying.open("sales.example/log\n17\n"), Err(NotACheckpoint::NotANote)));
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused() {
+        for key in ["", "PRIVATE+KEY", "PRIVATE+KEY+sales.example/log+00000000+AAAA"] {
+            assert!(SigningKey::parse(key).is_err(), "{key} was taken");
+        }
+        assert!(VerifyingKey::parse("sales.example/log+00000000+AAAA").is_err());
+        assert!(generate_keys("with blank").is_err());
+    }
+
+    #[test]
+    fn notes_that_were_appended_come_apart_again_and_half_a_one_is_passed_over() {
+        let (signing, _) = keys();
+        let notes = [1, 2, 3].map(|size| signing.sign(position(size), tlog_tiles::record_hash(b"")));
+        assert_eq!(split_notes(&notes.concat()), notes);
+        assert!(split_notes("").is_empty());
+        let torn = notes.concat();
+        for end in notes[..2].concat().len()..torn.len() {
+            if torn.is_char_boundary(end) {
+                assert_eq!(split_notes(&torn[..end]), notes[..2], "cut off after {end} bytes");
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Access tokens that are kept in a file: one line for each, with its hash instead of itself. The file is read again when it
+//! changes, so that a token that is taken out is refused a second later.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{Arc, RwLock},
+    time::Duration,
+};
+
+use anyhow::{Context, ensure};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
+use rand_core::{OsRng, RngCore};
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use super::caller::{ANONYMOUS, Caller};
+use contract::role::Role;
+
+/// What a token begins with: people and scanners of repositories know one when they see it.
+pub const PREFIX: &str = "sales_";
+const RANDOM_BYTES: usize = 32;
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const NOT_A_SUBJECT: &str = "the subject anonymous is what the events call those without a name";
+const HEADING: &str = "# subject  roles  SHA-256 of the token  [until]\n";
+
+struct Entry {
+    hash: [u8; 32],
+    caller: Caller,
+    until: Option<DateTime<Utc>>,
+}
+
+/// The file, as it was when it last could be read.
+pub struct TokenFile {
+    path: PathBuf,
+    entries: RwLock<Arc<[Entry]>>,
+    /// Of the file that was read first.
+    opened: Stamp,
+}
+
+impl TokenFile {
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        // Before it is read: what changes from here on is seen by who follows the file, however late that begins.
+        let opened = Stamp::of(path);
+        let entries = read(path)?;
+        Ok(Self { path: path.to_owned(), entries: RwLock::new(entries.into()), opened })
+    }
+
+    /// Who has the token. High-entropy secrets need no slow hash; all hashes are compared, each in constant time, so that the
+    /// time says nothing about any of them.
+    pub fn find(&self, token: &str) -> Option<Caller> {
+        let hash: [u8; 32] = Sha256::digest(token).into();
+        let entries = Arc::clone(&self.entries.read().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let now = Utc::now();
+        let mut found = None;
+        for entry in entries.iter() {
+            let is_valid = Choice::from(u8::from(entry.until.is_none_or(|until| now < until)));
+            if bool::from(entry.hash.ct_eq(&hash) & is_valid) {
+                found = Some(&entry.caller);
+            }
+        }
+        found.cloned()
+    }
+
+    /// Follows the file until told to stop. A file that cannot be read changes nothing but the log.
+    pub async fn follow(self: Arc<Self>, stop: CancellationToken) {
+        let mut known = self.opened;
+        while stop.run_until_cancelled(sleep(LOOK_AGAIN)).await.is_some() {
+            let stamp = Stamp::of(&self.path);
+            if stamp == known {
+                continue;
+            }
+            known = stamp;
+            match read(&self.path) {
+                Ok(entries) => {
+                    info!(tokens = entries.len(), "The access tokens were read again");
+                    *self.entries.write().unwrap_or_else(std::sync::PoisonError::into_inner) = entries.into();
+                }
+                Err(error) => error!(error = format!("{error:#}"), "The access tokens stay as they were"),
+            }
+        }
+    }
+}
+
+/// Whether a file is still the same.
+#[derive(Clone, Copy, Eq, PartialEq)]
+struct Stamp(Option<(u64, u64, i64, i64)>);
+
+impl Stamp {
+    fn of(path: &Path) -> Self {
+        let metadata = fs::metadata(path).ok();
+        Self(metadata.map(|file| (file.ino(), file.size(), file.mtime(), file.mtime_nsec())))
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<Entry>> {
+    let text = fs::read_to_string(path).with_context(|| format!("ACCESS_TOKENS {} cannot be read", path.display()))?;
+    let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty() && !line.starts_with('#'));
+    lines
+        .map(|(line, number)| parse(line).with_context(|| format!("line {number} of ACCESS_TOKENS {}", path.display())))
+        .collect()
+}
+
+fn parse(line: &str) -> anyhow::Result<Entry> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let (subject, roles, hash, until) = match fields[..] {
+        [subject, roles, hash] => (subject, roles, hash, None),
+        [subject, roles, hash, until] => (subject, roles, hash, Some(until)),
+        _ => anyhow::bail!("it is not a subject, roles, the SHA-256 of a token and perhaps a time"),
+    };
+    ensure!(subject != ANONYMOUS, "{NOT_A_SUBJECT}");
+    let roles = roles.split(',').map(str::parse).collect::<Result<Vec<Role>, _>>()?;
+    let until = until.map(|until| until.parse().context("its last field is not a time such as 2027-12-31T00:00:00Z"));
+    let hash = from_hex(hash).context("its third field is not the SHA-256 of a token in hexadecimal")?;
+    Ok(Entry { hash, caller: Caller::named(subject, roles), until: until.transpose()? })
+}
+
+fn from_hex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+/// A new token, which nobody guesses.
+pub fn generate() -> String {
+    let mut bytes = [0; RANDOM_BYTES];
+    OsRng.fill_bytes(&mut bytes);
+    format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// The line of a token in the file.
+pub fn line(token: &str, subject: &str, roles: &[Role], until: Option<DateTime<Utc>>) -> anyhow::Result<String> {
+    ensure!(
+        !subject.is_empty() && !subject.starts_with('#') && !subject.contains(char::is_whitespace),
+        "a subject is a name without blanks that does not begin with #"
+    );
+    ensure!(subject != ANONYMOUS, "{NOT_A_SUBJECT}");
+    ensure!(!roles.is_empty(), "a token needs a role");
+    let roles: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+    let mut line = format!("{subject}  {}  ", roles.join(","));
+    for byte in Sha256::digest(token) {
+        write!(line, "{byte:02x}")?;
+    }
+    if let Some(until) = until {
+        write!(line, "  {}", until.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))?;
+    }
+    line.push('\n');
+    Ok(line)
+}
+
+/// Puts a line behind those of the file, which is made when it is missing.
+pub fn append(path: &Path, line: &str) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
+    let end = file.metadata()?.len();
+    let before = if end == 0 {
+        HEADING
+    } else {
+        // Editors may leave the last line open.
+        let mut last = [0];
+        file.read_exact_at(&mut last, end - 1)?;
+        if last == *b"\n" { "" } else { "\n" }
+    };
+    file.write_all(format!("{before}{line}").as_bytes())?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(line: &str) -> anyhow::Result<Entry> {
+        parse(line.trim_end())
+    }
+
+    fn file_of(line: &str) -> TokenFile {
+        let entries = RwLock::new(vec![entry(line).unwrap()].into());
+        TokenFile { path: PathBuf::new(), entries, opened: Stamp(None) }
+    }
+
+    #[test]
+    fn a_token_is_found_by_its_hash_alone() {
+        let token = generate();
+        let line = line(&token, "alice", &[Role::Sales, Role::Operator], None).unwrap();
+        assert!(!line.contains(&token) && token.len() == 49);
+        let file = file_of(&line);
+        let caller = file.find(&token).unwrap();
+        assert_eq!(caller.subject.as_deref(), Some("alice"));
+        assert_eq!(caller.roles, [Role::Customer, Role::Sales, Role::Operator].into_iter().collect());
+        assert!(file.find(&generate()).is_none());
+        assert!(file.find("").is_none());
+    }
+
+    #[test]
+    fn a_token_ends_at_its_time() {
+        for (days, valid) in [(-1, false), (1, true)] {
+            let token = generate();
+            let until = Utc::now() + chrono::Duration::days(days);
+            let line = line(&token, "bob", &[Role::Sales], Some(until)).unwrap();
+            let file = file_of(&line);
+            assert_eq!(file.find(&token).is_some(), valid);
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_not_understood_is_an_error_never_skipped() {
+        let hash = "ab".repeat(32);
+        entry(&format!("alice sales {hash}")).unwrap();
+        for wrong in [
+            "alice sales".to_owned(),
+            format!("alice admin {hash}"),
+            format!("anonymous sales {hash}"),
+            format!("alice sales {}", &hash[1..]),
+            format!("alice sales {}", hash.replace('a', "g")),
+            format!("alice sales {hash} tomorrow"),
+            format!("alice sales {hash} 2027-12-31T00:00:00Z more"),
+        ] {
+            assert!(entry(&wrong).is_err(), "{wrong}");
+        }
+        for subject in ["", "a b", "#a", "anonymous"] {
+            assert!(line("t", subject, &[Role::Sales], None).is_err(), "{subject}");
+        }
+    }
+}

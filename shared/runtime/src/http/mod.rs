@@ -1,0 +1,7 @@
+//! HTTP: what every interface of a service has in common.
+
+pub mod api;
+pub mod body;
+pub mod health;
+pub mod problem;
+pub mod server;

@@ -1,0 +1,182 @@
+//! Taking connections: how many there may be, how long one may say nothing, and how much it may say before it is understood.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::Request,
+    response::{IntoResponse, Response},
+    serve::Listener,
+};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use socket2::SockRef;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::http::{body, problem::Problem};
+
+/// Connections at a time, idle ones included. An idle one holds about two kilobytes; a proxy opens some hundred.
+const MAX_CONNECTIONS: usize = 10_000;
+/// As many more are told that there is no room. Who comes beyond these is cut off without a word.
+const MAX_REFUSALS: usize = 500;
+/// Files that a process has open beside its connections.
+const OTHER_FILES: u64 = 300;
+/// From an answer, or from the beginning of a connection, to the end of the next request's head. The proxy gives idle connections
+/// up sooner (`idleConnTimeout`), so that it never sends a request on one that is being closed.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Refusing should not take the room that is missing.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Twice what the proxy lets in, as it adds headers of its own: a token and a cookie of some kilobytes each fit.
+const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// A peer that takes nothing of what is sent to it for this long is cut off, and what its answer holds is free again. A slow
+/// reader takes something now and then; this one has vanished, or has stopped for good.
+const STALLED_PEER_LIMIT: Duration = Duration::from_mins(1);
+/// What the kernel keeps for a peer beyond what is on its way already. It would take megabytes: of totals that have long been
+/// outdated, for each slow reader of a stream. What a fast reader takes is on its way at once, so that it is not slowed down.
+const UNSENT_LIMIT_BYTES: u32 = 16 * 1024;
+
+/// Answers requests until told to stop, and then those that are under way.
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+    serve_at_most(room_for_connections(), listener, router, stop).await;
+}
+
+async fn serve_at_most(room: usize, mut listener: TcpListener, router: Router, stop: CancellationToken) {
+    let places = Arc::new(Semaphore::new(room));
+    let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
+    // Made once: a plain router would be put together anew for every connection.
+    let service = TowerToHyperService::new(router.with_state::<()>(()));
+    let http = http(HEAD_TIMEOUT);
+    let connections = GracefulShutdown::new();
+    loop {
+        let (peer, _) = tokio::select! {
+            accepted = Listener::accept(&mut listener) => accepted,
+            () = stop.cancelled() => break,
+        };
+        bound_sending(&peer, STALLED_PEER_LIMIT);
+        if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+            let connection = connections.watch(http.serve_connection(TokioIo::new(peer), service.clone()));
+            tokio::spawn(async move {
+                // A client that breaks off, or does not speak HTTP, concerns nobody but itself.
+                let _ = connection.await;
+                drop(place);
+            });
+        } else if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
+            tokio::spawn(async move {
+                refuse(peer).await;
+                drop(place);
+            });
+        }
+    }
+    drop(listener);
+    connections.shutdown().await;
+}
+
+fn http(head_timeout: Duration) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(head_timeout).max_header_size(MAX_HEAD_BYTES);
+    http
+}
+
+/// One request is read and answered, so that the client learns why.
+async fn refuse(peer: TcpStream) {
+    let full = service_fn(async |request: Request<Incoming>| {
+        body::discard(request.into_body()).await;
+        let problem = Problem::unavailable("There are too many connections. Try again.");
+        Ok::<Response, Infallible>(problem.into_response())
+    });
+    let connection = http(REFUSAL_TIMEOUT).keep_alive(false).serve_connection(TokioIo::new(peer), full);
+    let _ = timeout(REFUSAL_TIMEOUT, connection).await;
+}
+
+/// Raises the limit of open files as far as the system lets us, and fits the number of connections into it.
+fn room_for_connections() -> usize {
+    let needed = MAX_CONNECTIONS as u64 + MAX_REFUSALS as u64 + OTHER_FILES;
+    let allowed = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        let allowed = needed.min(hard).max(soft);
+        setrlimit(Resource::RLIMIT_NOFILE, allowed, hard).map(|()| allowed)
+    });
+    let room = allowed.unwrap_or(0).saturating_sub(needed - MAX_CONNECTIONS as u64);
+    let room = usize::try_from(room).unwrap_or(usize::MAX).clamp(MAX_REFUSALS, MAX_CONNECTIONS);
+    if room < MAX_CONNECTIONS {
+        warn!(connections = room, "Fewer connections than usual: the limit of open files (ulimit -Hn) is low");
+    }
+    room
+}
+
+/// The kernel does it: while a peer takes nothing, nobody here asks the body of its answer for more, so that no timer of
+/// ours would see how long that lasts.
+fn bound_sending(peer: &TcpStream, limit: Duration) {
+    let socket = SockRef::from(peer);
+    let bounded =
+        socket.set_tcp_user_timeout(Some(limit)).and_then(|()| socket.set_tcp_notsent_lowat(UNSENT_LIMIT_BYTES));
+    if let Err(error) = bounded {
+        warn!(%error, "A peer that stalls will not be cut off");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+    async fn answer(peer: &mut TcpStream) -> String {
+        peer.write_all(REQUEST).await.unwrap();
+        let mut answer = [0; 1024];
+        let length = timeout(Duration::from_secs(10), peer.read(&mut answer)).await.unwrap().unwrap();
+        String::from_utf8_lossy(&answer[..length]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn beyond_the_most_connections_one_is_told_so_until_there_is_room_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (router, stop) = (Router::new().route("/", get(async || "here")), CancellationToken::new());
+        let server = tokio::spawn(serve_at_most(2, listener, router, stop.clone()));
+        let mut peers = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
+        for peer in &mut peers {
+            assert!(answer(peer).await.ends_with("here"));
+        }
+        let refused = answer(&mut TcpStream::connect(address).await.unwrap()).await;
+        assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+        assert!(refused.contains("retry-after: 1") && refused.contains("application/problem+json"), "{refused}");
+
+        drop(peers);
+        let room_again =
+            async { while !answer(&mut TcpStream::connect(address).await.unwrap()).await.ends_with("here") {} };
+        timeout(Duration::from_secs(10), room_again).await.unwrap();
+        stop.cancel();
+        timeout(Duration::from_secs(10), server).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_is_cut_off() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _stalled = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut peer, _) = listener.accept().await.unwrap();
+        bound_sending(&peer, Duration::from_secs(1));
+        let writing = async {
+            loop {
+                if let Err(error) = peer.write_all(&[0; 8 * 1024]).await {
+                    return error;
+                }
+            }
+        };
+        let error = timeout(Duration::from_secs(30), writing).await.expect("it is given up");
+        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+    }
+}

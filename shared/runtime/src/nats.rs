@@ -1,0 +1,85 @@
+//! The JetStream stream, where the relay and the consumers find each other.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use async_nats::{
+    Client, ConnectOptions, ServerAddr,
+    jetstream::stream::{PersistenceMode, Stream},
+};
+use clap::Args;
+use sqlx::PgPool;
+
+use contract::{cloud_event::CloudEvent, position::Position};
+
+pub const STREAM: &str = "SALES_EVENTS";
+pub const SUBJECTS: &str = "sales.events.>";
+
+/// Where signed checkpoints of the transparency log are published.
+pub const CHECKPOINT_STREAM: &str = "SALES_CHECKPOINTS";
+pub const CHECKPOINT_SUBJECT: &str = "sales.checkpoints";
+
+/// An unanswered request to NATS counts as failed after this time; the event log is there for as long as it takes.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Settings of what NATS keeps.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Settings {
+    /// How many nodes of NATS keep each message, where a stream has to be made: 1, or in a cluster 3.
+    #[arg(long, env, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub stream_replicas: u8,
+}
+
+impl Settings {
+    /// What is on several nodes is on disk late on each of them, which JetStream allows for one alone.
+    pub fn replicas_and_persistence(self) -> (usize, Option<PersistenceMode>) {
+        (self.stream_replicas.into(), (self.stream_replicas == 1).then_some(PersistenceMode::Async))
+    }
+}
+
+/// The subject on which events of a type are published.
+pub fn subject(event_type: &str) -> String {
+    format!("sales.events.{event_type}")
+}
+
+/// Connects in the background, now and whenever the connection is lost, so that a service starts while NATS is away.
+pub async fn connect(url: &str, service: &str) -> anyhow::Result<Client> {
+    let server: ServerAddr = url.parse().context("NATS_URL is not an address (nats://user:password@host:port)")?;
+    let options = match (server.username(), server.password()) {
+        // The client itself ignores what the address says about the user.
+        (Some(user), Some(password)) => ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned()),
+        _ => ConnectOptions::new(),
+    };
+    options
+        .name(service)
+        .retry_on_initial_connect()
+        .request_timeout(Some(REQUEST_TIMEOUT))
+        .connection_timeout(REQUEST_TIMEOUT)
+        .reconnect_delay_callback(|attempts| {
+            Duration::from_millis(20 * 2_u64.saturating_pow(u32::try_from(attempts).unwrap_or(u32::MAX)).min(50))
+        })
+        .connect(server)
+        .await
+        .context("NATS_URL cannot be used")
+}
+
+/// Whether a stream holds this log: it does not end behind the log, and its last message is the event that the log has
+/// at that position. Another log's stream, or one from before the log was restored from a backup, is not to be followed
+/// nor written to. The log's head is to be read after the stream's state.
+pub async fn holds_log(stream: &Stream, event_store: &PgPool) -> Result<bool, async_nats::Error> {
+    let state = &stream.cached_info().state;
+    let end = Position::from_sequence(state.last_sequence);
+    if end > event_log::head(event_store).await? {
+        return Ok(false);
+    }
+    if state.messages == 0 {
+        return Ok(true);
+    }
+    let message = stream.get_raw_message(state.last_sequence).await?;
+    let before = Position::from_sequence(state.last_sequence - 1);
+    let stored = event_log::read_after(event_store, before, 1).await?;
+    let published = CloudEvent::parse(&message.payload).ok();
+    Ok(published
+        .zip(stored.first())
+        .is_some_and(|(published, stored)| published.id == stored.event_id && published.position == stored.position))
+}
