@@ -7,9 +7,10 @@ use anyhow::Result;
 use crate::checkout;
 use crate::tool::Tool;
 
+/// In the profile of the launcher, which then finds them next to itself.
 pub fn build_services() -> Result<()> {
     // All programs of the workspace: for a choice of packages cargo would choose other features, and build again.
-    cargo().args(["build", "--release", "--bins"]).run()
+    cargo().args(["build", "--bins", "--profile"]).arg(checkout::profile()?).run()
 }
 
 /// What the services are compared with.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::fresh::{self, Kind};
+
 /// The folder with the workspace's Cargo.toml.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -38,24 +40,27 @@ pub fn binaries() -> Result<PathBuf> {
     Ok(folder.to_owned())
 }
 
-/// A binary of this workspace.
+/// A binary of this workspace. A test gets one that is not older than its sources.
 pub fn binary(name: &str) -> Result<PathBuf> {
-    let path = binaries()?.join(name);
-    ensure!(
-        path.is_file(),
-        "{} is not built yet; build it with: cargo build --release --package {name}",
-        path.display()
-    );
-    Ok(path)
+    program(Kind::Binary, name, &binaries()?.join(name))
 }
 
 /// An example of this workspace: a program that is built like a binary but never shipped.
 pub fn example(name: &str) -> Result<PathBuf> {
-    let path = binaries()?.join("examples").join(name);
-    ensure!(
-        path.is_file(),
-        "{} is not built yet; build it with: cargo build --release --workspace --example {name}",
-        path.display()
-    );
-    Ok(path)
+    program(Kind::Example, name, &binaries()?.join("examples").join(name))
+}
+
+fn program(kind: Kind, name: &str, path: &Path) -> Result<PathBuf> {
+    if fresh::is_test() {
+        return Ok(fresh::program(root(), kind, name)?);
+    }
+    ensure!(path.is_file(), "{} does not exist; build it with: cargo build --workspace --release", path.display());
+    Ok(path.to_owned())
+}
+
+/// The profile that this program was built in, for cargo.
+pub fn profile() -> Result<String> {
+    let folder = binaries()?;
+    let name = folder.file_name().context("the folder of a profile has a name")?.to_string_lossy().into_owned();
+    Ok(if name == "debug" { "dev".to_owned() } else { name })
 }

@@ -15,6 +15,7 @@ pub mod cli;
 pub mod commands;
 pub mod data_folder;
 pub mod fingerprint;
+pub mod fresh;
 pub mod identity;
 pub mod interrupt;
 pub mod keeper;

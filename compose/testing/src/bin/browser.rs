@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use stack::build_services::cargo;
+use stack::build_services::{build_services, cargo};
 use stack::data_folder::DataFolder;
 use stack::interrupt::Interrupt;
 use stack::progress::Progress;
@@ -29,6 +29,8 @@ fn main() -> ExitCode {
 
 /// On stacks of their own, beside one that may be running: one that is open, and one that asks for tokens.
 fn browser() -> Result<()> {
+    // Takes a moment when nothing changed: no test runs against services that are older than their sources.
+    build_services()?;
     let folder = tempfile::Builder::new().prefix("stack-test-").tempdir()?;
     let options = Options::on_free_ports(&folder.path().join("open"))?;
     let mut closed_options = Options::on_free_ports(&folder.path().join("closed"))?;
@@ -77,9 +79,11 @@ fn sell_around_the_end_of_summer_time(open: &Stack, options: &Options) -> Result
     runtime.block_on(record(open, options, &events))
 }
 
-/// The tests of the Rust side have built it already, unless they were told what to build.
 fn build_licence_key_example() -> Result<PathBuf> {
-    cargo().args(["build", "--release", "--workspace", "--example", VERIFY_LICENCE_KEY]).run()?;
+    cargo()
+        .args(["build", "--workspace", "--example", VERIFY_LICENCE_KEY, "--profile"])
+        .arg(checkout::profile()?)
+        .run()?;
     checkout::example(VERIFY_LICENCE_KEY)
 }
 
