@@ -1,8 +1,8 @@
-//! What `cargo stack bench` compares the services with, on the same HTTP stack as theirs. Never shipped.
+//! The baselines of `cargo stack bench`, on the HTTP stack of the services. Never shipped.
 //!
-//! - `nothing` parses, prices and answers purchases like command-api, but stores nothing; it also answers the totals of
-//!   query-api, with bytes that never change.
-//! - `one-row` stores each purchase as most shops would: one row, one transaction, out of a pool of connections.
+//! - `nothing` parses, prices and answers purchases like command-api, but stores nothing. It also answers the totals of
+//!   query-api, with constant bytes.
+//! - `one-row` stores each purchase as one row in one transaction, with a connection pool.
 
 use std::{
     process::ExitCode,
@@ -57,7 +57,7 @@ enum Baseline {
     OneRow {
         #[command(flatten)]
         service: ServiceConfig,
-        /// Address of a database for the table of purchases, made when it is missing.
+        /// Address of the database of purchases; created if missing.
         #[arg(long, env, hide_env_values = true)]
         database_url: String,
         /// Connections in the pool.

@@ -1,19 +1,19 @@
-//! What a command leads to. Pure: no clock, no database.
+//! Commands and the events that they cause. Pure: no clock, no database.
 
 use contract::{
     catalogue::{self, License},
     event::{Event, LicensePurchased, SalesReset},
 };
 
-/// What a client asks for.
+/// A request to change something.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Command {
     Buy(License),
     ResetSales { reason: Option<String> },
 }
 
-/// The event that a command causes. The state of the log is no argument: both commands are always allowed, and the
-/// time is set by the log, whose clock is the only one that all replicas share.
+/// The event that a command causes. It does not depend on earlier events: both commands are always allowed. The log sets
+/// the time, since its clock is the only one that all replicas share.
 pub fn decide(command: Command) -> Event {
     match command {
         Command::Buy(license) => {
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_licence_is_bought_at_its_price_in_the_catalogue() {
+    fn a_purchase_has_the_price_of_the_catalogue() {
         for license in License::ALL {
             let Event::LicensePurchased(purchase) = decide(Command::Buy(license)) else {
                 panic!("buying {} was not a purchase", license.name());
@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_says_why_when_that_is_known() {
+    fn a_reset_records_its_reason() {
         for reason in [None, Some("new year".to_owned())] {
             let command = Command::ResetSales { reason: reason.clone() };
             assert_eq!(decide(command), Event::SalesReset(SalesReset { reason }));

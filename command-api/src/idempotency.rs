@@ -1,4 +1,4 @@
-//! What makes a repeated command the same command: the `Idempotency-Key` header of the IETF httpapi draft.
+//! The identity of a command: the `Idempotency-Key` header of the IETF httpapi draft.
 
 use axum::{
     extract::FromRequestParts,
@@ -11,19 +11,19 @@ use uuid::{Uuid, uuid};
 const HEADER: &str = "idempotency-key";
 /// Room for a UUID, an order number or a hash in any notation.
 const MAX_KEY_CHARACTERS: usize = 255;
-/// A fixed random name space: under it, a key that is not a UUID itself always becomes the same UUID (version 5).
+/// Random name space in which a key that is not a UUID maps to a UUID (version 5).
 const KEY_NAMESPACE: Uuid = uuid!("6d9f3c0e-2f0b-4a57-9d3a-3f1f7f0c8a52");
 
-/// The identity of a command, which becomes the identity of its event, and what is known about its circumstances.
+/// The identity of a command, which becomes the id of its event, and the metadata of its request.
 #[derive(Debug)]
 pub struct CommandIdentity {
     pub event_id: EventId,
-    /// Without who did it, which depends on the command.
+    /// Without the actor, which depends on the command.
     pub metadata: Metadata,
 }
 
 impl CommandIdentity {
-    /// What an event says about its circumstances when `actor` caused it.
+    /// The metadata of an event that `actor` caused.
     pub fn caused_by(self, actor: Option<Actor>) -> Metadata {
         let (actor, actor_role) = actor.map(|Actor { subject, role }| (subject, role)).unzip();
         Metadata { actor, actor_role, ..self.metadata }
@@ -43,7 +43,7 @@ impl<S: Send + Sync> FromRequestParts<S> for CommandIdentity {
     }
 }
 
-/// The key without the quotes that the draft's structured header puts around it; a bare key is as good.
+/// The key, without the quotes of the draft's structured header. A bare key is accepted too.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let invalid = |detail: &str| {
         Err(Problem::bad_request("invalid-idempotency-key", "The Idempotency-Key header is invalid", detail))
@@ -63,12 +63,12 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     }
 }
 
-/// The key itself when it is a UUID, otherwise the one that it always becomes.
+/// The key itself if it is a UUID, otherwise its UUID version 5.
 fn event_id(key: &str) -> EventId {
     as_uuid(key).unwrap_or_else(|| Uuid::new_v5(&KEY_NAMESPACE, key.as_bytes())).into()
 }
 
-/// Only the usual notation counts as a UUID: the others (braces, `urn:uuid:`, no hyphens) are ordinary keys.
+/// Only the hyphenated notation counts as a UUID. Others (braces, `urn:uuid:`, no hyphens) are ordinary keys.
 fn as_uuid(key: &str) -> Option<Uuid> {
     const HYPHENATED_LENGTH: usize = 36;
     (key.len() == HYPHENATED_LENGTH).then(|| Uuid::try_parse(key).ok()).flatten()
@@ -114,23 +114,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_key_always_becomes_the_same_event_id_and_is_kept() {
+    async fn any_other_key_maps_to_one_event_id_and_is_kept_in_the_metadata() {
         let first = identity(&[(HEADER, b"order 17")]).await.unwrap();
         let second = identity(&[(HEADER, b"order 17")]).await.unwrap();
         assert_eq!(first.event_id, second.event_id);
         assert_eq!(first.metadata.idempotency_key.as_deref(), Some("order 17"));
         assert_ne!(first.event_id, identity(&[(HEADER, b"order 18")]).await.unwrap().event_id);
-        // Published keys must lead to the same purchase for ever, so the mapping itself is golden.
+        // A published key must map to the same purchase for ever: this value is golden.
         assert_eq!(first.event_id.to_string(), "6fc0f3aa-7241-54aa-9769-573fb5fb4f78");
     }
 
     #[tokio::test]
-    async fn without_a_key_every_command_is_a_new_one() {
+    async fn without_a_key_every_command_is_new() {
         assert_ne!(identity(&[]).await.unwrap().event_id, identity(&[]).await.unwrap().event_id);
     }
 
     #[tokio::test]
-    async fn a_bad_key_is_refused() {
+    async fn an_invalid_key_is_rejected() {
         let long = [b'k'; MAX_KEY_CHARACTERS + 1];
         for bad in [&b""[..], b"\"\"", b"caf\xc3\xa9", b"tab\there", &long] {
             assert!(identity(&[(HEADER, bad)]).await.is_err(), "{bad:?} was accepted");
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_bytes_are_sent_as_a_key_lead_to_one_event_id_or_are_refused() {
+    fn any_bytes_sent_as_a_key_map_to_one_event_id_or_are_rejected() {
         use proptest::prelude::*;
         let of = |key: &[u8]| {
             let value = HeaderValue::from_bytes(key).ok()?;

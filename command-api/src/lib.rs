@@ -1,13 +1,14 @@
-//! The write side. A purchase goes through these modules from top to bottom:
+//! The write side. A purchase passes through these modules from top to bottom:
 //!
 //! - [`api`]: the HTTP endpoints, one file each
-//! - [`idempotency`]: what makes a repeated command the same command
+//! - [`idempotency`]: the identity of a command, from its `Idempotency-Key`
 //! - [`decide`]: command in, event out
-//! - [`writer`]: group commit: whatever waits goes into the log as one statement
-//! - [`committed`]: what was committed a moment ago, handed to the relay
-//! - [`relay`]: what is committed goes to JetStream, in position order
+//! - [`writer`]: group commit: all pending commands in one statement
+//! - [`store`]: the SQL of that statement
+//! - [`handoff`]: recently committed events, for the relay
+//! - [`relay`]: publishes committed events on JetStream, in position order
 //!
-//! and [`store`] holds the SQL of the log's only way in. Beside it, [`token`] makes access tokens.
+//! [`token`] creates access tokens.
 
 use std::sync::Arc;
 
@@ -22,17 +23,17 @@ use runtime::{
 };
 
 pub mod api;
-pub mod committed;
 pub mod decide;
+pub mod handoff;
 pub mod idempotency;
 pub mod relay;
 pub mod store;
 pub mod token;
 pub mod writer;
 
-use committed::Committed;
+use handoff::HandoffBuffer;
 
-/// The relay reads the log through these; the writer has a connection of its own.
+/// Connections of the relay. The writer has its own.
 const POOL_CONNECTIONS: u32 = 2;
 
 /// Settings of the command API.
@@ -40,7 +41,7 @@ const POOL_CONNECTIONS: u32 = 2;
 pub struct Config {
     #[command(flatten)]
     pub service: ServiceConfig,
-    /// Address of the event store, with the role `command_api`.
+    /// Address of the event store, for the role `command_api`.
     #[arg(long, env, hide_env_values = true)]
     pub event_store_url: String,
     /// Address of NATS.
@@ -53,44 +54,44 @@ pub struct Config {
 /// Settings of the migration.
 #[derive(Args, Clone, Debug)]
 pub struct MigrateConfig {
-    /// Address of the event store, with a role that may create databases and roles.
+    /// Address of the event store, for a role that may create databases and roles.
     #[arg(long, env, hide_env_values = true)]
     pub event_store_admin_url: String,
-    /// Password to give to the role `command_api`.
+    /// Password of the role `command_api`.
     #[arg(long, env, hide_env_values = true)]
     pub command_api_db_password: String,
-    /// Password to give to the role `projector`.
+    /// Password of the role `projector`.
     #[arg(long, env, hide_env_values = true)]
     pub projector_db_password: String,
-    /// Password to give to the role `query_api`.
+    /// Password of the role `query_api`.
     #[arg(long, env, hide_env_values = true)]
     pub query_api_db_password: String,
-    /// Password to give to the role `auditor`.
+    /// Password of the role `auditor`.
     #[arg(long, env, hide_env_values = true)]
     pub auditor_db_password: String,
-    /// Password to give to the role `monitor`, with which an exporter of metrics looks at Postgres; without one it cannot log in.
+    /// Password of the role `monitor`, for a metrics exporter. Without it, the role cannot log in.
     #[arg(long, env, hide_env_values = true)]
     pub monitor_db_password: Option<String>,
-    /// Password to give to the role `barman`, with which backups are made; without one it cannot log in.
+    /// Password of the role `barman`, for backups. Without it, the role cannot log in.
     #[arg(long, env, hide_env_values = true)]
     pub barman_db_password: Option<String>,
 }
 
-/// Puts the service together. It connects by itself as soon as there is something to connect to.
+/// Assembles the service. It connects in the background, so it starts while its servers are unreachable.
 pub fn service(config: &Config) -> anyhow::Result<Service> {
     let mut registry = Registry::with_prefix("sales");
     let mut tasks = Tasks::default();
     let access = Access::new(&config.service.access, config.service.listen_address, &mut tasks)?;
-    let committed = Arc::new(Committed::default());
+    let handoff = Arc::new(HandoffBuffer::default());
 
     let writer_metrics = writer::Metrics::register(&mut registry);
     let options = database::options("EVENT_STORE_URL", &config.event_store_url, "command-api")?;
-    let (log, writer) = writer::event_log(options, Arc::clone(&committed), writer_metrics);
+    let (log, writer) = writer::new(options, Arc::clone(&handoff), writer_metrics);
     tasks.spawn("writer", writer.run(tasks.stop_token()));
 
     let relay_metrics = relay::Metrics::register(&mut registry);
     let pool = database::pool("EVENT_STORE_URL", &config.event_store_url, "command-api relay", POOL_CONNECTIONS)?;
-    let relay = relay::Relay::new(pool, config.nats_url.clone(), config.streams, committed, relay_metrics);
+    let relay = relay::Relay::new(pool, config.nats_url.clone(), config.streams, handoff, relay_metrics);
     tasks.spawn("relay", relay.run(tasks.stop_token()));
 
     let readiness_log = log.clone();
@@ -98,14 +99,14 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
         api: api::router(log, access.clone(), &mut registry),
         access,
         readiness: Arc::new(move || {
-            if readiness_log.is_available() { Ok(()) } else { Err("the event store cannot be reached".to_owned()) }
+            if readiness_log.is_available() { Ok(()) } else { Err("the event store is unreachable".to_owned()) }
         }),
         registry,
         tasks,
     })
 }
 
-/// Brings the event store up to date.
+/// Migrates the event store and sets the passwords of its roles.
 pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
     let files = event_log::migration_files!("../../migrations/event_store":
         "0001_roles", "0002_event", "0003_head", "0004_append_only", "0005_append_events", "0006_rare_events", "0007_operators");

@@ -12,20 +12,20 @@ use runtime::{healthcheck, run, traces};
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// How log lines are written.
+    /// Format of log lines.
     #[arg(long, env, global = true, value_enum, default_value = "text")]
     log_format: run::LogFormat,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Answer requests until SIGTERM.
+    /// Serve requests until SIGTERM.
     Serve(Config),
-    /// Ask the one that serves in the same container whether it is ready, and end.
+    /// Container health check: exit 0 if the service in this container is up.
     Healthcheck(healthcheck::HealthcheckConfig),
-    /// Create or update the event store, set the passwords of its roles, and end.
+    /// Create or update the event store and set the passwords of its roles.
     Migrate(MigrateConfig),
-    /// Make an access token: its hash goes into a file, the token itself only to the terminal.
+    /// Create an access token: print it once, and add its hash to the file of tokens.
     Token(TokenConfig),
 }
 

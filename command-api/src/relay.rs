@@ -38,7 +38,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::committed::Committed;
+use crate::handoff::HandoffBuffer;
 
 /// Messages that are on their way before one is waited for: JetStream drops messages when 10,000 wait for it.
 const MAX_BATCH: usize = 1000;
@@ -113,7 +113,7 @@ pub struct Relay {
     pool: PgPool,
     nats_url: String,
     streams: nats::Settings,
-    committed: Arc<Committed>,
+    committed: Arc<HandoffBuffer>,
     metrics: Metrics,
 }
 
@@ -122,7 +122,7 @@ impl Relay {
         pool: PgPool,
         nats_url: String,
         streams: nats::Settings,
-        committed: Arc<Committed>,
+        committed: Arc<HandoffBuffer>,
         metrics: Metrics,
     ) -> Self {
         Self { pool, nats_url, streams, committed, metrics }
@@ -178,7 +178,7 @@ pub struct Publisher {
     pool: PgPool,
     client: async_nats::Client,
     jetstream: jetstream::Context,
-    committed: Arc<Committed>,
+    committed: Arc<HandoffBuffer>,
     /// The last position on the stream, as far as known; `None` when somebody else may have changed it.
     published: Option<Position>,
     new_stream: NewStream,
@@ -196,7 +196,7 @@ impl Publisher {
     pub fn new(
         pool: PgPool,
         client: async_nats::Client,
-        committed: Arc<Committed>,
+        committed: Arc<HandoffBuffer>,
         new_stream: NewStream,
         metrics: Metrics,
     ) -> Self {

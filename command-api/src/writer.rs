@@ -1,7 +1,7 @@
-//! Group commit: one task takes whatever is waiting and appends it in one statement.
+//! Group commit: one task appends all pending commands in one statement.
 //!
-//! There is no timer. While one batch is being committed the next one gathers, so batches grow with the load and an
-//! idle system adds no latency. The task outlives every request: a client that hangs up leaves nothing half done.
+//! There is no timer. While one batch is committed, the next one accumulates: batches grow with the load, and an idle
+//! system adds no latency. The task outlives every request, so a client that disconnects cancels nothing.
 
 use std::{
     sync::{
@@ -28,28 +28,28 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    committed::Committed,
+    handoff::HandoffBuffer,
     store::{self, Appended, NewEvent, Recorded},
 };
 
-/// Commands that may wait. At the slowest commit seen they wait well below a second; more would only wait longer.
+/// Bound of the queue. At the slowest commit measured, a full queue drains in well under a second.
 pub const QUEUE_CAPACITY: usize = 4096;
-/// Events in one statement: beyond this a larger batch no longer makes the commit cheaper per event.
+/// Events per statement. A larger batch does not reduce the cost per event any further.
 pub const MAX_BATCH: usize = 1024;
-/// A statement or connection attempt that takes longer has met a broken network rather than a busy server.
+/// Timeout of a statement and of a connection attempt. Beyond it the network is broken rather than the server busy.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a batch is tried again after an error before its commands are answered 503. Long enough for a restart of
-/// the database; whoever waits longer than the request time limit is answered by that.
-const PATIENCE: Duration = Duration::from_secs(4);
+/// How long a failed batch is retried before its commands are answered with 503. Covers a restart of the database, and
+/// ends before the request timeout.
+const RETRY_DEADLINE: Duration = Duration::from_secs(4);
 
 /// Why a command was not acknowledged.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    #[error("too many commands are waiting")]
+    #[error("the queue of commands is full")]
     QueueFull,
-    #[error("the event store cannot be reached")]
+    #[error("the event store is unreachable")]
     Unavailable,
-    #[error("the event store did not answer, and whether the event was stored is not known")]
+    #[error("the event store did not respond; the event may or may not be stored")]
     OutcomeUnknown,
 }
 
@@ -58,38 +58,38 @@ struct Pending {
     reply: oneshot::Sender<Result<Recorded, AppendError>>,
 }
 
-/// The way into the log.
+/// Hands commands to the writer.
 #[derive(Clone)]
-pub struct EventLog(Arc<Entrance>);
+pub struct WriterHandle(Arc<Inner>);
 
-/// One for all requests, which would otherwise contend for the counts of its parts.
-struct Entrance {
+/// Shared as a whole: separate reference counts would be contended by all requests.
+struct Inner {
     queue: mpsc::Sender<Pending>,
     store: Arc<StoreState>,
     queue_depth: Gauge,
 }
 
-/// What the writer knows of the event store. In the beginning it is neither: commands wait for the first connection.
+/// State of the event store. Initially neither flag is set: commands wait for the first connection.
 #[derive(Default)]
 struct StoreState {
-    /// It answered when it was last asked.
-    answers: AtomicBool,
-    /// It has not answered for longer than anybody's patience: nobody is kept waiting for it.
-    away: AtomicBool,
+    /// The last statement succeeded.
+    available: AtomicBool,
+    /// It has failed for longer than the retry deadline: commands are rejected at once.
+    down: AtomicBool,
 }
 
 impl StoreState {
-    fn set_answers(&self, answers: bool) {
-        self.answers.store(answers, Ordering::Relaxed);
-        self.away.store(!answers, Ordering::Relaxed);
+    fn set_available(&self, available: bool) {
+        self.available.store(available, Ordering::Relaxed);
+        self.down.store(!available, Ordering::Relaxed);
     }
 }
 
-impl EventLog {
-    /// Returns when the event is committed, or says at once that it cannot be taken.
+impl WriterHandle {
+    /// Returns once the event is committed. Fails at once when the queue is full or the event store is down.
     pub async fn append(&self, new: NewEvent) -> Result<Recorded, AppendError> {
-        let Entrance { queue, store, queue_depth } = &*self.0;
-        if store.away.load(Ordering::Relaxed) {
+        let Inner { queue, store, queue_depth } = &*self.0;
+        if store.down.load(Ordering::Relaxed) {
             return Err(AppendError::Unavailable);
         }
         let (reply, answer) = oneshot::channel();
@@ -98,13 +98,13 @@ impl EventLog {
         answer.await.unwrap_or(Err(AppendError::OutcomeUnknown))
     }
 
-    /// Whether the event store answered when it was last asked.
+    /// Whether the last statement succeeded.
     pub fn is_available(&self) -> bool {
-        self.0.store.answers.load(Ordering::Relaxed)
+        self.0.store.available.load(Ordering::Relaxed)
     }
 }
 
-/// What operators see of the writer.
+/// Metrics of the writer.
 #[derive(Clone)]
 pub struct Metrics {
     appended: Counter,
@@ -130,25 +130,25 @@ impl Metrics {
     }
 }
 
-/// The task behind an [`EventLog`].
+/// The task that serves a [`WriterHandle`].
 pub struct Writer {
     options: PgConnectOptions,
     queue: mpsc::Receiver<Pending>,
     store: Arc<StoreState>,
-    committed: Arc<Committed>,
+    handoff: Arc<HandoffBuffer>,
     metrics: Metrics,
 }
 
-/// Both ends of the way into the log. `committed` gets to know what was committed.
-pub fn event_log(options: PgConnectOptions, committed: Arc<Committed>, metrics: Metrics) -> (EventLog, Writer) {
+/// The writer and its handle. Committed events go to `handoff`.
+pub fn new(options: PgConnectOptions, handoff: Arc<HandoffBuffer>, metrics: Metrics) -> (WriterHandle, Writer) {
     let (sender, queue) = mpsc::channel(QUEUE_CAPACITY);
     let store = Arc::new(StoreState::default());
-    let entrance = Entrance { queue: sender, store: Arc::clone(&store), queue_depth: metrics.queue_depth.clone() };
-    (EventLog(Arc::new(entrance)), Writer { options, queue, store, committed, metrics })
+    let inner = Inner { queue: sender, store: Arc::clone(&store), queue_depth: metrics.queue_depth.clone() };
+    (WriterHandle(Arc::new(inner)), Writer { options, queue, store, handoff, metrics })
 }
 
 impl Writer {
-    /// Writes until told to stop, and then what is still waiting.
+    /// Appends until the stop token is cancelled, then drains the queue.
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut connection = None;
         let mut batch = Vec::with_capacity(MAX_BATCH);
@@ -159,17 +159,17 @@ impl Writer {
                 Ok(true) => backoff.reset(),
                 Ok(false) => return Ok(()),
                 Err(error) => {
-                    // Whether the statement took effect is not known. The batch stays: appending it again is safe.
+                    // The outcome of the statement is unknown. The batch is kept: appending it again is safe.
                     connection = None;
                     let since = *failing_since.get_or_insert_with(|| {
-                        warn!(%error, "The event store does not answer; trying again");
+                        warn!(event.name = "append.failed", %error, "Append failed; retrying");
                         Instant::now()
                     });
-                    if since.elapsed() > PATIENCE || self.store.away.load(Ordering::Relaxed) {
-                        self.give_up(&mut batch);
+                    if since.elapsed() > RETRY_DEADLINE || self.store.down.load(Ordering::Relaxed) {
+                        self.fail_pending(&mut batch);
                     }
                     if stop.is_cancelled() {
-                        self.give_up(&mut batch);
+                        self.fail_pending(&mut batch);
                         return Ok(());
                     }
                     backoff.wait().await;
@@ -178,7 +178,7 @@ impl Writer {
         }
     }
 
-    /// Connects if need be, waits for work, appends it. False when there is no more work to come.
+    /// Connects if necessary, waits for commands, appends them. False after the queue has closed.
     async fn advance(
         &mut self,
         connection: &mut Option<PgConnection>,
@@ -191,15 +191,15 @@ impl Writer {
             None => connection.insert(connect(&self.options).await?),
         };
         if batch.is_empty() {
-            // Nobody waits any longer for what failed before, so that the patience is for the next batch again. A store that lets
-            // itself be connected to may take nothing all the same: nobody is let in before it has taken a batch, be it an empty one.
+            // The failed batch has been answered: reset the retry deadline. A successful connect does not prove that writes work:
+            // append an empty batch before reporting ready.
             if failing_since.is_some() {
                 append(connected, &[]).await?;
                 *failing_since = None;
-                info!("The event store answers again");
+                info!(event.name = "append.recovered", "Appends succeed again");
             }
-            self.store.set_answers(true);
-            if !self.gather(batch, stop).await {
+            self.store.set_available(true);
+            if !self.collect_batch(batch, stop).await {
                 return Ok(false);
             }
         }
@@ -213,8 +213,8 @@ impl Writer {
         Ok(true)
     }
 
-    /// Tells everybody who waits, and the relay. A client that hung up does not want its answer; its purchase stands and
-    /// its key finds it again.
+    /// Answers the commands of the batch and hands the events to the relay. A client that disconnected gets no answer; its
+    /// purchase stands, and its key finds the receipt.
     fn answer(&self, batch: &mut Vec<Pending>, appended: Appended, appending: Step) {
         match appended {
             Appended::AllNew { first, recorded_at } => {
@@ -227,19 +227,19 @@ impl Writer {
                     position = position.next();
                 }
                 appending.done("append", &SpanKind::Internal, &events);
-                self.committed.add(events);
+                self.handoff.add(events);
             }
             Appended::SomeKnown(recorded) => {
                 for (pending, recorded) in batch.drain(..).zip(recorded) {
                     let _ = pending.reply.send(Ok(recorded));
                 }
-                self.committed.add(Vec::new());
+                self.handoff.add(Vec::new());
             }
         }
     }
 
-    /// Takes all that waits, up to a full batch. False when told to stop and nothing waits any more.
-    async fn gather(&mut self, batch: &mut Vec<Pending>, stop: &CancellationToken) -> bool {
+    /// Takes all pending commands, up to a full batch. False once the stop token is cancelled and the queue is empty.
+    async fn collect_batch(&mut self, batch: &mut Vec<Pending>, stop: &CancellationToken) -> bool {
         let taken = tokio::select! {
             biased;
             taken = self.queue.recv_many(batch, MAX_BATCH) => taken,
@@ -248,15 +248,14 @@ impl Writer {
                 self.queue.recv_many(batch, MAX_BATCH).await
             }
         };
-        self.let_others_join(batch).await;
+        self.drain_ready(batch).await;
         self.metrics.queue_depth.set(depth(self.queue.len()));
         taken > 0
     }
 
-    /// The answers to the last batch bring the next requests of the same clients, and the first of them should not
-    /// leave for the disk alone. As long as letting the other tasks run brings more, more are taken along; when
-    /// nobody is about to come, that is once, and costs microseconds.
-    async fn let_others_join(&mut self, batch: &mut Vec<Pending>) {
+    /// The answers to the last batch trigger the next requests of the same clients, and the first of these should not be
+    /// committed alone. Yields as long as that adds commands; on an idle system this is one yield, some microseconds.
+    async fn drain_ready(&mut self, batch: &mut Vec<Pending>) {
         loop {
             tokio::task::yield_now().await;
             let before = batch.len();
@@ -271,9 +270,9 @@ impl Writer {
         }
     }
 
-    /// Answers everybody who waits, and from now on says no at once until the store is back.
-    fn give_up(&mut self, batch: &mut Vec<Pending>) {
-        self.store.set_answers(false);
+    /// Fails all pending commands. Further ones fail at once until the event store is available again.
+    fn fail_pending(&mut self, batch: &mut Vec<Pending>) {
+        self.store.set_available(false);
         for pending in batch.drain(..) {
             let _ = pending.reply.send(Err(AppendError::OutcomeUnknown));
         }

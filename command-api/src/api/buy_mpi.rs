@@ -19,10 +19,10 @@ use crate::{
     decide::{Command, decide},
     idempotency::CommandIdentity,
     store::NewEvent,
-    writer::EventLog,
+    writer::WriterHandle,
 };
 
-/// What to buy.
+/// The licence to buy.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Purchase {
@@ -31,27 +31,27 @@ pub struct Purchase {
 
 /// Buys one licence
 ///
-/// With an `Idempotency-Key`, repeating the request returns the receipt of the first one, for ever.
+/// With an `Idempotency-Key`, a repeated request returns the receipt of the first one, for ever.
 #[utoipa::path(
     post,
     path = "/api/buy_mpi",
     security(()),
     request_body = Purchase,
     params(("Idempotency-Key" = Option<String>, Header, description =
-        "1 to 255 visible ASCII characters that name this purchase, best a UUID, which then becomes the purchase id")),
+        "1 to 255 visible ASCII characters, unique to this purchase. Use a UUID: it becomes the purchase id")),
     responses(
         (status = 201, description = "Bought", body = Receipt,
-            headers(("Location" = String, description = "Where the receipt can be read again"))),
+            headers(("Location" = String, description = "Address of the receipt"))),
         (status = 400, description = "Malformed JSON or header", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "Body is not application/json", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Unknown licence or field, or the key belongs to another command", body = Problem,
             content_type = "application/problem+json"),
-        (status = 503, description = "Busy; try again with the same key", body = Problem,
+        (status = 503, description = "Busy; retry with the same key", body = Problem,
             content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
 pub async fn buy_mpi(
-    State(log): State<EventLog>,
+    State(log): State<WriterHandle>,
     caller: Caller,
     identity: CommandIdentity,
     JsonBody(Purchase { license }): JsonBody<Purchase>,
@@ -60,7 +60,7 @@ pub async fn buy_mpi(
     let event_id = identity.event_id;
     let recorded = log.append(NewEvent::new(event_id, event, identity.caused_by(caller.as_customer()))).await?;
     match recorded.event {
-        // The price is the one in the log: a repeated request gets the first receipt even when prices have changed.
+        // The price comes from the log: a repeated request gets the first receipt even after a price change.
         Ok(Event::LicensePurchased(purchase)) if purchase.license == license => {
             let receipt = Receipt::new(event_id, recorded.position, recorded.recorded_at, &purchase);
             let location = HeaderValue::try_from(receipt.location()).expect("a path of visible ASCII characters");

@@ -10,7 +10,7 @@ use runtime::{
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::writer::{AppendError, EventLog};
+use crate::writer::{AppendError, WriterHandle};
 
 pub mod buy_mpi;
 pub mod reset_sales;
@@ -23,13 +23,13 @@ pub mod reset_sales;
 ))]
 struct Document;
 
-pub fn router(log: EventLog, access: Access, registry: &mut Registry) -> Router {
+pub fn router(log: WriterHandle, access: Access, registry: &mut Registry) -> Router {
     let (router, openapi) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(buy_mpi::buy_mpi))
         .routes(routes!(reset_sales::reset_sales))
         .with_state(log)
         .split_for_parts();
-    // Whoever publishes the events describes them.
+    // command-api publishes the events, so it serves their description.
     let events = get(async || ([(header::CONTENT_TYPE, "application/json")], ASYNCAPI));
     let documents = Router::new().route("/docs/events.json", events);
     http::api::api("command-api", router, documents, &openapi, access, registry)
@@ -38,8 +38,8 @@ pub fn router(log: EventLog, access: Access, registry: &mut Registry) -> Router 
 impl From<AppendError> for Problem {
     fn from(error: AppendError) -> Self {
         let advice = match error {
-            AppendError::QueueFull | AppendError::Unavailable => "Nothing was stored; try again.",
-            AppendError::OutcomeUnknown => "Try again with the same Idempotency-Key to find out without buying twice.",
+            AppendError::QueueFull | AppendError::Unavailable => "Nothing was stored; retry.",
+            AppendError::OutcomeUnknown => "Retry with the same Idempotency-Key: the command takes effect only once.",
         };
         let mut detail = error.to_string();
         detail[..1].make_ascii_uppercase();
@@ -47,10 +47,10 @@ impl From<AppendError> for Problem {
     }
 }
 
-/// Whether it is the same command cannot be told here. Another key would buy a second time.
+/// This version cannot compare the stored command with the new one. A new key would buy a second time.
 fn stored_by_a_newer_version() -> Problem {
     Problem::unavailable(
-        "What this Idempotency-Key has done was stored by a newer version of this service. Try again with the same key.",
+        "The event of this Idempotency-Key was stored by a newer version of this service. Retry with the same key.",
     )
 }
 
@@ -60,6 +60,6 @@ fn key_reused() -> Problem {
         axum::http::StatusCode::UNPROCESSABLE_ENTITY,
         "idempotency-key-reused",
         "The Idempotency-Key belongs to another command",
-        "This Idempotency-Key was used before with another request. Use a new key for a new command.",
+        "This Idempotency-Key was used for a different request. Use a new key for a new command.",
     )
 }

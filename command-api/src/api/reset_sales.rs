@@ -1,4 +1,4 @@
-//! `DELETE /api/sales`: the totals start again from zero.
+//! `DELETE /api/sales`: resets the totals to zero.
 
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
@@ -15,7 +15,7 @@ use crate::{
     decide::{Command, decide},
     idempotency::CommandIdentity,
     store::NewEvent,
-    writer::EventLog,
+    writer::WriterHandle,
 };
 
 /// Some sentences.
@@ -25,12 +25,12 @@ const MAX_REASON_CHARACTERS: usize = 500;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Parameters {
-    /// Why, in your own words; it stays in the log for ever.
+    /// Reason of the reset; it stays in the log for ever.
     #[param(value_type = Option<String>, min_length = 1, max_length = 500)]
     reason: Option<Reason>,
 }
 
-/// A text for people to read, of a bounded length.
+/// A line of text of bounded length.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
 struct Reason(String);
@@ -47,40 +47,40 @@ impl TryFrom<String> for Reason {
     fn try_from(text: String) -> Result<Self, String> {
         match text.chars().count() {
             1..=MAX_REASON_CHARACTERS if !text.contains(char::is_control) => Ok(Self(text)),
-            _ => Err(format!("a reason has 1 to {MAX_REASON_CHARACTERS} characters, on one line")),
+            _ => Err(format!("a reason has 1 to {MAX_REASON_CHARACTERS} characters on one line")),
         }
     }
 }
 
-/// Where in the log the totals start again.
+/// The reset as recorded.
 #[derive(Serialize, ToSchema)]
 pub struct Reset {
-    /// Place of the reset in the event log; `min_position` of a later query waits for it.
+    /// Position of the reset in the log; pass it as `min_position` to wait until a query reflects it.
     position: Position,
     reset_at: DateTime<Utc>,
 }
 
 /// Resets the sales
 ///
-/// Appends an event from which on the totals count anew. Nothing is deleted: the log keeps every purchase. Send an
-/// `Idempotency-Key` if you may repeat the request: a second reset would take the purchases made in between out of the
+/// Appends an event after which the totals start at zero. Nothing is deleted: the log keeps every purchase. Send an
+/// `Idempotency-Key` if you may repeat the request: a second reset would remove the purchases made in between from the
 /// totals.
 #[utoipa::path(
     delete,
     path = "/api/sales",
     security(("token" = ["operator"])),
     params(Parameters, ("Idempotency-Key" = Option<String>, Header, description =
-        "1 to 255 visible ASCII characters that name this reset, best a UUID")),
+        "1 to 255 visible ASCII characters, unique to this reset. Use a UUID")),
     responses(
         (status = 200, description = "Reset", body = Reset),
         (status = 400, description = "Malformed header or query", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The key belongs to another command", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Busy; try again with the same key", body = Problem,
+        (status = 503, description = "Busy; retry with the same key", body = Problem,
             content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
 pub async fn reset_sales(
-    State(log): State<EventLog>,
+    State(log): State<WriterHandle>,
     caller: Caller,
     identity: CommandIdentity,
     Query(Parameters { reason }): Query<Parameters>,

@@ -7,10 +7,10 @@ use std::{
 };
 
 use command_api::{
-    committed,
     decide::{Command, decide},
+    handoff,
     store::NewEvent,
-    writer::{self, AppendError, EventLog, MAX_BATCH, QUEUE_CAPACITY},
+    writer::{self, AppendError, MAX_BATCH, QUEUE_CAPACITY, WriterHandle},
 };
 use contract::{
     catalogue::License,
@@ -54,15 +54,15 @@ async fn assert_log_matches(databases: &Databases, receipts: &HashMap<Uuid, Valu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sixty_four_writers_through_two_instances_leave_no_hole_and_no_double() {
+async fn sixty_four_writers_through_two_instances_leave_no_gap_and_no_duplicate() {
     const WRITERS: usize = 64;
     const REQUESTS: usize = 20_000;
     let databases = Databases::create().await;
     let instances = [command_api(&databases, NO_NATS).await, command_api(&databases, NO_NATS).await];
     let client = Client::new();
     let receipts = Mutex::new(HashMap::new());
-    // Every fourth request repeats the key of a request sent just before, so that both meet in one batch or in two
-    // batches of the two instances at the same time.
+    // Every fourth request repeats the key of the request before it, so that both land in one batch or in concurrent
+    // batches of the two instances.
     let requests = (0..REQUESTS).scan(Uuid::nil(), |key, number| {
         if number % 4 != 3 {
             *key = Uuid::new_v4();
@@ -86,14 +86,14 @@ async fn sixty_four_writers_through_two_instances_leave_no_hole_and_no_double() 
     let receipts = receipts.into_inner().unwrap();
     assert_eq!(receipts.len(), REQUESTS / 4 * 3);
     assert_log_matches(&databases, &receipts).await;
-    // The writers take turns at the head. Without its lock they would run into each other's positions, and try again.
+    // The lock of the head row serializes the writers. Without it they would conflict on positions and retry.
     for instance in &instances {
-        assert!(!instance.log().contains("does not answer"), "{}", instance.log());
+        assert!(!instance.log().contains("append.failed"), "{}", instance.log());
     }
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_leaves_nothing_half_done() {
+async fn a_client_that_disconnects_leaves_nothing_half_done() {
     let databases = Databases::create().await;
     let service = command_api(&databases, NO_NATS).await;
     let client = Client::new();
@@ -107,13 +107,13 @@ async fn a_client_that_hangs_up_leaves_nothing_half_done() {
             body.len(),
         );
         let mut connection = TcpStream::connect(service.address()).await.unwrap();
-        // Half of them hang up after the request, the others somewhere in it.
+        // Half of them disconnect after the request, the others within it.
         let sent = request.len() - round.saturating_sub(50);
         connection.write_all(&request.as_bytes()[..sent]).await.unwrap();
         drop(connection);
         keys.push(key);
     }
-    // Asking again with the key is how a client finds out. Whatever had happened, now it has happened once.
+    // Repeating the request with its key tells the client the outcome. Either way the purchase exists once afterwards.
     let mut receipts = HashMap::new();
     for key in keys {
         let response = buy(&client, &service.url(), "pro", key).await.unwrap();
@@ -124,7 +124,7 @@ async fn a_client_that_hangs_up_leaves_nothing_half_done() {
 }
 
 #[tokio::test]
-async fn a_commit_whose_answer_is_lost_is_acknowledged_once() {
+async fn a_commit_whose_response_is_lost_is_acknowledged_once() {
     let databases = Databases::create().await;
     let proxy = Proxy::start(testing::postgres().address()).await;
     let service = command_api_at(&databases.event_store_url_via("command_api", proxy.address()), NO_NATS).await;
@@ -141,7 +141,7 @@ async fn a_commit_whose_answer_is_lost_is_acknowledged_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_cut_under_load_lose_and_double_nothing() {
+async fn connections_cut_under_load_lose_and_duplicate_nothing() {
     let databases = Databases::create().await;
     let proxy = Proxy::start(testing::postgres().address()).await;
     let service = command_api_at(&databases.event_store_url_via("command_api", proxy.address()), NO_NATS).await;
@@ -166,7 +166,7 @@ async fn connections_cut_under_load_lose_and_double_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_under_load_it_has_stored_everything_that_it_acknowledged() {
+async fn an_instance_killed_under_load_has_stored_every_acknowledged_purchase() {
     let databases = Databases::create().await;
     let service = command_api(&databases, NO_NATS).await;
     let (client, url) = (Client::new(), service.url());
@@ -187,7 +187,7 @@ async fn killed_under_load_it_has_stored_everything_that_it_acknowledged() {
     service.kill();
     let cut_off = buyers.join_all().await;
 
-    // Those without an answer ask again elsewhere, with their keys.
+    // Clients without a response retry elsewhere with their keys.
     let successor = command_api(&databases, NO_NATS).await;
     let mut receipts = acknowledged.lock().unwrap().clone();
     for key in cut_off {
@@ -197,7 +197,7 @@ async fn killed_under_load_it_has_stored_everything_that_it_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn told_to_stop_it_answers_what_is_under_way_and_ends_well() {
+async fn on_sigterm_it_answers_requests_in_flight_and_exits_cleanly() {
     let databases = Databases::create().await;
     let service = command_api(&databases, NO_NATS).await;
     let client = Client::new();
@@ -225,7 +225,7 @@ async fn told_to_stop_it_answers_what_is_under_way_and_ends_well() {
 }
 
 #[tokio::test]
-async fn told_to_stop_it_does_not_wait_for_ever_for_half_a_request() {
+async fn on_sigterm_it_does_not_wait_for_an_incomplete_request() {
     let databases = Databases::create().await;
     let service = command_api(&databases, NO_NATS).await;
     let mut connection = TcpStream::connect(service.address()).await.unwrap();
@@ -234,11 +234,11 @@ async fn told_to_stop_it_does_not_wait_for_ever_for_half_a_request() {
 }
 
 #[tokio::test]
-async fn a_purchase_that_comes_before_the_first_connection_waits_for_it() {
+async fn a_purchase_before_the_first_connection_waits_for_it() {
     let databases = Databases::create().await;
     let (log, stop) = in_process_log(&databases);
-    // The writer has not even been polled yet.
-    assert!(!log.is_available(), "so this shows nothing");
+    // The writer has not been polled yet.
+    assert!(!log.is_available(), "the writer has connected too early for this test");
     let event = decide(Command::Buy(License::Pro));
     let recorded = log.append(NewEvent::new(EventId::generate(), event, Metadata::default())).await.unwrap();
     assert_eq!(recorded.position.get(), 1);
@@ -246,7 +246,7 @@ async fn a_purchase_that_comes_before_the_first_connection_waits_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_its_database_it_says_so_at_once_and_goes_on_when_it_is_back() {
+async fn without_its_database_it_rejects_at_once_and_resumes_when_it_returns() {
     let mut postgres = spawn_blocking(own_postgres).await.unwrap();
     let databases = Databases::create_in(&postgres).await;
     let service = command_api(&databases, NO_NATS).await;
@@ -283,7 +283,7 @@ async fn without_its_database_it_says_so_at_once_and_goes_on_when_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_can_be_reached_but_takes_nothing_is_away_as_well() {
+async fn a_reachable_database_that_rejects_writes_counts_as_unavailable() {
     let databases = Databases::create().await;
     let service = command_api(&databases, NO_NATS).await;
     let client = Client::new();
@@ -292,12 +292,12 @@ async fn a_database_that_can_be_reached_but_takes_nothing_is_away_as_well() {
     };
     may_append("revoke execute on function append_events from command_api").await;
     assert_eq!(buy(&client, &service.url(), "pro", Uuid::new_v4()).await.unwrap().status(), 503);
-    // Longer than it waits between two connections.
+    // Longer than the longest delay between two connection attempts.
     for _ in 0..100 {
         assert!(!service.is(Until::Ready).await, "it cannot do its job, however often it connects");
         sleep(Duration::from_millis(50)).await;
     }
-    assert!(!service.log().contains("answers again"), "{}", service.log());
+    assert!(!service.log().contains("append.recovered"), "{}", service.log());
 
     may_append("grant execute on function append_events to command_api").await;
     eventually("it is ready again", async || service.is(Until::Ready).await).await;
@@ -305,7 +305,7 @@ async fn a_database_that_can_be_reached_but_takes_nothing_is_away_as_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_queue_is_answered_at_once_and_loses_nothing_that_it_took() {
+async fn a_full_queue_rejects_at_once_and_loses_nothing_that_it_accepted() {
     let databases = Databases::create().await;
     let (log, stop) = in_process_log(&databases);
     eventually("the writer is connected", async || log.is_available()).await;
@@ -335,11 +335,11 @@ async fn a_full_queue_is_answered_at_once_and_loses_nothing_that_it_took() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_purchase_is_acknowledged_however_many_wait_for_a_relay_that_never_comes() {
+async fn every_purchase_is_acknowledged_while_the_relay_never_runs() {
     let databases = Databases::create().await;
-    // Nobody takes what is committed, as when NATS is away.
+    // Nothing takes events from the handoff buffer, as while NATS is unreachable.
     let (log, stop) = in_process_log(&databases);
-    let purchases = 3 * committed::CAPACITY;
+    let purchases = 3 * handoff::CAPACITY;
     let answers: Vec<_> = stream::iter(0..purchases)
         .map(|_| {
             let event = decide(Command::Buy(License::Pro));
@@ -353,10 +353,10 @@ async fn every_purchase_is_acknowledged_however_many_wait_for_a_relay_that_never
     stop.cancel();
 }
 
-fn in_process_log(databases: &Databases) -> (EventLog, CancellationToken) {
+fn in_process_log(databases: &Databases) -> (WriterHandle, CancellationToken) {
     let options = database::options("EVENT_STORE_URL", &databases.event_store_url("command_api"), "test").unwrap();
     let metrics = writer::Metrics::register(&mut Registry::default());
-    let (log, writer) = writer::event_log(options, Arc::default(), metrics);
+    let (log, writer) = writer::new(options, Arc::default(), metrics);
     let stop = CancellationToken::new();
     tokio::spawn(writer.run(stop.clone()));
     (log, stop)

@@ -1,4 +1,4 @@
-//! The AsyncAPI document says what is published, and what is published is what it says.
+//! The AsyncAPI document and the published events match.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +26,7 @@ fn names(object: &Value) -> BTreeSet<&String> {
 }
 
 #[tokio::test]
-async fn what_the_relay_publishes_is_what_the_document_says() {
+async fn published_events_match_the_document() {
     let (databases, nats) = (Databases::create().await, Nats::start());
     let service = command_api(&databases, &nats.url("command-api")).await;
     let client = Client::new();
@@ -61,7 +61,7 @@ async fn what_the_relay_publishes_is_what_the_document_says() {
         assert_eq!(names(&headers), names(&document["components"]["schemas"]["Headers"]["properties"]));
         attributes.extend(names(&event).into_iter().cloned());
     }
-    // Every attribute was there, and none that the document does not know.
+    // Every attribute of the document occurred, and no other.
     let documented = names(&document["components"]["schemas"]["Envelope"]["properties"]);
     assert_eq!(attributes.iter().collect::<BTreeSet<_>>(), documented);
 }
@@ -87,7 +87,7 @@ fn the_examples_of_the_document_are_events() {
 }
 
 #[test]
-fn the_document_knows_every_type() {
+fn the_document_lists_every_type() {
     let document = document();
     let known: BTreeSet<String> =
         [EventType::LicensePurchased, EventType::SalesReset].map(|known| known.name().to_owned()).into();
@@ -99,7 +99,7 @@ fn the_document_knows_every_type() {
 }
 
 #[test]
-fn what_is_not_an_event_does_not_fit_the_document() {
+fn other_json_does_not_match_the_document() {
     let document = document();
     let message = &document["components"]["messages"]["LicensePurchased"];
     let (payload, event) = (schema(&document, &message["payload"]), &message["examples"][0]["payload"]);

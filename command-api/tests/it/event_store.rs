@@ -1,4 +1,4 @@
-//! What the database itself guarantees, whatever program talks to it.
+//! What the database itself guarantees to every client.
 
 use sqlx::{Connection, PgConnection};
 use testing::{Databases, purchased};
@@ -18,7 +18,7 @@ async fn refused(connection: &mut PgConnection, statement: &'static str) {
 }
 
 #[tokio::test]
-async fn the_log_can_neither_be_changed_nor_cut_by_any_service() {
+async fn no_service_can_change_or_truncate_the_log() {
     let databases = Databases::create().await;
     databases.append(&[purchased("pro", 19_900)]).await;
     for role in SERVICES {
@@ -40,7 +40,7 @@ async fn the_log_can_neither_be_changed_nor_cut_by_any_service() {
 }
 
 #[tokio::test]
-async fn not_even_the_superuser_changes_the_log_by_accident() {
+async fn triggers_reject_changes_even_by_the_superuser() {
     let databases = Databases::create().await;
     databases.append(&[purchased("pro", 19_900)]).await;
     let mut superuser = databases.event_store().acquire().await.unwrap();
@@ -70,7 +70,7 @@ async fn only_the_command_api_appends() {
 }
 
 #[tokio::test]
-async fn a_batch_that_fails_leaves_no_hole() {
+async fn a_failed_batch_leaves_no_gap() {
     let databases = Databases::create().await;
     databases.append(&[purchased("pro", 19_900)]).await;
     let mut command_api = as_role(&databases, "command_api").await;
@@ -82,7 +82,7 @@ async fn a_batch_that_fails_leaves_no_hole() {
 }
 
 #[tokio::test]
-async fn time_never_runs_backwards_in_the_log() {
+async fn recorded_times_never_decrease() {
     let databases = Databases::create().await;
     sqlx::raw_sql("update head set recorded_at = now() + interval '1 hour'")
         .execute(databases.event_store())
@@ -97,7 +97,7 @@ async fn time_never_runs_backwards_in_the_log() {
 }
 
 #[tokio::test]
-async fn every_column_is_explained_and_every_constraint_has_a_chosen_name() {
+async fn every_column_has_a_comment_and_every_constraint_a_name() {
     let databases = Databases::create().await;
     for database in [databases.event_store(), databases.read_model()] {
         let unexplained: Vec<String> = sqlx::query_scalar(

@@ -48,10 +48,10 @@ async fn each_licence_is_sold_at_its_price_with_a_receipt() {
 }
 
 #[tokio::test]
-async fn the_same_key_gives_the_same_receipt_even_after_the_price_has_changed() {
+async fn the_same_key_gets_the_same_receipt_even_after_a_price_change() {
     let (databases, service, client) = start().await;
     let key = Uuid::new_v4();
-    // Bought when a licence cost less than it does today.
+    // Bought at an earlier, lower price.
     sqlx::query(
         "select append_events(array[$1], array['LicensePurchased'], array[1::smallint], array[$2], array[null])",
     )
@@ -88,7 +88,7 @@ async fn a_key_belongs_to_one_command() {
 }
 
 #[tokio::test]
-async fn a_key_under_which_a_newer_program_stored_something_concerns_nobody_else() {
+async fn a_key_whose_event_a_newer_version_stored_fails_only_its_own_command() {
     let (databases, service, client) = start().await;
     let key = Uuid::new_v4();
     sqlx::query(
@@ -105,7 +105,7 @@ async fn a_key_under_which_a_newer_program_stored_something_concerns_nobody_else
 }
 
 #[tokio::test]
-async fn a_reset_says_where_and_when_and_a_repeated_one_changes_nothing() {
+async fn a_reset_reports_position_and_time_and_a_repeated_one_changes_nothing() {
     let (databases, service, client) = start().await;
     buy(&client, &service.url(), "pro", Uuid::new_v4()).await.unwrap();
     let delete = || client.delete(format!("{}/api/sales", service.url())).header("idempotency-key", "end of quarter");
@@ -119,7 +119,7 @@ async fn a_reset_says_where_and_when_and_a_repeated_one_changes_nothing() {
 }
 
 #[tokio::test]
-async fn who_and_why_is_kept_beside_the_event() {
+async fn actor_role_and_reason_are_stored_with_the_event() {
     let (databases, service, client) = start().await;
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     client
@@ -137,7 +137,7 @@ async fn who_and_why_is_kept_beside_the_event() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_request_is_said_and_nothing_is_stored() {
+async fn an_invalid_request_gets_a_problem_and_stores_nothing() {
     let (databases, service, client) = start().await;
     let url = format!("{}/api/buy_mpi", service.url());
     let json_body = |body: &str| client.post(&url).header("content-type", "application/json").body(body.to_owned());
@@ -183,9 +183,9 @@ async fn what_is_wrong_with_a_request_is_said_and_nothing_is_stored() {
     assert_eq!(databases.head().await, 0);
 }
 
-/// A proxy sends the head on its own, and the body after it. Who answers in between closes the connection that the body is sent on.
+/// A proxy sends the head first and the body after it. A response in between would close the connection under the body.
 #[tokio::test]
-async fn whoever_is_refused_may_send_the_body_to_its_end_and_go_on() {
+async fn a_rejected_client_may_finish_its_body_and_reuse_the_connection() {
     let (_databases, service, _client) = start().await;
     let mut peer = TcpStream::connect(service.url().strip_prefix("http://").unwrap()).await.unwrap();
     let requests = [
@@ -210,7 +210,7 @@ async fn whoever_is_refused_may_send_the_body_to_its_end_and_go_on() {
 }
 
 #[tokio::test]
-async fn operators_see_health_metrics_and_the_interface() {
+async fn operators_get_health_metrics_and_the_api_description() {
     let (_databases, service, client) = start().await;
     buy(&client, &service.url(), "pro", Uuid::new_v4()).await.unwrap();
     let text = async |path: &str| {
@@ -238,7 +238,7 @@ async fn operators_see_health_metrics_and_the_interface() {
 }
 
 #[tokio::test]
-async fn the_pages_are_compiled_against_what_is_served() {
+async fn the_pages_are_compiled_against_the_served_description() {
     let (_databases, service, _client) = start().await;
     assert_committed("command-api", &service.get("/docs/command-api.json").await.json().await.unwrap());
 }

@@ -90,7 +90,7 @@ async fn two_relays_publish_every_event_once_and_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_wiped_while_purchases_go_on_is_filled_again() {
+async fn a_stream_wiped_during_purchases_is_refilled() {
     let (databases, mut nats) = (Databases::create().await, Nats::start());
     let service = command_api(&databases, &nats.url("command-api")).await;
     let client = Client::new();
@@ -127,7 +127,7 @@ async fn a_stream_wiped_while_purchases_go_on_is_filled_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_instances_that_write_at_the_same_time_publish_every_event_once_and_in_order() {
+async fn two_instances_writing_concurrently_publish_every_event_once_and_in_order() {
     let (databases, nats) = (Databases::create().await, Nats::start());
     let services = [
         command_api(&databases, &nats.url("command-api")).await,
@@ -149,7 +149,7 @@ async fn two_instances_that_write_at_the_same_time_publish_every_event_once_and_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_lost_its_end_in_a_crash_gets_it_again() {
+async fn a_stream_that_lost_its_tail_in_a_crash_is_refilled() {
     let (databases, mut nats) = (Databases::create().await, Nats::start());
     let service = command_api(&databases, &nats.url("command-api")).await;
     let client = Client::new();
@@ -157,7 +157,7 @@ async fn a_stream_that_lost_its_end_in_a_crash_gets_it_again() {
         for _ in 0..20 {
             bought(&client, &service, "pro").await;
         }
-        // What was acknowledged by NATS a moment ago need not be in its file yet.
+        // NATS acknowledges before it syncs: the newest messages may be lost in a crash.
         nats = spawn_blocking(move || {
             nats.stop();
             nats.start_again();
@@ -172,17 +172,17 @@ async fn a_stream_that_lost_its_end_in_a_crash_gets_it_again() {
 }
 
 #[tokio::test]
-async fn what_a_dead_instance_left_unpublished_is_published_by_another() {
+async fn events_of_a_dead_instance_are_published_by_another() {
     let (databases, nats) = (Databases::create().await, Nats::start());
     let _idle = command_api(&databases, &nats.url("command-api")).await;
     let jetstream = admin(&nats).await;
-    // Committed by an instance that died before it could publish: nobody is notified.
+    // Committed by an instance that died before publishing: no notification is sent.
     databases.append(&[purchased("pro", 1), reset(), purchased("basic", 2)]).await;
     eventually("the other instance publishes it", async || end_of(&jetstream).await == 3).await;
 }
 
 #[tokio::test]
-async fn a_stream_that_belongs_to_another_log_is_left_alone() {
+async fn a_stream_of_another_log_is_left_unchanged() {
     let (databases, nats) = (Databases::create().await, Nats::start());
     let jetstream = admin(&nats).await;
     let config = jetstream::stream::Config {
@@ -200,14 +200,14 @@ async fn a_stream_that_belongs_to_another_log_is_left_alone() {
     let diverged = publisher.publish_next().await;
     assert!(matches!(diverged, Err(RelayError::Diverged { .. })), "other events than the log: {diverged:?}");
     assert_eq!(end_of(&jetstream).await, 1);
-    // What the message tells the operator to do.
+    // The remedy that the error names.
     jetstream.delete_stream(STREAM).await.unwrap();
     assert_eq!(publisher.publish_next().await.unwrap(), 3);
     assert_copy_of_log(&databases, &jetstream.get_stream(STREAM).await.unwrap()).await;
 }
 
 #[tokio::test]
-async fn a_purged_stream_goes_on_at_the_right_sequence() {
+async fn a_purged_stream_continues_at_the_right_sequence() {
     let (databases, nats) = (Databases::create().await, Nats::start());
     let mut publisher = publisher(&databases, &nats).await;
     let jetstream = admin(&nats).await;
@@ -225,7 +225,7 @@ async fn a_purged_stream_goes_on_at_the_right_sequence() {
 }
 
 #[tokio::test]
-async fn a_stream_made_for_a_long_log_holds_its_end_under_the_right_sequences() {
+async fn a_new_stream_for_a_long_log_holds_its_tail_under_the_right_sequences() {
     let (databases, nats) = (Databases::create().await, Nats::start());
     databases.append(&vec![purchased("pro", 1); 250]).await;
     let mut publisher = publisher_keeping(100, &databases, &nats).await;

@@ -1,4 +1,4 @@
-//! The example of a system that consumes the events: the program itself, killed and started again.
+//! The example subscriber: the program itself, killed and restarted.
 
 use std::{
     fs::{self, File},
@@ -34,7 +34,7 @@ fn read(folder: &Path, name: &str) -> String {
     fs::read_to_string(folder.join(name)).unwrap_or_default()
 }
 
-/// Waits until everything up to a position is processed, and remembered; checks that nothing else was printed.
+/// Waits until the events up to a position are processed and the position is stored. Checks that nothing else was printed.
 async fn assert_processed(folder: &Path, position: u64) {
     eventually("everything is processed", async || read(folder, "last").trim() == position.to_string()).await;
     let printed: Vec<u64> =
@@ -43,7 +43,7 @@ async fn assert_processed(folder: &Path, position: u64) {
 }
 
 #[tokio::test]
-async fn a_subscriber_that_is_killed_goes_on_where_it_was_without_doubling_or_losing_an_event() {
+async fn a_killed_subscriber_resumes_without_losing_or_duplicating_an_event() {
     let (databases, nats) = (Databases::create().await, Nats::start());
     let service = command_api(&databases, &nats.url("command-api")).await;
     let (client, folder) = (Client::new(), TempDir::new().unwrap());
@@ -67,7 +67,7 @@ async fn a_subscriber_that_is_killed_goes_on_where_it_was_without_doubling_or_lo
     assert_processed(folder.path(), 60).await;
     second.kill().await.unwrap();
 
-    // JetStream loses what it knew of the subscriber, and delivers everything again.
+    // JetStream loses the consumer's state and redelivers everything.
     jetstream.get_stream(STREAM).await.unwrap().delete_consumer("example-subscriber").await.unwrap();
     buy(20).await;
     let _third = subscriber(&nats, folder.path());
@@ -76,7 +76,7 @@ async fn a_subscriber_that_is_killed_goes_on_where_it_was_without_doubling_or_lo
 }
 
 #[tokio::test]
-async fn a_subscriber_that_misses_an_event_says_where_to_read_it() {
+async fn a_subscriber_that_misses_an_event_names_where_to_read_it() {
     let (databases, nats) = (Databases::create().await, Nats::start());
     let service = command_api(&databases, &nats.url("command-api")).await;
     let (client, folder) = (Client::new(), TempDir::new().unwrap());
@@ -92,7 +92,7 @@ async fn a_subscriber_that_misses_an_event_says_where_to_read_it() {
     assert!(!ended.success());
     let said = read(folder.path(), "err");
     assert!(said.contains("/api/events?after=0&until=3"), "{said}");
-    // Once it is told that these are processed, it goes on.
+    // It resumes once its file says that these are processed.
     fs::write(folder.path().join("last"), "3\n").unwrap();
     let _again = subscriber(&nats, folder.path());
     eventually("the others are processed", async || read(folder.path(), "last") == "5\n").await;

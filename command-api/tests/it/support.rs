@@ -1,11 +1,11 @@
-//! A command-api, and the ways in which tests use it.
+//! A command-api and what tests do with it.
 
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
 use testing::{Databases, Service, Until};
 use uuid::Uuid;
 
-/// Nothing listens there: for tests in which NATS plays no part, and to show that it need not.
+/// Nothing listens at this address: these tests need no NATS.
 pub const NO_NATS: &str = "nats://127.0.0.1:1";
 
 pub async fn command_api(databases: &Databases, nats_url: &str) -> Service {
@@ -25,7 +25,7 @@ pub async fn buy(client: &Client, service_url: &str, license: &str, key: Uuid) -
         .await
 }
 
-/// Buys with a key of its own; panics unless it works.
+/// Buys with a new key; panics on failure.
 pub async fn bought(client: &Client, service: &Service, license: &str) -> Value {
     let response = buy(client, &service.url(), license, Uuid::new_v4()).await.unwrap();
     assert_eq!(response.status(), 201);

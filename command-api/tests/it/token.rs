@@ -1,4 +1,4 @@
-//! The file of access tokens, as people and services write and read it at the same time.
+//! The file of access tokens, written and read concurrently.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -15,7 +15,7 @@ fn add(file: &Path, subject: &str) -> String {
 }
 
 #[test]
-fn a_token_is_added_to_a_file_whose_last_line_was_left_open() {
+fn a_token_is_added_after_a_last_line_without_a_newline() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("tokens");
     let first = add(&path, "alice");
@@ -28,7 +28,7 @@ fn a_token_is_added_to_a_file_whose_last_line_was_left_open() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_taken_out_before_the_file_is_followed_is_refused_all_the_same() {
+async fn a_token_removed_before_the_first_reload_is_rejected() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("tokens");
     let token = add(&path, "alice");

@@ -1,7 +1,7 @@
-//! What was committed a moment ago, handed from the writer to the relay.
+//! Recently committed events, handed from the writer to the relay.
 //!
-//! This is a shortcut past the log, which nothing depends on: whatever is missing here, since another replica wrote it or
-//! this one was started only now, the relay reads from the log.
+//! A shortcut past the log that nothing depends on: the relay reads from the log what is missing here because another
+//! replica wrote it or this one has just started.
 
 use std::{
     collections::VecDeque,
@@ -11,17 +11,17 @@ use std::{
 use contract::{position::Position, recorded_event::RecordedEvent};
 use tokio::sync::Notify;
 
-/// Events that may wait for the relay. When NATS is away for longer than they last, they are let go.
+/// Events that the buffer holds. When NATS is unreachable for longer, the buffer is cleared.
 pub const CAPACITY: usize = 8192;
 
 #[derive(Default)]
-pub struct Committed {
+pub struct HandoffBuffer {
     recent: Mutex<VecDeque<RecordedEvent>>,
     changed: Notify,
 }
 
-impl Committed {
-    /// Something was committed: these events, unless there were so many of them that they had to be let go.
+impl HandoffBuffer {
+    /// Adds committed events and wakes the relay. Clears the buffer instead of exceeding its capacity.
     pub fn add(&self, events: Vec<RecordedEvent>) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.len() + events.len() > CAPACITY {
@@ -37,12 +37,12 @@ impl Committed {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// Returns when something was committed since the last time.
+    /// Returns when events were committed since the last call.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// The events that follow a position without a hole, as far as they are here. Those before it are let go.
+    /// Takes the events that follow a position without a gap. Drops those up to the position.
     pub fn take_after(&self, position: Position, limit: usize) -> Vec<RecordedEvent> {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         while recent.front().is_some_and(|event| event.position <= position) {
@@ -77,38 +77,38 @@ mod tests {
         positions.into_iter().map(event).collect()
     }
 
-    fn taken(committed: &Committed, after: i64, limit: usize) -> Vec<i64> {
-        let events = committed.take_after(after.try_into().unwrap(), limit);
+    fn taken(handoff: &HandoffBuffer, after: i64, limit: usize) -> Vec<i64> {
+        let events = handoff.take_after(after.try_into().unwrap(), limit);
         events.iter().map(|event| event.position.get()).collect()
     }
 
     #[test]
-    fn what_follows_without_a_hole_is_given_once_and_no_more_than_asked_for() {
-        let committed = Committed::default();
-        committed.add(events(1..=5));
-        assert_eq!(taken(&committed, 2, 2), [3, 4]);
-        assert_eq!(taken(&committed, 4, 10), [5]);
-        assert!(committed.is_empty());
+    fn events_without_a_gap_are_taken_once_and_up_to_the_limit() {
+        let handoff = HandoffBuffer::default();
+        handoff.add(events(1..=5));
+        assert_eq!(taken(&handoff, 2, 2), [3, 4]);
+        assert_eq!(taken(&handoff, 4, 10), [5]);
+        assert!(handoff.is_empty());
     }
 
     #[test]
-    fn behind_what_another_replica_wrote_nothing_is_given_before_that_is_published() {
-        let committed = Committed::default();
-        committed.add(events([1, 2, 5, 6]));
-        assert_eq!(taken(&committed, 0, 10), [1, 2]);
-        assert!(taken(&committed, 2, 10).is_empty());
-        assert_eq!(taken(&committed, 4, 10), [5, 6]);
+    fn events_behind_a_gap_are_held_back_until_the_gap_is_published() {
+        let handoff = HandoffBuffer::default();
+        handoff.add(events([1, 2, 5, 6]));
+        assert_eq!(taken(&handoff, 0, 10), [1, 2]);
+        assert!(taken(&handoff, 2, 10).is_empty());
+        assert_eq!(taken(&handoff, 4, 10), [5, 6]);
     }
 
     #[test]
-    fn what_nobody_takes_is_let_go() {
-        let committed = Committed::default();
+    fn a_full_buffer_is_cleared() {
+        let handoff = HandoffBuffer::default();
         let capacity = i64::try_from(CAPACITY).unwrap();
-        committed.add(events(1..=capacity));
-        assert!(!committed.is_empty());
-        committed.add(events([capacity + 1]));
-        assert!(committed.is_empty());
-        committed.add(events([capacity + 2]));
-        assert_eq!(taken(&committed, capacity + 1, 10), [capacity + 2]);
+        handoff.add(events(1..=capacity));
+        assert!(!handoff.is_empty());
+        handoff.add(events([capacity + 1]));
+        assert!(handoff.is_empty());
+        handoff.add(events([capacity + 2]));
+        assert_eq!(taken(&handoff, capacity + 1, 10), [capacity + 2]);
     }
 }
