@@ -1,64 +1,61 @@
-/** What a first visit costs, and what the second one saves. */
+/** What a first visit costs, as counts that do not depend on the machine, and what a second visit saves. */
 import type { Page } from "@playwright/test";
 import { buyViaApi, expect, test } from "./stack";
 
-const MOST_BYTES = 60_000;
-/** What counts as good: https://web.dev/articles/lcp, https://web.dev/articles/tbt */
-const LARGEST_PAINT_MS = 2_500;
-const BLOCKED_MS = 200;
-/** The connection and the processor of a mid-range phone, as Lighthouse supposes them. */
+/** The network and CPU of a mid-range phone, as in Lighthouse: slow enough for every intermediate layout to be painted. */
 const PHONE = { latency: 150, downloadThroughput: 1_638_400 / 8, uploadThroughput: 675_000 / 8, offline: false };
-const SLOWER = 4;
+const CPU_SLOWDOWN = 4;
 
 interface Visit {
+  /** Compressed, with headers. */
   bytes: number;
-  largestPaintMs: number;
+  requests: number;
+  /** The number of function calls in the scripts of the page. */
+  calls: number;
+  /** The cumulative layout shift. */
   shift: number;
-  blockedMs: number;
 }
 
 async function visit(page: Page, path: string, ready: () => Promise<void>): Promise<Visit> {
   const browser = await page.context().newCDPSession(page);
   await browser.send("Network.enable");
   await browser.send("Network.emulateNetworkConditions", PHONE);
-  await browser.send("Emulation.setCPUThrottlingRate", { rate: SLOWER });
+  await browser.send("Emulation.setCPUThrottlingRate", { rate: CPU_SLOWDOWN });
+  await browser.send("Profiler.enable");
+  await browser.send("Profiler.startPreciseCoverage", { callCount: true, detailed: false });
   let bytes = 0;
+  let requests = 0;
+  browser.on("Network.requestWillBeSent", () => (requests += 1));
   browser.on("Network.loadingFinished", ({ encodedDataLength }) => (bytes += encodedDataLength));
   await page.addInitScript(() => {
-    const seen = { largestPaintMs: 0, shift: 0, blockedMs: 0 };
-    Object.assign(window, { seen });
-    new PerformanceObserver((list) => {
-      seen.largestPaintMs = list.getEntries().at(-1)?.startTime ?? 0;
-    }).observe({ type: "largest-contentful-paint", buffered: true });
+    Object.assign(window, { shift: 0 });
     new PerformanceObserver((list) => {
       for (const entry of list.getEntries() as (PerformanceEntry & { value: number; hadRecentInput: boolean })[]) {
-        seen.shift += entry.hadRecentInput ? 0 : entry.value;
+        (window as unknown as { shift: number }).shift += entry.hadRecentInput ? 0 : entry.value;
       }
     }).observe({ type: "layout-shift", buffered: true });
-    new PerformanceObserver((list) => {
-      const paintedAt = performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? Infinity;
-      for (const { startTime, duration } of list.getEntries()) {
-        seen.blockedMs += startTime < paintedAt ? 0 : duration - 50;
-      }
-    }).observe({ type: "longtask", buffered: true });
   });
   await page.goto(path);
   await ready();
-  // Two frames later whatever the last answer moves has moved.
-  await page.evaluate(() => new Promise((moved) => requestAnimationFrame(() => requestAnimationFrame(moved))));
-  const seen = await page.evaluate(() => (window as unknown as { seen: Omit<Visit, "bytes"> }).seen);
-  return { bytes, ...seen };
+  // The shifts of the last response are known two frames later.
+  await page.evaluate(() => new Promise((painted) => requestAnimationFrame(() => requestAnimationFrame(painted))));
+  const shift = await page.evaluate(() => (window as unknown as { shift: number }).shift);
+  const { result } = await browser.send("Profiler.takePreciseCoverage");
+  const functions = result.filter(({ url }) => url.includes("/assets/")).flatMap((script) => script.functions);
+  const calls = functions.reduce((sum, { ranges }) => sum + (ranges[0]?.count ?? 0), 0);
+  return { bytes, requests, calls, shift };
 }
 
-for (const [path, width] of [
-  ["/", 1280],
-  ["/", 360],
-  ["/sales.html", 1280],
-  ["/sales.html", 360],
-  ["/verify.html", 360],
-  ["receipt", 360],
+// The limits are a little above the measured values. Calls of the sales page also depend on what the log contains.
+for (const [path, width, most] of [
+  ["/", 1280, { bytes: 25_000, requests: 9, calls: 600 }],
+  ["/", 360, { bytes: 25_000, requests: 9, calls: 600 }],
+  ["/sales.html", 1280, { bytes: 60_000, requests: 20, calls: 40_000 }],
+  ["/sales.html", 360, { bytes: 60_000, requests: 20, calls: 40_000 }],
+  ["/verify.html", 360, { bytes: 18_000, requests: 7, calls: 200 }],
+  ["receipt", 360, { bytes: 26_000, requests: 10, calls: 1_500 }],
 ] as const) {
-  test(`a first visit of ${path}, ${width} px wide, is small and quick, and nothing moves`, async ({ page, request }) => {
+  test(`a first visit of ${path}, ${width} px wide, is small and does not shift its layout`, async ({ page, request }) => {
     await page.setViewportSize({ width, height: 740 });
     let address: string = path;
     if (path === "receipt") {
@@ -80,20 +77,50 @@ for (const [path, width] of [
       }
     });
     test.info().annotations.push({ type: "measured", description: JSON.stringify(measured) });
-    expect(measured.bytes).toBeLessThan(MOST_BYTES);
     expect(measured.shift).toBe(0);
-    expect(measured.largestPaintMs).toBeLessThan(LARGEST_PAINT_MS);
-    expect(measured.blockedMs).toBeLessThan(BLOCKED_MS);
+    expect(measured.bytes).toBeLessThanOrEqual(most.bytes);
+    expect(measured.requests).toBeLessThanOrEqual(most.requests);
+    expect(measured.calls).toBeLessThanOrEqual(most.calls);
   });
 }
 
-test("a second visit asks whether the page has changed, and loads nothing else again", async ({ page }) => {
+test("a purchase updates only the parts of the sales page that change", async ({ page, request }) => {
+  await buyViaApi(request, "pro");
+  await page.goto("/sales.html");
+  await expect(page.getByTestId("health")).toHaveText("Live");
+  await expect(page.getByTestId("today-count")).toHaveText(/ Verk/);
+  await expect(page.getByTestId("history-summary")).toHaveText(/ Verk/);
+  await expect(page.getByTestId("latest").getByRole("row").first()).not.toContainText("–");
+  const [today, summary] = [page.getByTestId("today-count"), page.getByTestId("history-summary")];
+  const before = [await today.innerText(), await summary.innerText()] as const;
+
+  // Every changed text is one mutation. The age of the figures changes every second, so it does not count.
+  const mutations = await page.evaluateHandle(() => {
+    const seen = { count: 0 };
+    const isAge = ({ target }: MutationRecord): boolean => (target as Element).closest('[data-part="age"]') !== null;
+    new MutationObserver((records) => {
+      seen.count += records.filter((record) => !isAge(record)).length;
+    }).observe(document.body, { subtree: true, childList: true });
+    return seen;
+  });
+  const requests: string[] = [];
+  page.on("request", (sent) => requests.push(new URL(sent.url()).pathname));
+  await buyViaApi(request, "pro");
+  await expect(today).not.toHaveText(before[0]);
+  await expect(summary).not.toHaveText(before[1]);
+  const { count } = await mutations.jsonValue();
+  expect(count).toBeLessThanOrEqual(30);
+  // The latest purchases, the chart and the comparison of days; the latter two once more if a minute begins.
+  expect(requests.length).toBeLessThanOrEqual(5);
+});
+
+test("a second visit revalidates the page, and loads the assets from the cache", async ({ page }) => {
   await page.goto("/sales.html");
   await expect(page.getByTestId("plot").locator("canvas").first()).toBeVisible();
   const again = await page.goto("/sales.html");
   expect(again?.headers()["cache-control"]).toBe("no-cache");
   await expect(page.getByTestId("plot").locator("canvas").first()).toBeVisible();
-  // What comes out of the cache transfers nothing.
+  // A cached response has no transfer size.
   const assets = await page.evaluate(() =>
     (performance.getEntriesByType("resource") as PerformanceResourceTiming[])
       .filter(({ name }) => name.includes("/assets/"))
@@ -103,7 +130,7 @@ test("a second visit asks whether the page has changed, and loads nothing else a
   expect(assets.filter(({ transferSize }) => transferSize > 0)).toEqual([]);
 });
 
-test("pages and scripts are sent compressed, and only hashed names are kept for ever", async ({ request }) => {
+test("pages and scripts are compressed, and only assets with a hash in their name are immutable", async ({ request }) => {
   const page = await request.get("/sales.html", { headers: { "Accept-Encoding": "br" } });
   expect(page.headers()["content-encoding"]).toBe("br");
   const script = /src="(\/assets\/[^"]+\.js)"/.exec(await page.text())?.[1] ?? "";

@@ -15,8 +15,8 @@ function verified(licenceKey) {
   const publicKey = createPublicKey({ key: jwk, format: "jwk" });
   const signed = Buffer.from(`${header}.${claims}`);
   const isSigned = verify(null, signed, publicKey, Buffer.from(signature, "base64url"));
-  if (!isSigned) throw new Error("the signature is wrong");
-  if (decode(claims).iss !== "urn:sales") throw new Error("issued by somebody else");
+  if (!isSigned) throw new Error("the signature is invalid");
+  if (decode(claims).iss !== "urn:sales") throw new Error("issued by someone else");
   return decode(claims);
 }
 

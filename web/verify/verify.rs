@@ -13,7 +13,7 @@ struct Claims {
 }
 
 fn verified(licence_key: &str, keys: &JwkSet) -> Result<Claims, Box<dyn Error>> {
-    let kid = decode_header(licence_key)?.kid.ok_or("it names no key")?;
+    let kid = decode_header(licence_key)?.kid.ok_or("the key id is missing")?;
     let key = keys.find(&kid).ok_or("signed with an unknown key")?;
     let mut validation = Validation::new(Algorithm::EdDSA);
     validation.set_issuer(&["urn:sales"]);
@@ -22,8 +22,8 @@ fn verified(licence_key: &str, keys: &JwkSet) -> Result<Claims, Box<dyn Error>> 
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let licence_key = env::args().nth(1).ok_or("give a licence key")?;
-    let jwks_file = env::args().nth(2).ok_or("give a file of public keys")?;
+    let licence_key = env::args().nth(1).ok_or("missing argument: the licence key")?;
+    let jwks_file = env::args().nth(2).ok_or("missing argument: the file of public keys")?;
     let keys = serde_json::from_str(&fs::read_to_string(jwks_file)?)?;
     match verified(&licence_key, &keys) {
         Ok(Claims { sub, license, iat }) => {
