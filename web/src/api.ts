@@ -65,12 +65,12 @@ export interface Reset {
 }
 
 /** How users can sign in: with an access token, or at the company's OpenID Connect issuer. */
-export type SignInWay = Schemas["Way"];
+export type SignInMethod = Schemas["Way"];
 
 /** The user and their roles. An open system has no users: the subject is undefined, and every role is granted. */
 export interface Session {
   access: Schemas["Openness"];
-  signIn: readonly SignInWay[];
+  signIn: readonly SignInMethod[];
   subject: string | undefined;
   roles: ReadonlySet<string>;
 }

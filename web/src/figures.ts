@@ -63,7 +63,7 @@ function rowFor(license: string): HTMLTableRowElement {
 
 /** Renders today compared with yesterday, or placeholders. */
 export function updateDays(days: Days | undefined, failure: Failure | undefined): void {
-  writeFailure(part(document, "days-failure", HTMLElement), failure, days ? "day.old" : "day.failed");
+  writeFailure(part(document, "days-failure", HTMLElement), failure, days ? "day.outdated" : "day.failed");
   const tiles = [
     ["today", days?.today],
     ["yesterday", days?.yesterday],

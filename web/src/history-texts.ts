@@ -42,6 +42,6 @@ export function resetTexts({ resets }: History, { from, to }: Bucket): string[] 
     .filter(({ resetAt }) => from <= resetAt && resetAt < to)
     .map(({ resetAt, reason }) => {
       const time = clock(resetAt, { timeStyle: "short" });
-      return reason === undefined ? t("history.reset", { time }) : t("history.resetWhy", { time, reason });
+      return reason === undefined ? t("history.reset", { time }) : t("history.resetReason", { time, reason });
     });
 }

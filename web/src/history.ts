@@ -103,7 +103,7 @@ export function updateHistory({ choice, history, failure }: Shown, chartFailure:
   date.max = wall(new Date()).date;
   csv.href = csvAddress(spanOf(choice));
   // Outdated figures stay visible.
-  const failed = history ? "history.old" : "history.failed";
+  const failed = history ? "history.outdated" : "history.failed";
   writeFailure(failureNotice, failure ?? chartFailure, failure ? failed : "history.noChart");
   const waiting = failure === undefined ? t("history.loading") : "";
   write(summary, history ? summaryOf(history, choice.interval) : waiting);

@@ -20,7 +20,7 @@ for (let count = 0; count < LATEST_ROWS; count += 1) {
 
 export function updateLatest(purchases: readonly Purchase[] | undefined, failure: Failure | undefined): void {
   // Outdated purchases stay visible.
-  writeFailure(failureNotice, failure, purchases ? "latest.old" : "latest.failed");
+  writeFailure(failureNotice, failure, purchases ? "latest.outdated" : "latest.failed");
   part(document, "latest-none", HTMLElement).hidden = purchases?.length !== 0;
   if (purchases !== shown) {
     const newestBefore = shown === undefined ? Infinity : (shown[0]?.position ?? 0);

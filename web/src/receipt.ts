@@ -4,7 +4,7 @@ import { dateTime, explain, licenseName, money, number, part, t, write, writeTim
 import type { TextKey } from "./texts";
 
 /** The open receipt: shown after the purchase, or when its address is opened. */
-export interface Opened {
+export interface OpenReceipt {
   purchaseId: string;
   justBought: boolean;
   receipt: Receipt | undefined;
@@ -38,7 +38,7 @@ export function receiptAddress(purchaseId: string): string {
   return `/#receipt=${encodeURIComponent(purchaseId)}`;
 }
 
-export function opened(purchaseId: string, receipt?: Receipt): Opened {
+export function opened(purchaseId: string, receipt?: Receipt): OpenReceipt {
   return {
     purchaseId,
     justBought: receipt !== undefined,
@@ -51,7 +51,7 @@ export function opened(purchaseId: string, receipt?: Receipt): Opened {
 }
 
 /** Loads the receipt and the key unless they are there, and calls `changed` after each step. */
-export async function complete(opened: Opened, changed: () => void): Promise<void> {
+export async function loadMissing(opened: OpenReceipt, changed: () => void): Promise<void> {
   opened.failure = undefined;
   opened.keyFailure = undefined;
   changed();
@@ -102,7 +102,7 @@ export function focusReceipt(): void {
   heading.focus();
 }
 
-export function updateReceipt(opened: Opened | undefined): void {
+export function updateReceipt(opened: OpenReceipt | undefined): void {
   section.hidden = opened === undefined;
   if (opened === undefined) {
     return;
@@ -112,7 +112,7 @@ export function updateReceipt(opened: Opened | undefined): void {
   write(heading, t(headingFor(opened)));
   write(part(section, "receipt-lead", HTMLElement), leadFor(opened));
   alert.hidden = failure === undefined || failure.kind === "missing";
-  write(part(alert, "receipt-failure", HTMLElement), failure ? `${t("receipt.failed.why")} ${explain(failure)}` : "");
+  write(part(alert, "receipt-failure", HTMLElement), failure ? `${t("receipt.failed.detail")} ${explain(failure)}` : "");
   body.hidden = failure !== undefined;
   print.hidden = receipt === undefined;
   retry.hidden = failure === undefined || failure.kind === "missing";
@@ -134,7 +134,7 @@ export function updateReceipt(opened: Opened | undefined): void {
   updateKey(opened);
 }
 
-function updateKey(opened: Opened): void {
+function updateKey(opened: OpenReceipt): void {
   key.classList.toggle("waiting", opened.key === undefined);
   key.hidden = opened.keyFailure !== undefined;
   write(key, opened.key ?? t("key.loading"));
@@ -146,14 +146,14 @@ function updateKey(opened: Opened): void {
   write(part(section, "key-copied", HTMLElement), copiedText(opened));
 }
 
-function copiedText({ copied }: Opened): string {
+function copiedText({ copied }: OpenReceipt): string {
   if (copied === undefined) {
     return "";
   }
   return t(copied === "copied" ? "key.copied" : "key.notCopied");
 }
 
-function headingFor({ justBought, receipt, failure }: Opened): TextKey {
+function headingFor({ justBought, receipt, failure }: OpenReceipt): TextKey {
   if (failure !== undefined) {
     return failure.kind === "missing" ? "receipt.missing" : "receipt.failed";
   }
@@ -163,9 +163,9 @@ function headingFor({ justBought, receipt, failure }: Opened): TextKey {
   return justBought ? "receipt.thanks" : "receipt.heading";
 }
 
-function leadFor({ failure }: Opened): string {
+function leadFor({ failure }: OpenReceipt): string {
   if (failure === undefined) {
     return t("receipt.lead");
   }
-  return failure.kind === "missing" ? t("receipt.missing.why") : "";
+  return failure.kind === "missing" ? t("receipt.missing.detail") : "";
 }

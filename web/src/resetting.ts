@@ -7,7 +7,7 @@ export interface Resetting {
   key: string;
   /** Fixed at the first attempt: a retry is the same reset. */
   reason: string | undefined;
-  underWay: boolean;
+  pending: boolean;
   failure: Failure | undefined;
 }
 
@@ -46,22 +46,22 @@ export function updateReset(resetting: Resetting | undefined, lastReset: Reset |
   } else if (resetting === undefined && dialog.open) {
     dialog.close();
   }
-  const underWay = resetting?.underWay === true;
-  cancelReset.disabled = underWay;
-  confirmReset.disabled = underWay;
-  confirmReset.classList.toggle("busy", underWay);
+  const pending = resetting?.pending === true;
+  cancelReset.disabled = pending;
+  confirmReset.disabled = pending;
+  confirmReset.classList.toggle("busy", pending);
   resetReason.readOnly = resetting?.reason !== undefined;
   write(confirmReset, t(confirmText(resetting)));
-  resetFailure.hidden = resetting?.failure === undefined || underWay;
+  resetFailure.hidden = resetting?.failure === undefined || pending;
   write(resetFailure, resetting?.failure ? explain(resetting.failure) : "");
 
   const done = lastReset ? t("reset.done", { time: companyTime(lastReset.resetAt) }) : "";
   write(part(document, "reset-done", HTMLElement), done);
 }
 
-function confirmText(resetting: Resetting | undefined): "reset.underWay" | "reset.again" | "reset.confirm" {
-  if (resetting?.underWay === true) {
-    return "reset.underWay";
+function confirmText(resetting: Resetting | undefined): "reset.pending" | "reset.again" | "reset.confirm" {
+  if (resetting?.pending === true) {
+    return "reset.pending";
   }
   return resetting?.failure === undefined ? "reset.confirm" : "reset.again";
 }

@@ -32,7 +32,7 @@ import {
   type Visit,
   withoutRole,
   withSession,
-  withSignInWays,
+  withSignInMethods,
 } from "./session";
 import { focusToken, focusView, listen, updateSignIn } from "./sign-in";
 import { type Choice, spanOf } from "./span";
@@ -97,11 +97,11 @@ const message = part(document, "message", HTMLElement);
 const figures = part(document, "figures", HTMLElement);
 listenToReset({
   open() {
-    state.resetting = { key: crypto.randomUUID(), reason: undefined, underWay: false, failure: undefined };
+    state.resetting = { key: crypto.randomUUID(), reason: undefined, pending: false, failure: undefined };
     update(state);
   },
   cancel() {
-    if (state.resetting?.underWay !== true) {
+    if (state.resetting?.pending !== true) {
       state.resetting = undefined;
     }
     update(state);
@@ -238,7 +238,7 @@ function onSession(outcome: Outcome<Session>): void {
   }
   session.stop();
   state.failure = undefined;
-  applyVisit(state.visit.ended ? withSignInWays(state.visit, outcome.value) : withSession(state.visit, outcome.value));
+  applyVisit(state.visit.ended ? withSignInMethods(state.visit, outcome.value) : withSession(state.visit, outcome.value));
 }
 
 async function recheckSession(): Promise<void> {
@@ -269,7 +269,7 @@ async function signOut(): Promise<void> {
   stopLoading();
   const outcome = await endSession();
   if (!outcome.ok && outcome.failure.kind !== "unauthenticated") {
-    applyVisit({ ...state.visit, trouble: outcome.failure });
+    applyVisit({ ...state.visit, failure: outcome.failure });
     return;
   }
   applyVisit(signedOut(state.visit));
@@ -357,11 +357,11 @@ function historyChanged(since: Date): void {
 
 async function reset(resetting: Resetting, reason: string): Promise<void> {
   resetting.reason ??= reason;
-  resetting.underWay = true;
+  resetting.pending = true;
   update(state);
 
   const outcome = await resetSales(resetting.key, resetting.reason);
-  resetting.underWay = false;
+  resetting.pending = false;
   if (state.resetting !== resetting) {
     return; // The session ended during the request.
   }
@@ -423,14 +423,14 @@ function messageFor({ figures, visit }: State, health: Health): TextKey {
         return "message.empty";
       }
       if (health === "loading" && visit.signingIn) {
-        return "signIn.underWay";
+        return "signIn.pending";
       }
       return health === "offline" && figures === undefined ? "message.missing" : `message.${health}`;
     case "sign-in":
       if (visit.ended) {
         return "message.ended";
       }
-      return visit.session?.signIn.length === 0 ? "message.noWay" : "message.signIn";
+      return visit.session?.signIn.length === 0 ? "message.unsupportedSignIn" : "message.signIn";
     case "no-access":
       return "message.noAccess";
   }

@@ -12,7 +12,7 @@ import {
   viewOf,
   withoutRole,
   withSession,
-  withSignInWays,
+  withSignInMethods,
 } from "./session";
 
 const everybody = ["customer", "sales", "auditor", "operator"];
@@ -119,16 +119,16 @@ test("while the session is unknown there are placeholders, and no reset", () => 
 test("a rejected token shows the reason, which the next attempt clears", () => {
   const refused = notSignedIn(signingIn(visitOf(nobody)), { kind: "unauthenticated" });
   expect(viewOf(refused)).toBe("sign-in");
-  expect(refused).toMatchObject({ signingIn: false, trouble: { kind: "tokenRejected" } });
-  expect(signingIn(refused)).toMatchObject({ signingIn: true, trouble: undefined });
+  expect(refused).toMatchObject({ signingIn: false, failure: { kind: "tokenRejected" } });
+  expect(signingIn(refused)).toMatchObject({ signingIn: true, failure: undefined });
   const late = notSignedIn(signingIn(visitOf(nobody)), { kind: "timeout" });
-  expect(late.trouble).toEqual({ kind: "timeout" });
+  expect(late.failure).toEqual({ kind: "timeout" });
 });
 
 test("a failed sign-in at the issuer is shown only to users who are signed out", () => {
-  expect(withSession(initialVisit(true), sessionOf(nobody)).trouble).toEqual({ kind: "issuerFailed" });
-  expect(withSession(initialVisit(true), sessionOf(sales)).trouble).toBeUndefined();
-  expect(withSession(initialVisit(true), sessionOf(open)).trouble).toBeUndefined();
+  expect(withSession(initialVisit(true), sessionOf(nobody)).failure).toEqual({ kind: "issuerFailed" });
+  expect(withSession(initialVisit(true), sessionOf(sales)).failure).toBeUndefined();
+  expect(withSession(initialVisit(true), sessionOf(open)).failure).toBeUndefined();
 });
 
 test("an ended session keeps the ways to sign in, and nothing about the user", () => {
@@ -140,11 +140,11 @@ test("an ended session keeps the ways to sign in, and nothing about the user", (
 });
 
 test("a service that rejects a session and then reports it as valid does not sign the user in again", () => {
-  expect(viewOf(withSignInWays(ended(visitOf(sales)), sessionOf(sales)))).toBe("sign-in");
+  expect(viewOf(withSignInMethods(ended(visitOf(sales)), sessionOf(sales)))).toBe("sign-in");
 });
 
 test("a system that was open and is now closed offers its current ways to sign in", () => {
-  const learnt = withSignInWays(ended(visitOf(open)), sessionOf(nobody));
+  const learnt = withSignInMethods(ended(visitOf(open)), sessionOf(nobody));
   expect(learnt).toMatchObject({ ended: true, session: { access: "closed", signIn: ["issuer", "token"] } });
 });
 

@@ -2,7 +2,7 @@
 import type { Failure, Session } from "./api";
 
 /** Why the last attempt to sign in or out failed. */
-export type Trouble =
+export type SignInFailure =
   | Failure
   /** The service rejected the access token. */
   | { kind: "tokenRejected" }
@@ -15,7 +15,7 @@ export interface Visit {
   /** The session expired or was revoked; the user did not sign out. */
   ended: boolean;
   signingIn: boolean;
-  trouble: Trouble | undefined;
+  failure: SignInFailure | undefined;
 }
 
 export type View = "figures" | "sign-in" | "no-access";
@@ -36,35 +36,35 @@ export function mayReset({ session }: Visit): boolean {
 }
 
 export function initialVisit(issuerFailed: boolean): Visit {
-  return { session: undefined, ended: false, signingIn: false, trouble: issuerFailed ? { kind: "issuerFailed" } : undefined };
+  return { session: undefined, ended: false, signingIn: false, failure: issuerFailed ? { kind: "issuerFailed" } : undefined };
 }
 
 export function signingIn(visit: Visit): Visit {
-  return { ...visit, signingIn: true, trouble: undefined };
+  return { ...visit, signingIn: true, failure: undefined };
 }
 
 export function notSignedIn(visit: Visit, failure: Failure): Visit {
-  const trouble: Trouble = failure.kind === "unauthenticated" ? { kind: "tokenRejected" } : failure;
-  return { ...visit, signingIn: false, trouble };
+  const isRejected = failure.kind === "unauthenticated";
+  return { ...visit, signingIn: false, failure: isRejected ? { kind: "tokenRejected" } : failure };
 }
 
 /** The service has returned the session. A user who is signed in does not see why an earlier attempt failed. */
 export function withSession(visit: Visit, session: Session): Visit {
   const isSignedOut = viewOf({ ...visit, session }) === "sign-in";
-  return { session, ended: false, signingIn: false, trouble: isSignedOut ? visit.trouble : undefined };
+  return { session, ended: false, signingIn: false, failure: isSignedOut ? visit.failure : undefined };
 }
 
 export function signedOut({ session }: Visit): Visit {
-  return { session: signedOutSession(session), ended: false, signingIn: false, trouble: undefined };
+  return { session: signedOutSession(session), ended: false, signingIn: false, failure: undefined };
 }
 
 /** A request was rejected as unauthenticated. The user stays signed out until they sign in again. */
 export function ended({ session }: Visit): Visit {
-  return { session: signedOutSession(session), ended: true, signingIn: false, trouble: undefined };
+  return { session: signedOutSession(session), ended: true, signingIn: false, failure: undefined };
 }
 
 /** Updates the ways to sign in. They may have changed since the session began: the system may have been open. */
-export function withSignInWays(visit: Visit, { signIn }: Session): Visit {
+export function withSignInMethods(visit: Visit, { signIn }: Session): Visit {
   return { ...visit, session: { ...signedOutSession(visit.session), signIn } };
 }
 

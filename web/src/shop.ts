@@ -2,24 +2,24 @@ import { buyLicense, type Failure, type License } from "./api";
 import { offers } from "./catalogue";
 import { clearKey, keyFor, pendingKey } from "./idempotency-keys";
 import { explain, licenseName, money, onLanguageChange, part, t, translate, write } from "./page";
-import { complete, focusReceipt, listen, type Opened, opened, purchaseIn, receiptAddress, updateReceipt } from "./receipt";
+import { focusReceipt, listen, loadMissing, type OpenReceipt, opened, purchaseIn, receiptAddress, updateReceipt } from "./receipt";
 
 /** `interrupted`: the page was closed or reloaded before the response arrived. */
-type Trouble = Failure | { kind: "interrupted" };
+type OfferFailure = Failure | { kind: "interrupted" };
 
-type Offer = { step: "offered" } | { step: "buying" } | { step: "failed"; trouble: Trouble };
+type Offer = { step: "offered" } | { step: "buying" } | { step: "failed"; failure: OfferFailure };
 
 interface State {
   offers: Map<License, Offer>;
   /** The receipt named by the address. */
-  opened: Opened | undefined;
+  opened: OpenReceipt | undefined;
 }
 
 const state: State = {
   offers: new Map(
     offers.map(({ license }) => [
       license,
-      pendingKey(license) === undefined ? { step: "offered" } : { step: "failed", trouble: { kind: "interrupted" } },
+      pendingKey(license) === undefined ? { step: "offered" } : { step: "failed", failure: { kind: "interrupted" } },
     ]),
   ),
   opened: undefined,
@@ -38,7 +38,7 @@ onFirstClick(part(document, "more", HTMLButtonElement), () => {
 listen({
   retry() {
     if (state.opened !== undefined) {
-      void complete(state.opened, changed);
+      void loadMissing(state.opened, changed);
     }
   },
   copied(how) {
@@ -59,7 +59,7 @@ function showAddress(): void {
     state.opened = undefined;
   } else if (state.opened?.purchaseId !== purchaseId) {
     state.opened = opened(purchaseId);
-    void complete(state.opened, changed);
+    void loadMissing(state.opened, changed);
   }
   changed();
 }
@@ -74,10 +74,10 @@ async function buy(license: License): Promise<void> {
     state.offers.set(license, { step: "offered" });
     state.opened = opened(outcome.value.purchaseId, outcome.value);
     history.pushState(null, "", receiptAddress(outcome.value.purchaseId));
-    void complete(state.opened, changed);
+    void loadMissing(state.opened, changed);
     focusReceipt();
   } else {
-    state.offers.set(license, { step: "failed", trouble: outcome.failure });
+    state.offers.set(license, { step: "failed", failure: outcome.failure });
     update(state);
     cards.get(license)?.button.focus();
   }
@@ -106,7 +106,7 @@ interface Card {
   name: HTMLElement;
   audience: HTMLElement;
   price: HTMLElement;
-  gives: HTMLElement;
+  features: HTMLElement;
   button: HTMLButtonElement;
   alert: HTMLElement;
   failure: HTMLElement;
@@ -115,9 +115,9 @@ interface Card {
 function updateCard(card: Card, license: License, offer: Offer, disabled: boolean): void {
   const price = offers.find((offered) => offered.license === license)?.price;
   write(card.name, licenseName(license));
-  write(card.audience, t(`license.${license}.for`));
+  write(card.audience, t(`license.${license}.audience`));
   write(card.price, price ? money(price) : "");
-  updateGives(card.gives, t(`license.${license}.gives`).split("\n"));
+  updateFeatures(card.features, t(`license.${license}.features`).split("\n"));
   card.button.disabled = disabled;
   card.button.classList.toggle("busy", offer.step === "buying");
   card.alert.hidden = offer.step !== "failed";
@@ -130,16 +130,16 @@ function updateCard(card: Card, license: License, offer: Offer, disabled: boolea
       break;
     case "failed":
       write(card.button, t("shop.again"));
-      write(card.failure, offer.trouble.kind === "interrupted" ? t("failure.interrupted") : explain(offer.trouble));
+      write(card.failure, offer.failure.kind === "interrupted" ? t("failure.interrupted") : explain(offer.failure));
       break;
   }
 }
 
-function updateGives(list: HTMLElement, gives: readonly string[]): void {
-  while (list.childElementCount < gives.length) {
+function updateFeatures(list: HTMLElement, features: readonly string[]): void {
+  while (list.childElementCount < features.length) {
     list.append(document.createElement("li"));
   }
-  gives.forEach((what, index) => {
+  features.forEach((what, index) => {
     write(list.children[index] as HTMLElement, what);
   });
 }
@@ -151,9 +151,9 @@ function addCard(license: License): Card {
   onFirstClick(button, () => void buy(license));
   const parts = {
     name: part(card, "name", HTMLElement),
-    audience: part(card, "for", HTMLElement),
+    audience: part(card, "audience", HTMLElement),
     price: part(card, "price", HTMLElement),
-    gives: part(card, "gives", HTMLElement),
+    features: part(card, "features", HTMLElement),
     button,
     alert: part(card, "alert", HTMLElement),
     failure: part(card, "failure", HTMLElement),

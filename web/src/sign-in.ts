@@ -1,10 +1,10 @@
 /** The parts of the sales page that show the signed-in user and let users sign in and out. */
 import { explain, part, t, write } from "./page";
-import { type Trouble, type View, viewOf, type Visit } from "./session";
+import { type SignInFailure, type View, viewOf, type Visit } from "./session";
 
 const account = part(document, "account", HTMLElement);
 const heading = part(document, "heading", HTMLElement);
-const trouble = part(document, "trouble", HTMLElement);
+const failure = part(document, "sign-in-failure", HTMLElement);
 const panel = part(document, "sign-in", HTMLElement);
 const panelHeading = part(panel, "sign-in-heading", HTMLElement);
 const issuer = part(panel, "issuer", HTMLAnchorElement);
@@ -30,28 +30,28 @@ export function listen(handlers: { signIn: (token: string) => void; signOut: () 
 
 export function updateSignIn(visit: Visit): void {
   const view = viewOf(visit);
-  const ways = visit.session?.signIn ?? [];
+  const methods = visit.session?.signIn ?? [];
   const subject = visit.session?.subject;
   account.hidden = subject === undefined;
   write(part(account, "who", HTMLElement), subject === undefined ? "" : t("session.who", { subject }));
-  trouble.hidden = visit.trouble === undefined;
-  write(trouble, visit.trouble ? explainTrouble(visit.trouble) : "");
+  failure.hidden = visit.failure === undefined;
+  write(failure, visit.failure ? explainFailure(visit.failure) : "");
 
-  panel.hidden = view !== "sign-in" || ways.length === 0;
-  issuer.hidden = !ways.includes("issuer");
-  tokenForm.hidden = !ways.includes("token");
-  token.ariaInvalid = String(visit.trouble?.kind === "tokenRejected");
+  panel.hidden = view !== "sign-in" || methods.length === 0;
+  issuer.hidden = !methods.includes("issuer");
+  tokenForm.hidden = !methods.includes("token");
+  token.ariaInvalid = String(visit.failure?.kind === "tokenRejected");
   submitToken.disabled = visit.signingIn;
   submitToken.classList.toggle("busy", visit.signingIn);
   submitToken.classList.toggle("primary", issuer.hidden);
-  write(submitToken, t(visit.signingIn ? "signIn.underWay" : "signIn.submit"));
+  write(submitToken, t(visit.signingIn ? "signIn.pending" : "signIn.submit"));
   noAccess.hidden = view !== "no-access";
 }
 
-function explainTrouble(trouble: Trouble): string {
-  return trouble.kind === "tokenRejected" || trouble.kind === "issuerFailed"
-    ? t(`trouble.${trouble.kind}`)
-    : explain(trouble);
+function explainFailure(failure: SignInFailure): string {
+  return failure.kind === "tokenRejected" || failure.kind === "issuerFailed"
+    ? t(`signInFailure.${failure.kind}`)
+    : explain(failure);
 }
 
 /**

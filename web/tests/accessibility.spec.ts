@@ -213,7 +213,7 @@ const states: Record<string, (page: Page, tokens: { sales: string; auditor: stri
   "an invalid token": async (page) => {
     await page.context().clearCookies();
     await page.goto("/sales.html#token=sales_not_a_valid_token");
-    await expect(page.getByTestId("trouble")).toBeVisible();
+    await expect(page.getByTestId("sign-in-failure")).toBeVisible();
   },
 };
 

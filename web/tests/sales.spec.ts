@@ -30,7 +30,7 @@ test("in an open system no one has to sign in, and everyone may reset", async ({
   await page.goto("/sales.html");
   await expect(page.getByTestId("health")).toHaveText("Live");
   await expect(page.getByRole("button", { name: "Zurücksetzen …" })).toBeVisible();
-  for (const part of ["sign-in", "no-access", "account", "trouble"]) {
+  for (const part of ["sign-in", "no-access", "account", "sign-in-failure"]) {
     await expect(page.getByTestId(part)).toBeHidden();
   }
 });
@@ -383,7 +383,7 @@ test.describe("for a reader in New York", () => {
     await expect(asOf).toHaveText(inBerlin({ dateStyle: "medium", timeStyle: "long" }));
     // The same purchase, in the other table.
     await expect(page.getByTestId("latest").getByRole("row").first()).toContainText(inBerlin({ timeStyle: "medium" }));
-    await expect(page.getByText("Alle Zeiten auf dieser Seite in Berliner Ortszeit.")).toBeVisible();
+    await expect(page.getByText("Alle Zeitangaben in Berliner Ortszeit.")).toBeVisible();
 
     await page.goto("/");
     await page.getByRole("button", { name: "Basic kaufen" }).click();

@@ -74,7 +74,7 @@ test("an invalid token is rejected with a reason, and the field is ready for ano
   await page.keyboard.type(tokens.sales);
   await page.keyboard.press("Enter");
   await expect(page.getByRole("heading", { level: 1 })).toBeFocused();
-  await expect(page.getByTestId("trouble")).toBeHidden();
+  await expect(page.getByTestId("sign-in-failure")).toBeHidden();
   await shownCount(page);
 });
 
@@ -363,7 +363,7 @@ test("a failed sign-in at the issuer is reported once", async ({ page }) => {
   expect(page.url()).not.toContain("failed");
   await page.reload();
   await expectSignedOut(page);
-  await expect(page.getByTestId("trouble")).toBeHidden();
+  await expect(page.getByTestId("sign-in-failure")).toBeHidden();
 });
 
 test("signing in fits on a phone, and the name does not shift the layout", async ({ page, tokens }) => {
