@@ -1,6 +1,6 @@
 //! How the live generation compares with a rebuilt one, and telling what differs.
 
-use std::{cmp::Ordering, ops::Add};
+use std::{cmp::Ordering, collections::BTreeSet, ops::Add};
 
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection, PgPool, Row, postgres::PgRow};
@@ -17,20 +17,25 @@ pub enum Comparison {
     LiveWasBehind,
 }
 
-/// Compares both, and tells what differs: for every licence, and in the histories, as was found before.
-pub fn compare(live: &Generation, rebuilt: &Generation, history: HistoryDifferences) -> Comparison {
+/// Compares both, and logs the differences: per licence, in the histories and in the newest purchases.
+pub fn compare(
+    live: &Generation,
+    rebuilt: &Generation,
+    history: HistoryDifferences,
+    latest: LatestDifferences,
+) -> Comparison {
     match live.checkpoint.cmp(&rebuilt.checkpoint) {
         Ordering::Less => Comparison::LiveWasBehind,
-        Ordering::Equal if live.totals == rebuilt.totals && history.entries == 0 => Comparison::Same,
+        Ordering::Equal if live.totals == rebuilt.totals && history.entries == 0 && latest.0 == 0 => Comparison::Same,
         // A live generation beyond the end of the log counts what the log does not hold.
         Ordering::Equal | Ordering::Greater => {
-            tell(live, rebuilt, history);
+            log_differences(live, rebuilt, history, latest);
             Comparison::Different
         }
     }
 }
 
-fn tell(live: &Generation, rebuilt: &Generation, history: HistoryDifferences) {
+fn log_differences(live: &Generation, rebuilt: &Generation, history: HistoryDifferences, latest: LatestDifferences) {
     warn!(
         live.position = live.checkpoint.get(),
         rebuilt.position = rebuilt.checkpoint.get(),
@@ -52,6 +57,18 @@ fn tell(live: &Generation, rebuilt: &Generation, history: HistoryDifferences) {
     if let HistoryDifferences { entries, first_at: Some(first_at) } = history {
         warn!(entries, %first_at, "The histories differ: so many buckets and resets are in one of them alone");
     }
+    if latest.0 > 0 {
+        warn!(entries = latest.0, "The newest purchases differ: so many entries are in one of the lists alone");
+    }
+}
+
+/// How many entries only one of two lists of newest purchases has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LatestDifferences(usize);
+
+/// Compares two lists of the same position as [`stored_latest`](crate::read_model::stored_latest) returns them.
+pub fn compare_latest(live: &BTreeSet<String>, rebuilt: &BTreeSet<String>) -> LatestDifferences {
+    LatestDifferences(live.symmetric_difference(rebuilt).count())
 }
 
 /// How many buckets and resets of two histories are in one of them alone, and the earliest.

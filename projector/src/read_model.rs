@@ -1,6 +1,8 @@
-//! The read model: totals, history and checkpoint, which change together or not at all.
+//! The read model: totals, history, newest purchases and position, which change together or not at all.
 //!
 //! The database keeps one row per generation. Queries see the live one; a rebuild fills another beside it.
+
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use contract::{catalogue::License, position::Position, totals::Totals};
@@ -12,7 +14,7 @@ use crate::tally::Tally;
 
 /// By which rules this program counts. Raise it with every change after which the same events make another read model: a
 /// rebuild goes on from what an interrupted one has counted only if that was by the same rules.
-pub const PROJECTION_VERSION: i32 = 2;
+pub const PROJECTION_VERSION: i32 = 3;
 
 /// Rows of a history that are removed at once: some hundred milliseconds' worth.
 const SWEPT_AT_ONCE: i64 = 50_000;
@@ -20,7 +22,7 @@ const SWEPT_AT_ONCE: i64 = 50_000;
 /// Moves a generation from the checkpoint at which it was loaded to the last event of the tally. False, and nothing is changed,
 /// when it no longer stands there.
 pub async fn advance(database: impl PgExecutor<'_>, from: &Generation, tally: &Tally) -> sqlx::Result<bool> {
-    let Tally { totals, snapshots, history, last } = tally;
+    let Tally { totals, snapshots, history, purchase_count, latest, last } = tally;
     let (to, as_of) = last.ok_or_else(|| sqlx::Error::Protocol("no event to advance to".to_owned()))?;
     let sold: Vec<_> = history
         .minutes
@@ -56,9 +58,34 @@ pub async fn advance(database: impl PgExecutor<'_>, from: &Generation, tally: &T
         .bind(kept.iter().map(|(.., total)| total.sales_count).collect::<Vec<_>>())
         .bind(kept.iter().map(|(.., total)| total.revenue.amount_minor()).collect::<Vec<_>>())
         .bind(kept.iter().map(|(.., total)| total.revenue.currency().code()).collect::<Vec<_>>())
+        .bind(purchase_count)
+        .bind(latest.iter().map(|purchase| purchase.position.get()).collect::<Vec<_>>())
+        .bind(latest.iter().map(|purchase| purchase.purchased_at).collect::<Vec<_>>())
+        .bind(latest.iter().map(|purchase| purchase.license.name()).collect::<Vec<_>>())
+        .bind(latest.iter().map(|purchase| purchase.price.amount_minor()).collect::<Vec<_>>())
+        .bind(latest.iter().map(|purchase| purchase.price.currency().code()).collect::<Vec<_>>())
         .fetch_one(database)
         .await?;
     row.try_get("advanced")
+}
+
+/// The newest purchases of a generation as they are stored, for comparison; `None` when it is no longer at that position.
+pub async fn stored_latest(
+    database: impl PgExecutor<'_>,
+    generation: &Generation,
+) -> sqlx::Result<Option<BTreeSet<String>>> {
+    let rows: BTreeSet<String> = sqlx::query_scalar(
+        "select concat_ws(' ', purchase_count, slot, latest.position, purchased_at, license, amount_minor, currency)
+         from projection left join latest_purchase as latest using (generation)
+         where generation = $1 and projection.position = $2",
+    )
+    .bind(generation.number)
+    .bind(generation.checkpoint.get())
+    .fetch_all(database)
+    .await?
+    .into_iter()
+    .collect();
+    Ok((!rows.is_empty()).then_some(rows))
 }
 
 /// Notes that the log held nothing beyond the checkpoint just now, so that queries can tell how old their totals are.

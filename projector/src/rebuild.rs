@@ -2,17 +2,17 @@
 //!
 //! What is built is kept with its checkpoint, so that a rebuild that is killed at any moment is gone on with by the next one.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::Args;
 use contract::position::Position;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgExecutor, PgPool};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::{
-    comparison::{Comparison, compare, compare_rest, compare_settled},
+    comparison::{Comparison, compare, compare_latest, compare_rest, compare_settled},
     read_model::{self, Generation},
     resume::begin,
     stretch::add_up,
@@ -136,7 +136,9 @@ async fn go_live(
     }
     // Told before the switch, so that no moment to be killed at loses it.
     let rest = compare_rest(&mut transaction, &live, &building, settled_until).await?;
-    let comparison = compare(&live, &building, settled + rest);
+    let live_latest = stored_latest(&mut *transaction, &live).await?;
+    let latest = compare_latest(&live_latest, &stored_latest(&mut *transaction, &building).await?);
+    let comparison = compare(&live, &building, settled + rest, latest);
     if !read_model::switch(&mut transaction, &live, &building).await? {
         bail!(TakenOver);
     }
@@ -168,17 +170,26 @@ async fn rehearse(
     read_model: &PgPool,
     mut building: Generation,
 ) -> anyhow::Result<(Generation, Comparison)> {
-    let live = read_model::load_live(read_model).await?;
+    let mut snapshot = read_model.begin_with("begin isolation level repeatable read read only").await?;
+    let live = read_model::load_live(&mut *snapshot).await?;
+    let live_latest = stored_latest(&mut *snapshot, &live).await?;
+    snapshot.rollback().await?;
     let target = live.checkpoint.min(event_log::head(event_store).await?);
     while building.checkpoint < target {
         building = fill(event_store, &mut *read_model.acquire().await?, building, target).await?;
     }
     let (history, _) = compare_settled(read_model, &live, &building).await?;
-    let comparison = compare(&live, &building, history);
+    let latest = compare_latest(&live_latest, &stored_latest(read_model, &building).await?);
+    let comparison = compare(&live, &building, history, latest);
     if !read_model::remove_built(read_model, &building).await? {
         info!("Another rebuild goes on with what was built");
     }
     Ok((building, comparison))
+}
+
+/// [`read_model::stored_latest`] of a generation that no other rebuild has moved.
+async fn stored_latest(database: impl PgExecutor<'_>, generation: &Generation) -> anyhow::Result<BTreeSet<String>> {
+    read_model::stored_latest(database, generation).await?.context(TakenOver)
 }
 
 /// How fast it goes, told now and then.

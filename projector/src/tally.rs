@@ -1,12 +1,15 @@
-//! What events change in the read model: the totals, how they were now and then, and what is added to the history. Pure.
+//! What events change in the read model: totals, their snapshots, history and newest purchases. Pure.
+
+use std::collections::VecDeque;
 
 use chrono::{DateTime, Utc};
 use contract::{
-    event::{DecodeError, Event},
+    event::{DecodeError, Event, LicensePurchased},
     money::OutOfRange,
     position::Position,
     totals::{SNAPSHOT_INTERVAL, Totals},
 };
+use event_log::read_model::{LATEST_PURCHASES, LatestPurchase};
 
 use crate::history::History;
 
@@ -25,6 +28,10 @@ pub struct Tally {
     pub totals: Totals,
     pub snapshots: Vec<Snapshot>,
     pub history: History,
+    /// Number of purchases.
+    pub purchase_count: i64,
+    /// The newest purchases in the order of the log, at most [`LATEST_PURCHASES`].
+    pub latest: VecDeque<LatestPurchase>,
     /// Position and time of the last event; `None` before the first.
     pub last: Option<(Position, DateTime<Utc>)>,
 }
@@ -40,7 +47,14 @@ pub struct Snapshot {
 impl Tally {
     /// Nothing yet, on top of these totals.
     pub fn on(totals: &Totals) -> Self {
-        Self { totals: totals.clone(), snapshots: Vec::new(), history: History::default(), last: None }
+        Self {
+            totals: totals.clone(),
+            snapshots: Vec::new(),
+            history: History::default(),
+            purchase_count: 0,
+            latest: VecDeque::new(),
+            last: None,
+        }
     }
 
     /// Adds one event, unless it is not understood or too much: that changes nothing.
@@ -56,6 +70,13 @@ impl Tally {
         totals.apply(&event).map_err(too_much)?;
         self.history.add(position, time, &event).map_err(too_much)?;
         self.totals = totals;
+        if let Event::LicensePurchased(LicensePurchased { license, price }) = event {
+            self.purchase_count += 1;
+            if self.latest.len() == LATEST_PURCHASES {
+                self.latest.pop_front();
+            }
+            self.latest.push_back(LatestPurchase { position, purchased_at: time, license, price });
+        }
         if position.get() % SNAPSHOT_INTERVAL == 0 {
             self.snapshots.push(Snapshot { position, as_of: time, totals: self.totals.clone() });
         }
@@ -88,6 +109,22 @@ mod tests {
             .map(|snapshot| (snapshot.position.get(), snapshot.totals.of(License::Pro).sales_count))
             .collect();
         assert_eq!(counts, [(SNAPSHOT_INTERVAL, 3), (2 * SNAPSHOT_INTERVAL, 3 + SNAPSHOT_INTERVAL)]);
+    }
+
+    #[test]
+    fn a_batch_keeps_its_newest_purchases_and_counts_all_of_them() {
+        let mut tally = Tally::on(&Totals::default());
+        for position in 1..=250 {
+            let event = if position % 50 == 0 {
+                Event::SalesReset(SalesReset { reason: None })
+            } else {
+                Event::LicensePurchased(LicensePurchased { license: License::Pro, price: Money::eur(position) })
+            };
+            tally.add(position.try_into().unwrap(), DateTime::UNIX_EPOCH, Ok(event)).unwrap();
+        }
+        assert_eq!(tally.purchase_count, 245);
+        let amounts: Vec<_> = tally.latest.iter().map(|purchase| purchase.price.amount_minor()).collect();
+        assert_eq!(amounts, (148..250).filter(|position| position % 50 != 0).collect::<Vec<_>>());
     }
 
     #[test]

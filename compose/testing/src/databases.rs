@@ -168,6 +168,24 @@ impl Databases {
         history.fetch_all(self.read_model()).await.expect("the database answers")
     }
 
+    /// The live read model's newest purchases, the newest first.
+    pub async fn latest_of_read_model(&self) -> Vec<(i64, String, String, i64)> {
+        let latest = sqlx::query_as(
+            "select latest_purchase.position, purchased_at::text, license, amount_minor
+             from latest_purchase join projection using (generation) where live order by 1 desc",
+        );
+        latest.fetch_all(self.read_model()).await.expect("the database answers")
+    }
+
+    /// The same from the log.
+    pub async fn latest_of_log(&self) -> Vec<(i64, String, String, i64)> {
+        let latest = sqlx::query_as(
+            "select position, recorded_at::text, data ->> 'license', (data -> 'price' ->> 'amount_minor')::bigint
+             from event where event_type = 'LicensePurchased' order by position desc limit 100",
+        );
+        latest.fetch_all(self.event_store()).await.expect("the database answers")
+    }
+
     /// What the log adds up to since the last reset: counted by the database, in other words than the projector's.
     pub async fn count_log(&self) -> Counted {
         counted(

@@ -1,10 +1,11 @@
--- Moves the checkpoint from $3 to $4 together with the totals, their snapshots and the history, or changes nothing: another projector may have
--- been here first, or another generation may have gone live. The listeners are told in the same transaction.
+-- Moves the projection from position $3 to $4 together with the totals, their snapshots, the history and the newest purchases, or changes
+-- nothing: another projector may have advanced it first, or another generation may be live. Listeners are notified in the same transaction.
 with advanced as (
     update projection
-    set position = $4, as_of = $5, history_position = case when history_position is not null then $4 end
+    set position = $4, as_of = $5, history_position = case when history_position is not null then $4 end,
+        purchase_count = purchase_count + $24
     where generation = $1 and live = $2 and position = $3
-    returning generation, live, position, history_position is not null as has_history
+    returning generation, live, position, purchase_count, history_position is not null as has_history
 ),
 counted as (
     insert into license_total (generation, license, sales_count, revenue_minor, currency)
@@ -45,6 +46,19 @@ marked as (
     from advanced
     cross join unnest($15::bigint[], $16::timestamptz[], $17::text[]) as reset (position, reset_at, reason)
     where has_history
+),
+-- The newest of the $24 purchases, at most 100, in the order of the log.
+latest as (
+    insert into latest_purchase (generation, slot, position, purchased_at, license, amount_minor, currency)
+    select
+        generation, (purchase_count - cardinality($25) + purchase.ordinal - 1) % 100, purchase.position,
+        purchase.purchased_at, purchase.license, purchase.amount_minor, purchase.currency
+    from advanced
+    cross join unnest($25::bigint[], $26::timestamptz[], $27::text[], $28::bigint[], $29::text[]) with ordinality
+        as purchase (position, purchased_at, license, amount_minor, currency, ordinal)
+    on conflict (generation, slot) do update
+    set position = excluded.position, purchased_at = excluded.purchased_at, license = excluded.license,
+        amount_minor = excluded.amount_minor, currency = excluded.currency
 )
 select (select pg_notify('totals_changed', position::text) is null from advanced where live) as told,
     exists (select from advanced) as advanced

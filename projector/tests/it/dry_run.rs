@@ -89,6 +89,29 @@ async fn a_dry_run_and_a_rebuild_find_a_history_that_differs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_and_a_rebuild_find_newest_purchases_that_differ() {
+    let databases = Databases::create().await;
+    append_some(&databases).await;
+    let projector = projector(&databases, NO_NATS).await;
+    assert_projected(&databases).await;
+    drop(projector);
+    for (falsify, entries) in [
+        ("update latest_purchase set amount_minor = amount_minor + 1 where slot = 42", 2),
+        ("delete from latest_purchase where slot = 7", 1),
+        ("update projection set purchase_count = purchase_count + 1 where live", 200),
+    ] {
+        sqlx::raw_sql(falsify).execute(databases.read_model()).await.unwrap();
+        let told =
+            format!("The newest purchases differ: so many entries are in one of the lists alone entries={entries}");
+        let ended = start_rebuild(&databases, &["--dry-run"]).ended().await;
+        assert!(!ended.success && ended.log.contains(&told), "{told}: {}", ended.log);
+        let ended = start_rebuild(&databases, &[]).ended().await;
+        assert!(ended.success && ended.log.contains(&told), "{told}: {}", ended.log);
+        assert_projected(&databases).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_read_model_beyond_the_end_of_the_log_differs() {
     let databases = Databases::create().await;
     append_some(&databases).await;

@@ -33,12 +33,14 @@ async fn run(steps: Vec<Step>) {
     let (databases, nats) = (Databases::create().await, Nats::start());
     let mut running: Option<Service> = None;
     let mut model: Counted = BTreeMap::new();
+    let mut purchased_so_far = Vec::new();
     for step in steps {
         match step {
             Step::Purchases(purchases) => {
                 for (license, cents) in &purchases {
                     let total = model.entry((*license).to_owned()).or_default();
                     *total = (total.0 + 1, total.1 + cents);
+                    purchased_so_far.push(((*license).to_owned(), *cents));
                 }
                 let events: Vec<_> = purchases.into_iter().map(|(license, cents)| purchased(license, cents)).collect();
                 databases.append(&events).await;
@@ -62,6 +64,8 @@ async fn run(steps: Vec<Step>) {
     };
     assert_projected(&databases).await;
     assert_eq!(databases.count_read_model().await, model);
+    let latest = databases.latest_of_read_model().await.into_iter().map(|(_, _, license, cents)| (license, cents));
+    assert_eq!(latest.collect::<Vec<_>>(), purchased_so_far.into_iter().rev().take(100).collect::<Vec<_>>());
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
+use contract::position::Position;
+use event_log::read_model::latest_purchases;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use sqlx::{Connection, PgConnection, Row};
 use testing::{Databases, eventually, purchased};
@@ -52,6 +54,9 @@ async fn query(load: Arc<Load>, url: String) {
             };
             assert_eq!((count, revenue), expected, "at {position}");
         }
+        let latest = latest_purchases(&mut connection, Position::START).await.unwrap();
+        let (found, end) = (latest.purchases.iter().map(|purchase| purchase.position.get()), latest.position.get());
+        assert!(found.eq((1..=end).rev().take(100)), "the newest purchases at {end} are others");
         load.reads.fetch_add(1, Ordering::SeqCst);
     }
 }

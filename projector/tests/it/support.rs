@@ -114,6 +114,7 @@ pub async fn assert_projected(databases: &Databases) {
     eventually("the whole log is projected", async || databases.checkpoint().await == head).await;
     assert_eq!(databases.count_read_model().await, databases.count_log().await);
     assert_eq!(databases.history_of_read_model().await, databases.history_of_log().await);
+    assert_eq!(databases.latest_of_read_model().await, databases.latest_of_log().await);
 }
 
 pub async fn readiness(service: &Service) -> (u16, String) {

@@ -1,5 +1,6 @@
-//! The read model, for readers: its generations and their totals.
+//! The read model, for readers: its generations, their totals and their newest purchases.
 
+use chrono::{DateTime, Utc};
 use contract::{
     catalogue::License,
     money::Money,
@@ -7,6 +8,9 @@ use contract::{
     totals::{LicenseTotal, Totals},
 };
 use sqlx::{PgExecutor, Row, postgres::PgRow};
+
+/// Number of purchases that a generation keeps.
+pub const LATEST_PURCHASES: usize = 100;
 
 /// A generation of the read model, as far as it has come.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -17,12 +21,31 @@ pub struct Generation {
     pub totals: Totals,
 }
 
+/// The newest purchases of a generation, including those before the last reset.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LatestPurchases {
+    pub generation: i64,
+    /// Log position that the list reflects.
+    pub position: Position,
+    /// The newest first.
+    pub purchases: Vec<LatestPurchase>,
+}
+
+/// A purchase without its id, which only its buyer knows.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LatestPurchase {
+    pub position: Position,
+    pub purchased_at: DateTime<Utc>,
+    pub license: License,
+    pub price: Money,
+}
+
 /// The live generation.
 pub async fn load_live(database: impl PgExecutor<'_>) -> sqlx::Result<Generation> {
     load(database, true).await?.ok_or(sqlx::Error::RowNotFound)
 }
 
-/// The generation beside the live one, which a rebuild is filling or has left behind.
+/// The generation alongside the live one: the one that a rebuild fills, or that an interrupted rebuild left.
 pub async fn load_building(database: impl PgExecutor<'_>) -> sqlx::Result<Option<Generation>> {
     load(database, false).await
 }
@@ -36,11 +59,10 @@ async fn load(database: impl PgExecutor<'_>, live: bool) -> sqlx::Result<Option<
     .fetch_all(database)
     .await?;
     let Some(first) = rows.first() else { return Ok(None) };
-    let checkpoint: i64 = first.try_get("position")?;
     let mut generation = Generation {
         number: first.try_get("generation")?,
         live,
-        checkpoint: checkpoint.try_into().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+        checkpoint: position(first, "position")?,
         totals: Totals::default(),
     };
     for row in &rows {
@@ -49,24 +71,64 @@ async fn load(database: impl PgExecutor<'_>, live: bool) -> sqlx::Result<Option<
     Ok(Some(generation))
 }
 
+/// The live generation's purchases after a position, at most [`LATEST_PURCHASES`]. A reader that keeps a list passes the
+/// position that its list reflects, and [`Position::START`] after a switch to another generation.
+pub async fn latest_purchases(database: impl PgExecutor<'_>, after: Position) -> sqlx::Result<LatestPurchases> {
+    let rows = sqlx::query(
+        "select projection.generation, projection.position as reflected,
+             latest.position, purchased_at, license, amount_minor, currency
+         from projection
+         left join latest_purchase as latest on latest.generation = projection.generation and latest.position > $1
+         where live order by latest.position desc",
+    )
+    .bind(after.get())
+    .fetch_all(database)
+    .await?;
+    let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    let purchases = rows.iter().filter_map(|row| purchase(row).transpose()).collect::<sqlx::Result<_>>()?;
+    Ok(LatestPurchases { generation: first.try_get("generation")?, position: position(first, "reflected")?, purchases })
+}
+
+fn purchase(row: &PgRow) -> sqlx::Result<Option<LatestPurchase>> {
+    let Some((license, price)) = license_and_money(row, "amount_minor")? else { return Ok(None) };
+    Ok(Some(LatestPurchase {
+        position: position(row, "position")?,
+        purchased_at: row.try_get("purchased_at")?,
+        license,
+        price,
+    }))
+}
+
 /// Whether the live generation has a history. One that was begun by a version that knew of none has none.
 pub async fn has_history(database: impl PgExecutor<'_>) -> sqlx::Result<bool> {
     sqlx::query_scalar("select history_position is not null from projection where live").fetch_one(database).await
 }
 
-/// The read model holds a total that no projection of this version writes.
-#[derive(Debug, thiserror::Error)]
-#[error("the read model holds a total that this program does not know: {license}")]
-struct UnknownTotal {
-    license: String,
+/// Sets the total that a row of the read model holds, if an outer join has left it one.
+pub fn set_from_row(totals: &mut Totals, row: &PgRow) -> sqlx::Result<()> {
+    if let Some((license, revenue)) = license_and_money(row, "revenue_minor")? {
+        totals.set(license, LicenseTotal { sales_count: row.try_get("sales_count")?, revenue });
+    }
+    Ok(())
 }
 
-/// Takes over the total that a row of the read model holds; an outer join may have left it without one.
-pub fn set_from_row(totals: &mut Totals, row: &PgRow) -> sqlx::Result<()> {
-    let Some(license) = row.try_get::<Option<&str>, _>("license")? else { return Ok(()) };
-    let unknown = || sqlx::Error::Decode(Box::new(UnknownTotal { license: license.to_owned() }));
-    let license = License::by_name(license).ok_or_else(unknown)?;
-    let revenue = Money::from_parts(row.try_get("revenue_minor")?, row.try_get("currency")?).ok_or_else(unknown)?;
-    totals.set(license, LicenseTotal { sales_count: row.try_get("sales_count")?, revenue });
-    Ok(())
+/// The read model holds a licence or a currency that no projection of this version writes.
+#[derive(Debug, thiserror::Error)]
+#[error("the read model holds a licence or a currency that this program does not know: {license}, {currency}")]
+struct Unknown {
+    license: String,
+    currency: String,
+}
+
+fn license_and_money(row: &PgRow, amount: &str) -> sqlx::Result<Option<(License, Money)>> {
+    let Some(license) = row.try_get::<Option<&str>, _>("license")? else { return Ok(None) };
+    let currency: &str = row.try_get("currency")?;
+    let money = Money::from_parts(row.try_get(amount)?, currency);
+    let known = License::by_name(license).zip(money);
+    let unknown = || Unknown { license: license.to_owned(), currency: currency.to_owned() };
+    known.map(Some).ok_or_else(|| sqlx::Error::Decode(Box::new(unknown())))
+}
+
+fn position(row: &PgRow, column: &str) -> sqlx::Result<Position> {
+    row.try_get::<i64, _>(column)?.try_into().map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
