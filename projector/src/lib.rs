@@ -8,7 +8,7 @@
 //! Beside it:
 //!
 //! - [`rebuild`]: the same from position 1, beside the live read model, in long stretches ([`stretch`]); an interrupted one is
-//!   gone on with ([`resume`]), and both read models are compared at the end ([`comparison`]); [`upgrade`] begins one by itself
+//!   gone on with ([`resume`]), and both read models are compared at the end ([`comparison`])
 //! - [`reconciliation`]: the live totals compared with the log, all the time
 //! - [`transparency`]: the Merkle tree over the log, and its signed checkpoints
 
@@ -38,7 +38,6 @@ pub mod resume;
 pub mod stretch;
 pub mod tally;
 pub mod transparency;
-pub mod upgrade;
 
 /// The projection, the transparency log, the reconciliation and a rebuild have pools of their own, so that none waits for another.
 /// Each uses one connection to a database at a time; a second one replaces one that is broken.
@@ -124,11 +123,6 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
     let (reconciliation, stop) = (reconciliation(config, &mut registry)?, tasks.stop_token());
     tasks.spawn("reconciliation", async move {
         reconciliation.run(stop).await;
-        Ok(())
-    });
-    let ((event_store, read_model), stop) = (config.databases.pools("projector upgrade")?, tasks.stop_token());
-    tasks.spawn("upgrade", async move {
-        upgrade::run(&event_store, &read_model, stop).await;
         Ok(())
     });
     if let Some((key, file)) = config.checkpoints.load()? {

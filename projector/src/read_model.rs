@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use contract::{catalogue::License, position::Position, totals::Totals};
 use sqlx::{PgConnection, PgExecutor, Row};
 
-pub use event_log::read_model::{Generation, has_history, load_building, load_live};
+pub use event_log::read_model::{Generation, load_building, load_live};
 
 use crate::tally::Tally;
 

@@ -177,10 +177,9 @@ async fn compare(
             }
             eprintln!("the read model holds the same history");
         }
-        Some(_) => {
+        _ => {
             eprintln!("the history was not compared: the read model holds that of position {}", live.totals.position);
         }
-        None => eprintln!("the history was not compared: the read model has none yet"),
     }
     Ok(true)
 }

@@ -96,10 +96,8 @@ pub async fn live(read_model: &PgPool, pattern: Option<&History>) -> anyhow::Res
         connection.begin_with("begin isolation level repeatable read read only").await.context(UNREADABLE)?;
     let live = read_model::load_live(&mut *transaction).await.context(UNREADABLE)?;
     let history = match pattern {
-        Some(pattern) if read_model::has_history(&mut *transaction).await.context(UNREADABLE)? => {
-            Some(pattern.of_read_model(&mut transaction, live.number).await.context(UNREADABLE)?)
-        }
-        _ => None,
+        Some(pattern) => Some(pattern.of_read_model(&mut transaction, live.number).await.context(UNREADABLE)?),
+        None => None,
     };
     Ok(Live { totals: AsOf { position: live.checkpoint, as_of: None, totals: live.totals }, history })
 }

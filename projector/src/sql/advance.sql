@@ -2,10 +2,9 @@
 -- nothing: another projector may have advanced it first, or another generation may be live. Listeners are notified in the same transaction.
 with advanced as (
     update projection
-    set position = $4, as_of = $5, history_position = case when history_position is not null then $4 end,
-        purchase_count = purchase_count + $24
+    set position = $4, as_of = $5, history_position = $4, purchase_count = purchase_count + $24
     where generation = $1 and live = $2 and position = $3
-    returning generation, live, position, purchase_count, history_position is not null as has_history
+    returning generation, live, position, purchase_count
 ),
 counted as (
     insert into license_total (generation, license, sales_count, revenue_minor, currency)
@@ -34,7 +33,6 @@ sold as (
     cross join unnest($10::timestamptz[], $11::text[], $12::bigint[], $13::bigint[], $14::text[])
         as sold (begins_at, license, sales_count, revenue_minor, currency)
     cross join (values (1::smallint, interval '1 minute'), (15::smallint, interval '15 minutes')) as width (minutes, span)
-    where has_history
     group by 1, 2, 3, 4, 7
     on conflict (generation, minutes, begins_at, license) do update
     set sales_count = history_bucket.sales_count + excluded.sales_count,
@@ -45,7 +43,6 @@ marked as (
     select generation, reset.position, reset.reset_at, reset.reason
     from advanced
     cross join unnest($15::bigint[], $16::timestamptz[], $17::text[]) as reset (position, reset_at, reason)
-    where has_history
 ),
 -- The newest of the $24 purchases, at most 100, in the order of the log.
 latest as (

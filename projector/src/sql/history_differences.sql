@@ -1,5 +1,4 @@
--- Entries of the history that only one of the generations $1 and $2 has: a bucket that differs is in either of them. None when
--- $1 has no history, being from before there were any.
+-- Entries of the history that only one of the generations $1 and $2 has: a bucket that differs is in either of them.
 --
 -- Without $3, what is over where the one that is behind stands: it does not change any more, as times do not run backwards.
 -- With it, what was not over then, of two generations at the same position.
@@ -21,7 +20,6 @@ entry as (
 ),
 lonely as (
     select at from entry
-    where exists (select from projection where generation = $1 and history_position is not null)
     group by at, minutes, license, sales_count, revenue_minor, currency, reason
     having count(*) = 1
 )

@@ -10,4 +10,3 @@ mod reconciliation;
 mod resume;
 mod support;
 mod transparency;
-mod upgrade;

@@ -99,11 +99,6 @@ fn purchase(row: &PgRow) -> sqlx::Result<Option<LatestPurchase>> {
     }))
 }
 
-/// Whether the live generation has a history. One that was begun by a version that knew of none has none.
-pub async fn has_history(database: impl PgExecutor<'_>) -> sqlx::Result<bool> {
-    sqlx::query_scalar("select history_position is not null from projection where live").fetch_one(database).await
-}
-
 /// Sets the total that a row of the read model holds, if an outer join has left it one.
 pub fn set_from_row(totals: &mut Totals, row: &PgRow) -> sqlx::Result<()> {
     if let Some((license, revenue)) = license_and_money(row, "revenue_minor")? {
