@@ -1,11 +1,12 @@
 //! The read side: totals out of memory, and the event log for auditors.
 //!
-//! - [`totals`]: the newest totals of the read model, kept in memory and ready to be sent
-//! - [`past`]: the totals as they were
-//! - [`history`]: what was sold when, in minutes, hours and days of a [`calendar`]
-//! - [`license_key`]: what a buyer shows where the licence is used
-//! - [`sign_in`]: how a browser gets a session
-//! - [`api`]: the HTTP endpoints, one file each
+//! - [`router`]: which endpoint answers which path; [`sources`]: what they answer from
+//! - [`totals`]: number of sales and revenue, now (from memory, also as a stream) and as of earlier positions
+//! - [`history`]: sales over time, in minutes, hours and days of a time zone
+//! - [`latest`]: the newest purchases
+//! - [`events`]: the event log page by page, as an export, event by event; proofs and signed checkpoints
+//! - [`purchases`]: receipts and licence keys
+//! - [`session`]: sessions of the pages, and the sign-in at an OpenID Connect issuer
 
 use std::sync::Arc;
 
@@ -20,17 +21,22 @@ use runtime::{
 };
 use tracing::warn;
 
-pub mod api;
-pub mod calendar;
-pub mod history;
-pub mod license_key;
-pub mod past;
-pub mod sign_in;
-pub mod totals;
+mod events;
+mod headers;
+mod history;
+mod latest;
+mod problems;
+pub mod purchases;
+mod router;
+mod session;
+mod sources;
+mod time;
+mod totals;
 
-use api::sales_stream::Streams;
-use license_key::LicenseSigner;
-use sign_in::SignIn;
+use purchases::signer::LicenseSigner;
+use session::oidc::{self, SignIn};
+use sources::Sources;
+use totals::{follow, places::Places};
 
 /// Pages, and stretches of exports, that are read from the event log at the same time; further readers wait in line, or are
 /// told that the service is busy.
@@ -55,7 +61,7 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true)]
     pub license_key: Option<String>,
     #[command(flatten)]
-    pub sign_in: sign_in::Settings,
+    pub sign_in: oidc::Settings,
 }
 
 /// Puts the service together. It connects by itself as soon as there is something to connect to.
@@ -68,17 +74,17 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
     let read_model =
         database::pool("READ_MODEL_URL", &config.read_model_url, "query-api reads", READ_MODEL_CONNECTIONS)?;
     let (watch, follower) =
-        totals::follow(database::options("READ_MODEL_URL", &config.read_model_url, "query-api")?, &mut registry);
+        follow::follow(database::options("READ_MODEL_URL", &config.read_model_url, "query-api")?, &mut registry);
     tasks.spawn("totals", follower.run(tasks.stop_token()));
     let known = watch.clone();
-    let streams = Streams::new(tasks.drain_token(), &mut registry);
+    let streams = Places::new(tasks.drain_token(), &mut registry);
     let signer = config.license_key.as_deref().map(LicenseSigner::parse).transpose().context("LICENSE_KEY")?;
     if signer.is_none() {
         warn!("LICENSE_KEY is not set: no licence keys are handed out");
     }
-    let sources = api::Sources::new(event_store, read_model, watch, streams, signer);
+    let sources = Sources::new(event_store, read_model, watch, streams, signer);
     Ok(Service {
-        api: api::router(sources, sign_in, &mut registry),
+        api: router::router(sources, sign_in, &mut registry),
         access,
         // Nothing else is needed to answer: totals that were read once are served, with their age, whatever breaks.
         readiness: Arc::new(move || {

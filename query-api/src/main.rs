@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use event_log::config;
 use query_api::{
     Config,
-    license_key::{self, KeyConfig},
+    purchases::new_key::{self, KeyConfig},
 };
 use runtime::{healthcheck, run, traces};
 
@@ -36,7 +36,7 @@ async fn main() -> ExitCode {
     run::log_to_stdout(cli.log_format);
     run::exit_code(match cli.command {
         Command::Serve(config) => serve(*config).await,
-        Command::Key(config) => license_key::make(&config),
+        Command::Key(config) => new_key::make(&config),
         Command::Healthcheck(config) => healthcheck::run(&config),
     })
 }

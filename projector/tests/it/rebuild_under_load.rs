@@ -39,8 +39,10 @@ async fn query(load: Arc<Load>, url: String) {
     let mut connection = PgConnection::connect(&url).await.unwrap();
     let mut last = 0;
     while !load.over.load(Ordering::SeqCst) {
-        let rows =
-            sqlx::query(include_str!("../../../query-api/src/totals.sql")).fetch_all(&mut connection).await.unwrap();
+        let rows = sqlx::query(include_str!("../../../query-api/src/totals/totals.sql"))
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
         let position: i64 = rows.first().expect("a generation is live").get("position");
         assert!(position >= last, "the totals went back from {last} to {position}");
         last = position;

@@ -17,4 +17,7 @@ pub mod scan;
 pub mod transparency;
 
 pub use error::ReadError;
-pub use reader::{head, last_before, read_after, read_at, read_by_id, read_last, read_type, select_type, timestamp};
+pub use reader::{
+    decode_error, head, last_before, position, read_after, read_at, read_by_id, read_last, read_type, select_type,
+    timestamp,
+};

@@ -30,7 +30,8 @@ fn from_row(row: &PgRow) -> sqlx::Result<RecordedEvent> {
     })
 }
 
-fn position(number: i64) -> sqlx::Result<Position> {
+/// A position in a column.
+pub fn position(number: i64) -> sqlx::Result<Position> {
     number.try_into().map_err(decode_error)
 }
 
@@ -39,7 +40,8 @@ pub fn timestamp(row: &PgRow, column: &str) -> sqlx::Result<DateTime<Utc>> {
     copy_format::timestamp(row.try_get_unchecked(column)?).ok_or("a time beyond all times").map_err(decode_error)
 }
 
-fn decode_error(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
+/// A row that this program does not understand.
+pub fn decode_error(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
     sqlx::Error::Decode(reason.into())
 }
 

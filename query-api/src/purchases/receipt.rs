@@ -11,7 +11,7 @@ use contract::{event::Event, receipt::Receipt};
 use runtime::http::problem::Problem;
 use uuid::Uuid;
 
-use super::{Sources, log_problem};
+use crate::{problems, sources::Sources};
 
 /// The receipt of a purchase
 #[utoipa::path(
@@ -45,7 +45,7 @@ pub async fn find(sources: &Sources, path: Result<Path<String>, PathRejection>) 
     let id = Uuid::try_parse(&purchase_id).map_err(|_| unknown())?.into();
     let recorded = event_log::read_by_id(&sources.event_store, id)
         .await
-        .map_err(|error| log_problem(&error.into()))?
+        .map_err(|error| problems::event_store(&error.into()))?
         .ok_or_else(unknown)?;
     match recorded.decode() {
         Ok(Event::LicensePurchased(purchase)) => {

@@ -16,7 +16,7 @@ use contract::{
 use runtime::http::problem::Problem;
 use uuid::Uuid;
 
-use super::{Sources, etag, log_problem};
+use crate::{headers::if_none_match, problems, sources::Sources};
 
 /// What happened stays as it is.
 const FOREVER: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
@@ -48,7 +48,7 @@ pub async fn get_event(
     let event = find(&sources, Name::of(path)?).await?;
     let etag = HeaderValue::try_from(format!("\"{}\"", event.event_id)).expect("an id is plain ASCII");
     let common = [(header::CACHE_CONTROL, FOREVER), (header::ETAG, etag.clone())];
-    if etag::matches(&headers, &etag) {
+    if if_none_match(&headers, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, common).into_response());
     }
     let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static(cloud_event::CONTENT_TYPE))];
@@ -96,7 +96,7 @@ pub async fn find(sources: &Sources, name: Name) -> Result<RecordedEvent, Proble
         Name::Position(position) => event_log::read_at(&sources.event_store, position).await,
         Name::Id(id) => event_log::read_by_id(&sources.event_store, id).await,
     };
-    event.map_err(|error| log_problem(&error.into()))?.ok_or_else(|| unknown(name))
+    event.map_err(|error| problems::event_store(&error.into()))?.ok_or_else(|| unknown(name))
 }
 
 pub fn unknown(name: impl fmt::Display) -> Problem {

@@ -16,8 +16,10 @@ use serde::Deserialize;
 use tracing::warn;
 use utoipa::IntoParams;
 
-use super::session::{ended, set_cookies};
-use crate::sign_in::{Attempt, SignIn};
+use super::{
+    cookies::{ended, set_cookies},
+    oidc::{Attempt, SignIn},
+};
 
 /// Holds what has to be known when the browser comes back.
 const COOKIE: &str = "sign-in";

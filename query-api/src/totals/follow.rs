@@ -3,99 +3,36 @@
 //! One task per process listens for the projector's notification and reads the totals once per change, however many
 //! clients ask. It subscribes first and reads then, so that no change falls between; a poll rescues what was missed.
 
-use std::{collections::BTreeMap, sync::atomic::AtomicU64, time::Duration};
+use std::{sync::atomic::AtomicU64, time::Duration};
 
 use axum::http::HeaderValue;
-use bytes::Bytes;
-use chrono::{DateTime, Utc};
-use contract::{
-    catalogue::License,
-    money::{Money, OutOfRange},
-    position::Position,
-    totals::{LicenseTotal, Totals},
-};
-use event_log::read_model::set_from_row;
+use contract::totals::Totals;
+use event_log::{decode_error, position, read_model::set_from_row};
 use futures::FutureExt;
 use prometheus_client::{
     metrics::gauge::Gauge,
     registry::{Registry, Unit},
 };
 use runtime::backoff::Backoff;
-use serde::{Deserialize, Serialize};
 use sqlx::{
     PgPool, Row,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgRow},
 };
-use tokio::{
-    sync::watch,
-    time::{Instant, timeout},
-};
+use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use utoipa::ToSchema;
+
+use super::{
+    current_money::CurrentMoney,
+    snapshot::{Snapshot, Watch},
+};
 
 /// How often the read model is read without a notification.
-const RESCUE_INTERVAL: Duration = Duration::from_secs(1);
+const FALLBACK_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// One connection listens, one reads.
 const CONNECTIONS: u32 = 2;
 /// A read model that takes longer counts as away.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Number of sales and revenue since the last reset.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
-pub struct CurrentMoney {
-    pub sales_count: i64,
-    pub revenue: Money,
-    pub by_license: BTreeMap<License, LicenseTotal>,
-    /// Log position that these totals reflect: every event up to it is counted.
-    pub position: Position,
-    /// Time of the event at that position.
-    pub as_of: DateTime<Utc>,
-}
-
-impl CurrentMoney {
-    pub fn new(totals: &Totals, position: Position, as_of: DateTime<Utc>) -> Result<Self, OutOfRange> {
-        let LicenseTotal { sales_count, revenue } = totals.sum()?;
-        Ok(Self { sales_count, revenue, by_license: totals.by_license(), position, as_of })
-    }
-}
-
-/// Totals ready to be sent.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    pub position: Position,
-    pub body: Bytes,
-    pub etag: HeaderValue,
-    /// The same as a server-sent event.
-    pub event: Bytes,
-    complete_at: Instant,
-}
-
-impl Snapshot {
-    pub fn new(position: Position, body: Bytes, etag: HeaderValue, age: Duration) -> Self {
-        let head = format!("event: totals\nid: {}\ndata: ", version(&etag));
-        let event = [head.as_bytes(), &body, b"\n\n"].concat().into();
-        let complete_at = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
-        Self { position, body, etag, event, complete_at }
-    }
-
-    /// Generation and position, between the quotes of the tag: changes with whatever the read model says.
-    pub fn version(&self) -> &str {
-        version(&self.etag)
-    }
-
-    /// How long ago these totals were last known to be complete.
-    pub fn age(&self) -> Duration {
-        self.complete_at.elapsed()
-    }
-}
-
-fn version(etag: &HeaderValue) -> &str {
-    etag.to_str().unwrap_or_default().trim_matches('"')
-}
-
-/// The newest totals; `None` until they have been read once.
-pub type Watch = watch::Receiver<Option<Snapshot>>;
 
 /// The task that keeps a [`Watch`] up to date.
 pub struct Follower {
@@ -147,7 +84,7 @@ impl Follower {
             self.observe_age();
             // One read answers all notifications that came before it.
             while let Some(Ok(Some(_))) = listener.try_recv().now_or_never() {}
-            match timeout(RESCUE_INTERVAL, listener.try_recv()).await {
+            match timeout(FALLBACK_POLL_INTERVAL, listener.try_recv()).await {
                 Ok(Ok(Some(_))) | Err(_) => (),
                 Ok(Ok(None)) => return Err(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into())),
                 Ok(Err(error)) => return Err(error),
@@ -178,11 +115,5 @@ fn current_money(rows: &[PgRow]) -> sqlx::Result<CurrentMoney> {
     for row in rows {
         set_from_row(&mut totals, row)?;
     }
-    let position: i64 = rows[0].try_get("position")?;
-    let position = position.try_into().map_err(decode_error)?;
-    CurrentMoney::new(&totals, position, rows[0].try_get("as_of")?).map_err(decode_error)
-}
-
-pub fn decode_error(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
-    sqlx::Error::Decode(Box::new(error))
+    CurrentMoney::new(&totals, position(rows[0].try_get("position")?)?, rows[0].try_get("as_of")?).map_err(decode_error)
 }

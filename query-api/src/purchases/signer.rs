@@ -5,19 +5,11 @@
 //! Source: RFC 7519 (JWT), RFC 8037 (`EdDSA` in JOSE), RFC 7638 (the
 //! name of the key).
 
-use std::path::PathBuf;
-
 use anyhow::{Context, anyhow, ensure};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
-use clap::Args;
 use contract::{catalogue::License, event::EventId, receipt::Receipt};
-use ed25519_dalek::{
-    Signer, SigningKey,
-    pkcs8::{DecodePrivateKey, EncodePrivateKey, KeypairBytes, spki::der::pem::LineEnding},
-};
-use rand_core::{OsRng, RngCore};
-use runtime::key_file;
+use ed25519_dalek::{Signer, SigningKey, pkcs8::DecodePrivateKey};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
@@ -107,10 +99,14 @@ impl LicenseSigner {
         Ok(Self { current: Key::parse(current)?, former })
     }
 
+    pub const fn current_public_key(&self) -> &PublicKey {
+        &self.current.public
+    }
+
     /// The one that signs now, and then those that did before.
     pub fn public_keys(&self) -> impl Iterator<Item = &PublicKey> {
-        let former = self.former.iter().rev().map(|(_, key)| key);
-        std::iter::once(&self.current).chain(former).map(|key| &key.public)
+        let former = self.former.iter().rev().map(|(_, key)| &key.public);
+        std::iter::once(self.current_public_key()).chain(former)
     }
 
     pub fn sign(&self, receipt: &Receipt) -> String {
@@ -127,33 +123,6 @@ impl LicenseSigner {
 
 fn encode(part: &impl Serialize) -> String {
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(part).expect("it has only string keys"))
-}
-
-/// Settings of the making of a key.
-#[derive(Args, Clone, Debug)]
-pub struct KeyConfig {
-    /// File for the private key, to be kept secret.
-    #[arg(long)]
-    pub file: PathBuf,
-    /// Leave a key alone that is there already, instead of ending with an error.
-    #[arg(long)]
-    pub if_missing: bool,
-}
-
-/// Makes the key that licence keys are signed with, and prints its public part.
-pub fn make(config: &KeyConfig) -> anyhow::Result<()> {
-    if config.if_missing && config.file.exists() {
-        return Ok(());
-    }
-    let mut secret_key = [0; 32];
-    OsRng.fill_bytes(&mut secret_key);
-    // Without the public key, which older readers do not expect there.
-    let pem = KeypairBytes { secret_key, public_key: None }
-        .to_pkcs8_pem(LineEnding::LF)
-        .map_err(|error| anyhow!("the key cannot be written down: {error}"))?;
-    key_file::create(&config.file, key_file::SECRET, &pem)?;
-    println!("{}", serde_json::to_string(&Key::parse(&pem)?.public)?);
-    Ok(())
 }
 
 #[cfg(test)]

@@ -15,7 +15,10 @@ use serde::{Deserialize, Serialize};
 use tracing::error;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Sources, log_problem};
+use crate::{
+    problems::{self, invalid_query},
+    sources::Sources,
+};
 
 const DEFAULT_LIMIT: usize = 10;
 const MAX_LIMIT: usize = 100;
@@ -67,18 +70,13 @@ pub async fn get_latest_sales(
 ) -> Result<Json<LatestSales>, Problem> {
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
-        let detail = format!("limit is a number from 1 to {MAX_LIMIT}.");
-        return Err(Problem::bad_request(
-            "invalid-query",
-            "The query parameters do not have the expected shape",
-            detail,
-        ));
+        return Err(invalid_query(format!("limit is a number from 1 to {MAX_LIMIT}.")));
     }
     let store = &sources.event_store;
-    let position = event_log::head(store).await.map_err(|error| log_problem(&error.into()))?;
+    let position = event_log::head(store).await.map_err(|error| problems::event_store(&error.into()))?;
     let newest = event_log::read_last(store, EventType::LicensePurchased, position, limit)
         .await
-        .map_err(|error| log_problem(&error.into()))?;
+        .map_err(|error| problems::event_store(&error.into()))?;
     let sales = newest.iter().map(|recorded| match recorded.decode() {
         Ok(Event::LicensePurchased(purchase)) => Ok(Sale {
             position: recorded.position,

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Json,
     extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -13,22 +12,20 @@ use contract::position::Position;
 use runtime::http::problem::{Problem, Query};
 use serde::Deserialize;
 use tokio::time::timeout;
-use tracing::error;
 use utoipa::IntoParams;
 
-use super::{Sources, etag, log_problem, time};
-use crate::{
-    past::{self, PastError},
-    totals::{CurrentMoney, Snapshot},
+use super::{
+    as_of::{AsOf, totals_as_of, unknown_position},
+    current_money::CurrentMoney,
+    snapshot::Snapshot,
 };
+use crate::{headers::if_none_match, sources::Sources, time};
 
 /// How long a request waits for its position. The projection is some milliseconds behind; whoever is not served by
 /// then is better told so.
 const MIN_POSITION_WAIT: Duration = Duration::from_secs(5);
 /// Longer than it usually takes: who still waits then may ask for a position that does not exist.
 const USUAL_WAIT: Duration = Duration::from_millis(200);
-/// Totals of the past that are made at the same time: each takes a connection to each database for some milliseconds.
-pub const MAX_PAST: usize = 8;
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -71,21 +68,22 @@ pub async fn get_current_money(
     Query(Parameters { min_position, at, at_position }): Query<Parameters>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    if [min_position.is_some(), at.is_some(), at_position.is_some()].into_iter().filter(|given| *given).count() > 1 {
-        let detail = "min_position, at and at_position exclude each other.";
-        return Err(Problem::bad_request("invalid-query", "The query parameters do not fit together", detail));
-    }
-    if at.is_some() || at_position.is_some() {
-        return then(&sources, at, at_position, &headers).await;
-    }
-    let snapshot = newest(&sources, min_position.unwrap_or_default()).await?;
+    let snapshot = match (min_position, at, at_position) {
+        (min_position, None, None) => newest(&sources, min_position.unwrap_or_default()).await?,
+        (None, Some(time), None) => return totals_as_of(&sources, AsOf::Time(time), &headers).await,
+        (None, None, Some(position)) => return totals_as_of(&sources, AsOf::Position(position), &headers).await,
+        _ => {
+            let detail = "min_position, at and at_position exclude each other.";
+            return Err(Problem::bad_request("invalid-query", "The query parameters do not fit together", detail));
+        }
+    };
     let age = HeaderValue::from(snapshot.age().as_secs());
     let common = [
         (header::AGE, age),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (header::ETAG, snapshot.etag.clone()),
     ];
-    if etag::matches(&headers, &snapshot.etag) {
+    if if_none_match(&headers, &snapshot.etag) {
         return Ok((StatusCode::NOT_MODIFIED, common).into_response());
     }
     let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
@@ -123,84 +121,4 @@ async fn newest(sources: &Sources, min_position: Position) -> Result<Snapshot, P
         None => "The totals have not been read yet.".to_owned(),
         Some(known) => format!("Position {min_position} is not reflected yet, only {}.", known.position),
     }))
-}
-
-/// The totals as they were at a time or at a position.
-async fn then(
-    sources: &Sources,
-    at: Option<DateTime<Utc>>,
-    at_position: Option<Position>,
-    headers: &HeaderMap,
-) -> Result<Response, Problem> {
-    let Ok(_place) = sources.past.try_acquire() else {
-        return Err(Problem::unavailable("Too many ask for totals of the past. Try again."));
-    };
-    let store = &sources.event_store;
-    let position = match (at, at_position) {
-        (Some(at), _) => past::position_at(store, at).await.map_err(|error| log_problem(&error))?,
-        (None, position) => {
-            let position = position.unwrap_or_default();
-            let end = event_log::head(store).await.map_err(|error| log_problem(&error.into()))?;
-            if position > end {
-                return Err(unknown_position(end));
-            }
-            position
-        }
-    };
-    let generation = past::generation(&sources.read_model).await.map_err(past_problem)?;
-    let tag = HeaderValue::try_from(format!("\"{generation}-at-{position}\"")).expect("numbers are plain ASCII");
-    // Not for ever: what is recorded at a time that has just passed may still be on its way.
-    let common = [(header::CACHE_CONTROL, HeaderValue::from_static("no-cache")), (header::ETAG, tag.clone())];
-    if etag::matches(headers, &tag) {
-        return Ok((StatusCode::NOT_MODIFIED, common).into_response());
-    }
-    let totals = past::totals_at(store, &sources.read_model, position).await.map_err(past_problem)?;
-    Ok((common, Json(totals)).into_response())
-}
-
-fn unknown_position(end: Position) -> Problem {
-    let detail = format!("The log ends at position {end}.");
-    Problem::new(StatusCode::NOT_FOUND, "unknown-position", "There is no such position", detail)
-}
-
-fn past_problem(reason: PastError) -> Problem {
-    match reason {
-        PastError::Log(error) => log_problem(&error),
-        PastError::TooFarBehind(_) => Problem::unavailable(format!("{reason}. Try again later.")),
-        PastError::ReadModel(sqlx::Error::Decode(_)) | PastError::Decode { .. } | PastError::Add(_) => {
-            error!(error = %reason, "The totals of the past cannot be told");
-            Problem::internal()
-        }
-        PastError::ReadModel(_) => {
-            error!(error = %reason, "The totals of the past cannot be told");
-            Problem::unavailable("The read model does not answer. Try again.")
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::sync::watch;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn whoever_asks_for_the_past_when_too_many_do_is_told_when_to_come_back() {
-        let (_newest, totals) = watch::channel(None);
-        let sources = Arc::new(Sources::without_databases(totals));
-        let ask = || {
-            let parameters = Parameters { min_position: None, at: None, at_position: Some(Position::START) };
-            get_current_money(State(Arc::clone(&sources)), Query(parameters), HeaderMap::new())
-        };
-        // They wait for a database.
-        let mut asking: Vec<_> = (0..MAX_PAST).map(|_| Box::pin(ask())).collect();
-        for request in &mut asking {
-            assert!(futures::poll!(request.as_mut()).is_pending());
-        }
-        let refused = ask().await.unwrap_err().into_response();
-        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(refused.headers()[header::RETRY_AFTER], "1");
-        asking.pop();
-        assert!(futures::poll!(Box::pin(ask()).as_mut()).is_pending(), "there is room for another");
-    }
 }

@@ -29,10 +29,9 @@ use tokio::{
 };
 use tracing::error;
 
-use super::{POSITION, events::Range};
+use super::range::Range;
+use crate::{headers::POSITION, problems, sources::MAX_EXPORTS};
 
-/// Exports at the same time. Each holds about two stretches in memory, and now and then a connection.
-pub const MAX_EXPORTS: usize = 8;
 /// Events that are read at once: about two megabytes and some ten milliseconds.
 const STRETCH: i64 = 5000;
 const CONTENT_TYPE: &str = "application/x-ndjson";
@@ -86,7 +85,7 @@ pub async fn lines(
     let export = Export { store, range, left, _place: place };
     // Read before the answer begins, so that a log that cannot be read at all is still a problem.
     let (first, rest) = export.stretch().await.map_err(|error| match error {
-        ExportError::Log(error) => super::log_problem(&error),
+        ExportError::Log(error) => problems::event_store(&error),
         error => {
             error!(%error, "The event log cannot be exported");
             Problem::internal()

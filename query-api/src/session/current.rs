@@ -6,10 +6,10 @@ use axum::{
     Json,
     extract::State,
     http::{HeaderMap, Method, header},
-    response::{AppendHeaders, IntoResponse, IntoResponseParts, Response},
+    response::{IntoResponse, Response},
 };
 use contract::role::Role;
-use cookie::{Cookie, SameSite};
+use cookie::SameSite;
 use runtime::{
     access::{caller::Caller, session},
     http::{body::JsonBody, problem::Problem},
@@ -17,7 +17,10 @@ use runtime::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::sign_in::SignIn;
+use super::{
+    cookies::{ended, set_cookies},
+    oidc::SignIn,
+};
 
 /// Who has the session, and how to get one.
 #[derive(Serialize, ToSchema)]
@@ -137,17 +140,4 @@ pub async fn end_session(
     session::refuse_others_pages(&method, &headers)?;
     let continue_at = session::token(&headers).and_then(|token| sign_in.end_at_issuer(token));
     Ok((set_cookies([ended(&headers, session::COOKIE)]), Json(SignedOut { continue_at })).into_response())
-}
-
-/// What makes a browser forget a cookie.
-pub fn ended<'a>(headers: &HeaderMap, name: &'a str) -> Cookie<'a> {
-    let mut cookie = session::new_cookie(headers, name, "", SameSite::Strict);
-    cookie.make_removal();
-    cookie
-}
-
-/// The headers of the answer that changes a session, which nobody keeps.
-pub fn set_cookies<const N: usize>(cookies: [Cookie<'_>; N]) -> impl IntoResponseParts + use<N> {
-    let no_store = [(header::CACHE_CONTROL, "no-store")];
-    (no_store, AppendHeaders(cookies.map(|cookie| (header::SET_COOKIE, cookie.to_string()))))
 }

@@ -10,9 +10,8 @@ use axum::{
 use contract::position::Position;
 use event_log::transparency;
 use runtime::http::problem::Problem;
-use tracing::error;
 
-use super::Sources;
+use crate::{problems, sources::Sources};
 
 /// The newest signed checkpoint
 ///
@@ -38,16 +37,8 @@ pub async fn get_checkpoint(State(sources): State<Arc<Sources>>) -> Result<Respo
 /// The newest checkpoint and its position.
 pub async fn newest(sources: &Sources) -> Result<(Position, String), Problem> {
     let head = transparency::head(&sources.read_model).await;
-    match head.map_err(|error| transparency_problem(&error.into()))? {
+    match head.map_err(|error| problems::transparency_log(&error.into()))? {
         (position, Some(note)) => Ok((position, note)),
         (_, None) => Err(Problem::unavailable("No checkpoint of the log is signed yet.")),
-    }
-}
-
-pub fn transparency_problem(error: &transparency::ReadError) -> Problem {
-    error!(%error, "The transparency log cannot be read");
-    match error {
-        transparency::ReadError::Database(_) => Problem::unavailable("The read model does not answer. Try again."),
-        transparency::ReadError::Tile(_) => Problem::internal(),
     }
 }

@@ -1,4 +1,5 @@
-//! `GET /api/events/{event}/proof`: proof that an event is in the log that was signed.
+//! Proofs about the signed log: `GET /api/events/{event}/proof` that an event is in it, and `GET /api/events/consistency` that it only
+//! grew between two checkpoints.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,10 +21,10 @@ use tokio::time::{Instant, sleep};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    Sources,
-    checkpoint::{self, transparency_problem},
-    event::{self, Name},
+    checkpoint,
+    get::{self, Name},
 };
+use crate::{problems, sources::Sources};
 
 /// Longer than it takes to sign an event, unless something is wrong.
 const SIGNED_WITHIN: Duration = Duration::from_secs(2);
@@ -32,7 +33,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct Parameters {
+pub struct InclusionParameters {
     /// Position of the checkpoint for which the proof is made; the newest if it is left out.
     #[param(value_type = Option<i64>, minimum = 1)]
     checkpoint: Option<Position>,
@@ -62,7 +63,7 @@ pub struct InclusionProof {
     get,
     path = "/api/events/{event}/proof",
     security(()),
-    params(("event" = String, Path, description = "Position of the event, or its id, which for a purchase is the purchase id"), Parameters),
+    params(("event" = String, Path, description = "Position of the event, or its id, which for a purchase is the purchase id"), InclusionParameters),
     responses(
         (status = 200, description = "The proof", body = InclusionProof),
         (status = 400, description = "Invalid query parameter", body = Problem, content_type = "application/problem+json"),
@@ -76,17 +77,17 @@ pub async fn get_inclusion_proof(
     State(sources): State<Arc<Sources>>,
     caller: Caller,
     path: Result<Path<String>, PathRejection>,
-    Query(parameters): Query<Parameters>,
+    Query(parameters): Query<InclusionParameters>,
 ) -> Result<Json<InclusionProof>, Problem> {
     let name = Name::of(path)?;
     // Buyers know the ids of their own purchases; positions can be counted up.
     if matches!(name, Name::Position(_)) {
         caller.require(Role::Auditor)?;
     }
-    let event = event::find(&sources, name).await?;
+    let event = get::find(&sources, name).await?;
     // Whatever else happened is nobody's own. That it did is for auditors as well: an id may follow from a key that can be guessed.
     if event.event_type != LICENSE_PURCHASED && !caller.roles.contains(Role::Auditor) {
-        return Err(event::unknown(name));
+        return Err(get::unknown(name));
     }
     let (newest, note) = signed(&sources, event.position).await?;
     let tree_size = parameters.checkpoint.unwrap_or(newest);
@@ -96,7 +97,8 @@ pub async fn get_inclusion_proof(
     }
     let leaf = event.position.as_sequence() - 1;
     let proof = Proof::Inclusion { leaf, size: tree_size.as_sequence() };
-    let hashes = transparency::prove(&sources.read_model, proof).await.map_err(|error| transparency_problem(&error))?;
+    let hashes =
+        transparency::prove(&sources.read_model, proof).await.map_err(|error| problems::transparency_log(&error))?;
     let line = CloudEvent::from(&event).to_json();
     Ok(Json(InclusionProof {
         leaf_hash: record_hash(&line).to_string(),
@@ -122,4 +124,58 @@ async fn signed(sources: &Sources, position: Position) -> Result<(Position, Stri
         }
         sleep(LOOK_AGAIN).await;
     }
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ConsistencyParameters {
+    /// Position of the older checkpoint, which is also the size of its tree.
+    #[param(value_type = i64, minimum = 1)]
+    from: Position,
+    /// Position of the newer one; the newest if it is left out.
+    #[param(value_type = Option<i64>, minimum = 1)]
+    to: Option<Position>,
+}
+
+/// That the tree of one checkpoint begins with that of another.
+#[derive(Serialize, ToSchema)]
+pub struct ConsistencyProof {
+    from: Position,
+    to: Position,
+    /// The proof of RFC 9162, section 2.1.4: SHA-256 hashes in base64.
+    hashes: Vec<String>,
+    /// The newest checkpoint, as a signed note, unless `to` asked for another one.
+    checkpoint: Option<String>,
+}
+
+/// Proof that the log only grew between two checkpoints
+#[utoipa::path(
+    get,
+    path = "/api/events/consistency",
+    security(("token" = ["auditor"])),
+    params(ConsistencyParameters),
+    responses(
+        (status = 200, description = "The proof", body = ConsistencyProof),
+        (status = 400, description = "Invalid query parameter", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "The transparency log is damaged: an alarm for operators", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The read model does not answer, or no checkpoint is signed yet", body = Problem,
+            content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
+    ),
+)]
+pub async fn get_consistency_proof(
+    State(sources): State<Arc<Sources>>,
+    Query(ConsistencyParameters { from, to }): Query<ConsistencyParameters>,
+) -> Result<Json<ConsistencyProof>, Problem> {
+    let (newest, note) = checkpoint::newest(&sources).await?;
+    let size = to.unwrap_or(newest);
+    if from == Position::START || from > size || size > newest {
+        let detail = format!("from and to are positions with 1 ≤ from ≤ to ≤ {newest}, up to which the log is signed.");
+        return Err(Problem::bad_request("invalid-query", "There are no such checkpoints", detail));
+    }
+    let proof = Proof::Consistency { older: from.as_sequence(), size: size.as_sequence() };
+    let hashes =
+        transparency::prove(&sources.read_model, proof).await.map_err(|error| problems::transparency_log(&error))?;
+    let hashes = hashes.iter().map(ToString::to_string).collect();
+    Ok(Json(ConsistencyProof { from, to: size, hashes, checkpoint: to.is_none().then_some(note) }))
 }

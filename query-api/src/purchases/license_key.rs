@@ -13,8 +13,11 @@ use runtime::http::problem::Problem;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{POSITION, Sources, purchases};
-use crate::license_key::{LicenseSigner, PublicKey};
+use super::{
+    receipt,
+    signer::{LicenseSigner, PublicKey},
+};
+use crate::{headers::POSITION, sources::Sources};
 
 /// A key that is published is asked for once in a while.
 const FOR_FIVE_MINUTES: &str = "public, max-age=300";
@@ -53,7 +56,7 @@ pub async fn get_license_key(
     State(sources): State<Arc<Sources>>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<impl IntoResponse, Problem> {
-    let receipt = purchases::find(&sources, path).await?;
+    let receipt = receipt::find(&sources, path).await?;
     let signer = sources.license_signer.as_ref().ok_or_else(|| {
         Problem::unavailable(
             "This service has no key to sign licence keys with (LICENSE_KEY_FILE). The purchase is valid.",

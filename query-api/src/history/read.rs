@@ -10,12 +10,12 @@ use contract::{
     position::Position,
     totals::{LicenseTotal, Totals},
 };
-use event_log::read_model::set_from_row;
+use event_log::{decode_error, position, read_model::set_from_row};
 use serde::Serialize;
 use sqlx::{PgPool, Row};
 use utoipa::ToSchema;
 
-use crate::{calendar::Interval, totals::decode_error};
+use super::calendar::Interval;
 
 /// Resets in one answer. Those who reset a thousand times get shorter ranges.
 const MAX_RESETS: usize = 1000;
@@ -83,7 +83,7 @@ pub enum NoHistory {
 /// those of another replica, which a page has been told of.
 pub async fn version(read_model: &PgPool) -> sqlx::Result<(i64, Position)> {
     let row = sqlx::query("select generation, position from projection where live").fetch_one(read_model).await?;
-    Ok((row.try_get("generation")?, read_position(row.try_get("position")?)?))
+    Ok((row.try_get("generation")?, position(row.try_get("position")?)?))
 }
 
 /// Reads what was sold in the buckets that meet at these boundaries.
@@ -107,9 +107,9 @@ pub async fn read(
     let mut sold = vec![Totals::default(); boundaries.len() - 1];
     let mut resets = Vec::new();
     for row in &rows {
-        if let Some(position) = row.try_get("reset_position")? {
+        if let Some(reset) = row.try_get("reset_position")? {
             resets.push(ResetMark {
-                position: read_position(position)?,
+                position: position(reset)?,
                 reset_at: row.try_get("reset_at")?,
                 reason: row.try_get("reason")?,
             });
@@ -130,14 +130,10 @@ pub async fn read(
         to: *to,
         buckets: boundaries.windows(2).zip(&sold).map(Bucket::new).collect::<Result<_, _>>()?,
         resets,
-        position: read_position(first.try_get("position")?)?,
+        position: position(first.try_get("position")?)?,
         as_of: first.try_get("as_of")?,
         generation: first.try_get("generation")?,
     })
-}
-
-fn read_position(position: i64) -> sqlx::Result<Position> {
-    position.try_into().map_err(decode_error)
 }
 
 impl Bucket {

@@ -13,13 +13,17 @@ use chrono_tz::Tz;
 use contract::position::Position;
 use runtime::http::problem::{Problem, Query};
 use serde::Deserialize;
-use tracing::error;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{POSITION, Sources, etag, time};
-use crate::{
+use super::{
     calendar::Interval,
-    history::{self, History, NoHistory},
+    read::{self, History, NoHistory},
+};
+use crate::{
+    headers::{POSITION, if_none_match},
+    problems::{self, invalid_query},
+    sources::Sources,
+    time,
 };
 
 /// Buckets in one answer: a day of minutes, two months of hours, four years of days.
@@ -94,16 +98,16 @@ pub async fn get_sales_history(
     };
     let no_cache = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     if headers.contains_key(header::IF_NONE_MATCH) {
-        let version = history::version(&sources.read_model).await;
+        let version = read::version(&sources.read_model).await;
         let (generation, position) = version.map_err(|error| problem(error.into()))?;
         let tag = tag(generation, position);
-        if etag::matches(&headers, &tag) {
+        if if_none_match(&headers, &tag) {
             let position = (POSITION, HeaderValue::from(position.get()));
             return Ok((StatusCode::NOT_MODIFIED, [no_cache, (header::ETAG, tag), position]).into_response());
         }
     }
     let Parameters { interval, time_zone, .. } = parameters;
-    let history = history::read(&sources.read_model, interval, time_zone, &boundaries).await.map_err(problem)?;
+    let history = read::read(&sources.read_model, interval, time_zone, &boundaries).await.map_err(problem)?;
     let tag = tag(history.generation, history.position);
     let common = [no_cache, (header::ETAG, tag), (POSITION, HeaderValue::from(history.position.get()))];
     if parameters.format == Format::Json {
@@ -121,27 +125,19 @@ impl Parameters {
         let to = self.to.unwrap_or_else(Utc::now);
         let from = self.from.unwrap_or(to - self.interval.usual_range());
         if from >= to {
-            return Err(invalid("from has to be earlier than to."));
+            return Err(invalid_query("from has to be earlier than to."));
         }
         let boundaries = self.interval.boundaries(self.time_zone, from, to, MAX_BUCKETS);
-        boundaries.ok_or_else(|| invalid(format!("The range has more than {MAX_BUCKETS} buckets.")))
+        boundaries.ok_or_else(|| invalid_query(format!("The range has more than {MAX_BUCKETS} buckets.")))
     }
-}
-
-fn invalid(detail: impl Into<String>) -> Problem {
-    Problem::bad_request("invalid-query", "The query parameters do not have the expected shape", detail)
 }
 
 fn problem(reason: NoHistory) -> Problem {
     match reason {
-        NoHistory::TooManyResets => invalid(format!("There were {reason} within the range. Ask for a shorter one.")),
-        NoHistory::NotBuilt => Problem::unavailable("The history is being built from the log. Try again later."),
-        NoHistory::Database(error) => {
-            error!(%error, "The history cannot be read");
-            match error {
-                sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => Problem::internal(),
-                _ => Problem::unavailable("The read model does not answer. Try again."),
-            }
+        NoHistory::TooManyResets => {
+            invalid_query(format!("There were {reason} within the range. Ask for a shorter one."))
         }
+        NoHistory::NotBuilt => Problem::unavailable("The history is being built from the log. Try again later."),
+        NoHistory::Database(error) => problems::read_model(&error),
     }
 }

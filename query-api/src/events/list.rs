@@ -1,0 +1,96 @@
+//! `GET /api/events`: the event log for auditors, page by page, or all of it as lines ([`super::export`]).
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use contract::cloud_event::CloudEvent;
+use event_log::ReadError;
+use runtime::http::problem::{Problem, Query};
+use serde::Serialize;
+use sqlx::PgPool;
+use utoipa::ToSchema;
+
+use super::{
+    export,
+    range::{Parameters, Range},
+};
+use crate::{headers::POSITION, problems, sources::Sources};
+
+const DEFAULT_LIMIT: usize = 100;
+/// A page of the event log.
+#[derive(Serialize, ToSchema)]
+struct Page<'a> {
+    /// In position order; without a hole, unless a type was asked for.
+    events: Vec<CloudEvent<'a>>,
+    /// Address of the next page; null at the end.
+    next: Option<String>,
+}
+
+/// The event log in position order
+///
+/// As `application/json`, a page. As `application/x-ndjson`, the whole range up to the end of the log as of the request's
+/// arrival: one CloudEvent per line, with the same bytes as `GET /api/events/{event}`, at whatever pace the reader takes
+/// them. A stream that is complete ends as HTTP says; one that fails on the way is cut off. The last whole line then has the
+/// position from which `after` resumes, and what follows has the same bytes as if it had never been cut. A reader that takes
+/// nothing for a minute is cut off as well.
+#[utoipa::path(
+    get,
+    path = "/api/events",
+    security(("token" = ["auditor"])),
+    params(Parameters),
+    responses(
+        (status = 200, description = "A part of the log, as CloudEvents 1.0", content(
+            (Page = "application/json"),
+            (String = "application/x-ndjson")),
+            headers(
+            ("Link" = String, description = "With rel=\"next\", the address of the next page, if there is one"),
+            ("Sales-Position" = i64, description = "Log position that the answer, with its next pages, reflects: the end of what was asked for, or of the log"),
+            ("Vary" = String, description = "Accept: it chooses between the two"))),
+        (status = 400, description = "Invalid query parameter", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "The log is damaged: an alarm for operators", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The event store does not answer, or too many streams are being sent", body = Problem,
+            content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
+    ),
+)]
+pub async fn get_events(
+    State(sources): State<Arc<Sources>>,
+    Query(parameters): Query<Parameters>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let as_lines = export::is_wanted(&headers);
+    parameters.check(as_lines)?;
+    let mut response = if as_lines {
+        let place = Arc::clone(&sources.exports).try_acquire_owned().map_err(|_| export::too_many())?;
+        let range = parameters.range(&sources.event_store).await.map_err(|error| problems::event_store(&error))?;
+        export::lines(sources.event_store.clone(), range, parameters.limit, place).await?
+    } else {
+        page(&sources.event_store, parameters).await.map_err(|error| problems::event_store(&error))?
+    };
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    Ok(response)
+}
+
+async fn page(store: &PgPool, parameters: Parameters) -> Result<Response, ReadError> {
+    let Range { after, until, event_type, position } = parameters.range(store).await?;
+    let limit = parameters.limit.unwrap_or(DEFAULT_LIMIT);
+    let events = if let Some(event_type) = event_type {
+        event_log::read_type(store, event_type, after, until, limit).await?
+    } else {
+        // Positions have no holes, so that a number of events says as well where to end.
+        let all = usize::try_from(until.get() - after.get()).unwrap_or(0);
+        event_log::read_after(store, after, limit.min(all)).await?
+    };
+    let last = events.last().filter(|last| events.len() == limit && last.position < until);
+    let next = last.map(|last| parameters.address_after(last.position));
+    let link = next.as_ref().map(|next| {
+        let link = HeaderValue::try_from(format!("<{next}>; rel=\"next\""));
+        [(header::LINK, link.expect("an address of ours is plain ASCII"))]
+    });
+    let page = Page { events: events.iter().map(CloudEvent::from).collect(), next };
+    Ok((link, [(POSITION, HeaderValue::from(position.get()))], Json(page)).into_response())
+}

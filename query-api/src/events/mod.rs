@@ -1,0 +1,8 @@
+//! The event log, for auditors, and proofs about it.
+
+pub mod checkpoint;
+mod export;
+pub mod get;
+pub mod list;
+pub mod proofs;
+mod range;

@@ -1,0 +1,5 @@
+//! Sales over time.
+
+mod calendar;
+pub mod get;
+mod read;

@@ -1,0 +1,3 @@
+//! The newest purchases.
+
+pub mod get;

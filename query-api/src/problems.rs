@@ -1,0 +1,35 @@
+//! How errors of the databases are answered.
+
+use event_log::{ReadError, transparency};
+use runtime::http::problem::Problem;
+use tracing::error;
+
+/// The query parameters are each valid, but not together.
+pub fn invalid_query(detail: impl Into<String>) -> Problem {
+    Problem::bad_request("invalid-query", "The query parameters do not have the expected shape", detail)
+}
+
+pub fn event_store(error: &ReadError) -> Problem {
+    error!(%error, "The event log cannot be read");
+    if error.is_alarm() {
+        Problem::internal()
+    } else {
+        Problem::unavailable("The event store does not answer. Try again.")
+    }
+}
+
+pub fn read_model(error: &sqlx::Error) -> Problem {
+    error!(%error, "The read model cannot be read");
+    match error {
+        sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => Problem::internal(),
+        _ => Problem::unavailable("The read model does not answer. Try again."),
+    }
+}
+
+pub fn transparency_log(error: &transparency::ReadError) -> Problem {
+    error!(%error, "The transparency log cannot be read");
+    match error {
+        transparency::ReadError::Database(_) => Problem::unavailable("The read model does not answer. Try again."),
+        transparency::ReadError::Tile(_) => Problem::internal(),
+    }
+}

@@ -1,0 +1,64 @@
+//! What the endpoints answer from, and how many requests may use it at the same time.
+
+use std::sync::Arc;
+
+use sqlx::PgPool;
+use tokio::sync::Semaphore;
+
+use crate::{
+    purchases::signer::LicenseSigner,
+    totals::{places::Places, snapshot::Watch},
+};
+
+/// Requests that may wait for a position at the same time; each holds a connection and little memory.
+const MAX_WAITING: usize = 1000;
+/// Exports at the same time. Each holds about two chunks in memory, and now and then a connection.
+pub const MAX_EXPORTS: usize = 8;
+/// Requests for earlier totals at the same time: each takes a connection to each database for some milliseconds.
+pub const MAX_AS_OF: usize = 8;
+
+/// State of all requests. It is shared as a whole: separate `Arc`s would be separate reference counts to contend for.
+pub struct Sources {
+    pub event_store: PgPool,
+    pub read_model: PgPool,
+    pub totals: Watch,
+    pub license_signer: Option<LicenseSigner>,
+    /// Places for streams of totals.
+    pub streams: Places,
+    pub waiting: Semaphore,
+    pub exports: Arc<Semaphore>,
+    pub as_of: Semaphore,
+}
+
+impl Sources {
+    pub fn new(
+        event_store: PgPool,
+        read_model: PgPool,
+        totals: Watch,
+        streams: Places,
+        license_signer: Option<LicenseSigner>,
+    ) -> Self {
+        Self {
+            event_store,
+            read_model,
+            totals,
+            license_signer,
+            streams,
+            waiting: Semaphore::new(MAX_WAITING),
+            exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
+            as_of: Semaphore::new(MAX_AS_OF),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Sources {
+    /// Nothing listens at the databases' addresses.
+    pub fn without_databases(totals: Watch) -> Self {
+        let unreachable =
+            || sqlx::postgres::PgPoolOptions::new().connect_lazy("postgres://nobody@127.0.0.1:1/nothing").unwrap();
+        let mut registry = prometheus_client::registry::Registry::default();
+        let streams = Places::new(tokio_util::sync::CancellationToken::new(), &mut registry);
+        Self::new(unreachable(), unreachable(), totals, streams, None)
+    }
+}
