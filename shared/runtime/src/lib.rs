@@ -1,7 +1,7 @@
 //! What every service needs to run.
 //!
 //! - [`key_file`]: creates files with keys
-//! - [`run`]: the life of a service, from start to drained stop, with its [`tasks`]
+//! - [`run`]: the life of a service, from start to drained stop, with its [`tasks`]; [`run_loop`]: the loop of a task
 //! - [`access`]: authentication and authorization
 //! - [`http`]: the frame of every HTTP interface; [`healthcheck`]: the container health check
 //! - [`nats`]: the connection to NATS, and the names of streams and subjects
@@ -16,6 +16,7 @@ pub mod key_file;
 pub mod nats;
 pub mod process_metrics;
 pub mod run;
+pub mod run_loop;
 pub mod tasks;
 pub mod traces;
 
