@@ -29,12 +29,12 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use runtime::{
-    backoff::Backoff,
     nats::{self, STREAM, SUBJECTS, holds_log, subject},
+    run_loop::{self, run_loop},
     traces::{SpanKind, Step},
 };
 use sqlx::PgPool;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Interval, MissedTickBehavior, error::Elapsed, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -42,14 +42,12 @@ use crate::handoff::HandoffBuffer;
 
 /// Messages that are on their way before one is waited for: JetStream drops messages when 10,000 wait for it.
 const MAX_BATCH: usize = 1000;
-/// The relay sets out no more often than this. What it does once per batch is then done for more events, and a purchase
-/// that comes after a pause is still published at once.
-const PACE: Duration = Duration::from_millis(5);
-/// A notification wakes the relay; this is how often it looks without one, in case another replica died between its
-/// commit and its publication, or somebody wiped the stream.
-const RESCUE_INTERVAL: Duration = Duration::from_secs(1);
-/// Longer than every bound inside of a step: past it, somebody has vanished without a word.
-const STEP_LIMIT: Duration = Duration::from_secs(15);
+/// Minimum interval between two batches, so that the work per batch covers more events. A purchase after a pause is published
+/// immediately.
+const MIN_BATCH_INTERVAL: Duration = Duration::from_millis(5);
+/// How often the relay polls without a notification, in case another replica died between its commit and its publication, or
+/// the stream was wiped.
+const FALLBACK_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// What the stream keeps for consumers that were away. Older events are read from the log.
 const STREAM_MAX_MESSAGES: i64 = 1_000_000;
 
@@ -59,7 +57,7 @@ pub enum RelayError {
     #[error("NATS is not connected")]
     Disconnected,
     #[error("NATS or the event store did not answer in time")]
-    TimedOut,
+    TimedOut(#[from] Elapsed),
     #[error("the stream does not end where it was thought to: another relay published, or it was wiped")]
     WrongLastSequence,
     #[error("publishing failed: {0}")]
@@ -70,8 +68,8 @@ pub enum RelayError {
     Log(#[from] ReadError),
     /// Two logs on one stream, or a log that was restored from a backup. Nothing here may decide which one is right.
     #[error(
-        "the stream holds other events than the log (stream ends at {stream}, log at {log}): it belongs to another \
-         log, or the log was restored; delete the stream {STREAM} to have it filled again from this log"
+        "the stream holds other events than the log: it belongs to another log, or the log was restored; delete the \
+         stream {STREAM} to have it filled again from this log"
     )]
     Diverged { stream: Position, log: Position },
 }
@@ -131,45 +129,59 @@ impl Relay {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let client = runtime::nats::connect(&self.nats_url, "command-api").await?;
         let new_stream = NewStream { max_messages: STREAM_MAX_MESSAGES, settings: self.streams };
-        let mut publisher = Publisher::new(self.pool, client, Arc::clone(&self.committed), new_stream, self.metrics);
-        let mut backoff = Backoff::default();
-        let mut failing = false;
-        let mut pace = interval(PACE);
-        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while !stop.is_cancelled() {
-            pace.tick().await;
-            let attempt = tokio::select! {
-                attempt = timeout(STEP_LIMIT, publisher.publish_next()) => attempt.unwrap_or(Err(RelayError::TimedOut)),
-                () = stop.cancelled() => break,
-            };
-            match attempt {
-                Ok(events) => {
-                    backoff.reset();
-                    if events > 0 && std::mem::take(&mut failing) {
-                        info!("The relay publishes again");
-                    }
-                    if events < MAX_BATCH && self.committed.is_empty() {
-                        tokio::select! {
-                            () = self.committed.changed() => (),
-                            () = sleep(RESCUE_INTERVAL) => publisher.forget(),
-                            () = stop.cancelled() => (),
-                        }
-                    }
-                }
-                Err(RelayError::WrongLastSequence) => backoff.wait().await,
-                Err(error) => {
-                    if !std::mem::replace(&mut failing, true) {
-                        warn!(%error, "The relay cannot publish; purchases go on, and it tries again");
-                    }
-                    publisher.observe_lag().await;
-                    tokio::select! {
-                        () = backoff.wait() => (),
-                        () = stop.cancelled() => (),
-                    }
-                }
-            }
-        }
+        let publisher = Publisher::new(self.pool, client, Arc::clone(&self.committed), new_stream, self.metrics);
+        let mut batch_interval = interval(MIN_BATCH_INTERVAL);
+        batch_interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut publishing = Publishing { publisher, committed: self.committed, batch_interval, idle: false };
+        run_loop(&mut publishing, &stop).await;
         Ok(())
+    }
+}
+
+/// The publisher as a task, which the writer wakes.
+struct Publishing {
+    publisher: Publisher,
+    committed: Arc<HandoffBuffer>,
+    batch_interval: Interval,
+    /// The last iteration published everything.
+    idle: bool,
+}
+
+impl run_loop::Step for Publishing {
+    type Error = RelayError;
+
+    async fn due(&mut self) {
+        let wait = self.idle && self.committed.is_empty();
+        if wait && timeout(FALLBACK_POLL_INTERVAL, self.committed.changed()).await.is_err() {
+            self.publisher.forget();
+        }
+        self.batch_interval.tick().await;
+    }
+
+    async fn step(&mut self) -> Result<(), RelayError> {
+        self.idle = false;
+        self.idle = self.publisher.publish_next().await? < MAX_BATCH;
+        Ok(())
+    }
+
+    async fn observe(&mut self, outcome: Result<(), &RelayError>) {
+        if outcome.is_err_and(|error| !self.is_routine(error)) {
+            self.publisher.observe_lag().await;
+        }
+    }
+
+    fn is_routine(&self, error: &RelayError) -> bool {
+        matches!(error, RelayError::WrongLastSequence)
+    }
+
+    fn report(&self, failure: Option<&RelayError>) {
+        match failure {
+            Some(error @ RelayError::Diverged { stream, log }) => {
+                warn!(stream.position = stream.get(), log.position = log.get(), %error, "The relay cannot publish");
+            }
+            Some(error) => warn!(%error, "The relay cannot publish; retrying while purchases continue"),
+            None => info!("The relay has recovered"),
+        }
     }
 }
 
@@ -321,7 +333,7 @@ impl Publisher {
             let oldest = event_log::read_after(&self.pool, published, 1).await?;
             Ok::<_, ReadError>((head.get() - published.get(), oldest))
         };
-        if let Ok(Ok((positions, oldest))) = timeout(RESCUE_INTERVAL, lag).await {
+        if let Ok(Ok((positions, oldest))) = timeout(FALLBACK_POLL_INTERVAL, lag).await {
             self.record_lag(oldest.first(), positions);
         } else {
             error!("The relay can neither publish nor read the log");
