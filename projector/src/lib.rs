@@ -22,6 +22,7 @@ use runtime::{
     access::Access,
     nats,
     run::{Service, ServiceConfig},
+    run_loop::run_loop,
     tasks::Tasks,
 };
 use sqlx::PgPool;
@@ -117,12 +118,12 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
     tasks.spawn("projection", async move {
         let nats = nats::connect(&nats_url, "projector").await?;
         let feed = feed::Feed::new(event_store, nats);
-        projection::Projection::new(read_model, feed, metrics, state).run(stop).await;
+        run_loop(&mut projection::Projection::new(read_model, feed, metrics, state), &stop).await;
         Ok(())
     });
-    let (reconciliation, stop) = (reconciliation(config, &mut registry)?, tasks.stop_token());
+    let (mut reconciliation, stop) = (reconciliation(config, &mut registry)?, tasks.stop_token());
     tasks.spawn("reconciliation", async move {
-        reconciliation.run(stop).await;
+        run_loop(&mut reconciliation, &stop).await;
         Ok(())
     });
     if let Some((key, file)) = config.checkpoints.load()? {
@@ -133,7 +134,7 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
             let nats = nats::connect(&nats_url, "projector transparency log").await?;
             let published = transparency::Published::open(&file, key.verifying_key().clone(), nats, streams)?;
             let log = transparency::TransparencyLog::new(event_store, read_model, key, published, metrics);
-            Box::pin(log.run(stop)).await;
+            log.run(stop).await;
             Ok(())
         });
     } else {

@@ -1,8 +1,8 @@
 //! The loop: take the next events, add them up, move the checkpoint and the totals together.
 
-use chrono::Utc;
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
 
+use chrono::Utc;
 use contract::{catalogue::License, position::Position, recorded_event::RecordedEvent, totals::Totals};
 use event_log::ReadError;
 use prometheus_client::{
@@ -11,16 +11,14 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use runtime::{
-    backoff::Backoff,
+    run_loop,
     traces::{SpanKind, Step},
 };
 use sqlx::{PgPool, error::DatabaseError};
-use std::sync::atomic::AtomicU64;
 use tokio::{
     sync::watch,
-    time::{Instant, timeout},
+    time::{Instant, error::Elapsed},
 };
-use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
@@ -29,8 +27,6 @@ use crate::{
     tally::{Tally, Uncountable},
 };
 
-/// Longer than every bound inside of a step: past it, somebody has vanished without a word.
-const STEP_LIMIT: Duration = Duration::from_secs(15);
 /// What Postgres' codes begin with when it is the data that cannot be: a number out of range, a character that no text may have.
 const DATA_EXCEPTION: &str = "22";
 
@@ -69,7 +65,7 @@ pub enum ProjectionError {
     #[error(transparent)]
     Uncountable(#[from] Uncountable),
     #[error("a database did not answer in time")]
-    TimedOut,
+    TimedOut(#[from] Elapsed),
 }
 
 impl ProjectionError {
@@ -83,7 +79,7 @@ impl ProjectionError {
                 .as_database_error()
                 .and_then(DatabaseError::code)
                 .is_some_and(|code| code.starts_with(DATA_EXCEPTION)),
-            Self::TimedOut => false,
+            Self::TimedOut(_) => false,
         }
     }
 }
@@ -164,34 +160,6 @@ impl Projection {
         Self { read_model, feed, metrics, state, live: None, complete_at: Instant::now() }
     }
 
-    /// Runs until told to stop.
-    pub async fn run(mut self, stop: CancellationToken) {
-        let mut backoff = Backoff::default();
-        loop {
-            // Dropped in the middle of a statement, it is as if the process had died there: nothing is lost.
-            let advanced = tokio::select! {
-                advanced = timeout(STEP_LIMIT, self.advance()) => advanced.unwrap_or(Err(ProjectionError::TimedOut)),
-                () = stop.cancelled() => return,
-            };
-            match advanced {
-                Ok(()) => {
-                    backoff.reset();
-                    self.enter(State::Running);
-                }
-                Err(error) => {
-                    self.live = None;
-                    self.metrics.lag_seconds.set(self.complete_at.elapsed().as_secs_f64());
-                    let state = if error.is_alarm() { State::Halted } else { State::Waiting };
-                    self.enter(state(error.to_string()));
-                    tokio::select! {
-                        () = backoff.wait() => (),
-                        () = stop.cancelled() => return,
-                    }
-                }
-            }
-        }
-    }
-
     /// Takes the next events, if there are any within the time that the feed waits, and counts them.
     pub async fn advance(&mut self) -> Result<(), ProjectionError> {
         let live = if let Some(live) = self.live.take() {
@@ -249,22 +217,38 @@ impl Projection {
         let age = waiting.first().map_or(0.0, |oldest| (Utc::now() - oldest.recorded_at).as_seconds_f64().max(0.0));
         self.metrics.lag_seconds.set(age);
     }
+}
 
-    fn enter(&self, state: State) {
+impl run_loop::Step for Projection {
+    type Error = ProjectionError;
+
+    async fn step(&mut self) -> Result<(), ProjectionError> {
+        self.advance().await
+    }
+
+    async fn observe(&mut self, outcome: Result<(), &ProjectionError>) {
+        let state = match outcome {
+            Ok(()) => State::Running,
+            Err(error) => {
+                self.live = None;
+                self.metrics.lag_seconds.set(self.complete_at.elapsed().as_secs_f64());
+                if error.is_alarm() { State::Halted(error.to_string()) } else { State::Waiting(error.to_string()) }
+            }
+        };
         self.metrics.halted.set(i64::from(matches!(state, State::Halted(_))));
         self.state.send_if_modified(|current| {
-            if *current == state {
-                return false;
-            }
-            match &state {
-                State::Halted(reason) => error!(reason, "The projection stops: nothing is skipped"),
-                State::Waiting(reason) => warn!(reason, "The projection waits"),
-                State::Running => info!("The projection runs"),
-                State::Starting => (),
-            }
+            let changed = *current != state;
             *current = state;
-            true
+            changed
         });
+    }
+
+    fn report(&self, failure: Option<&ProjectionError>) {
+        match failure {
+            Some(reason) if reason.is_alarm() => error!(%reason, "The projection stops: no event is skipped"),
+            Some(reason) => warn!(%reason, "The projection is waiting; retrying"),
+            None => info!("The projection has recovered"),
+        }
     }
 }
 

@@ -12,13 +12,12 @@ use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},
     registry::Registry,
 };
-use runtime::backoff::Backoff;
+use runtime::run_loop;
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info};
 
 use crate::{
@@ -34,8 +33,6 @@ const STRETCH: i64 = 20_000;
 /// From one stretch to the next, so that a long log takes a twentieth of one core from the purchases, and not a whole one. It is
 /// read at some 90,000 events/s that way: faster than any can be appended.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Longer than every bound inside of a step: past it, a database has vanished without a word.
-const STEP_LIMIT: Duration = Duration::from_secs(15);
 
 /// What operators see of the reconciliation.
 #[derive(Clone)]
@@ -66,6 +63,7 @@ pub struct Reconciliation {
     reader: Option<PgPool>,
     read_model: PgPool,
     metrics: Metrics,
+    due_at: Instant,
     fold: Option<Fold>,
     /// What was found wrong and told, until all is right again.
     told: Option<Finding>,
@@ -89,60 +87,19 @@ enum Finding {
     Unusable(String),
 }
 
-/// How far a step has come.
+/// How far an iteration has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Step {
+enum Progress {
     CatchingUp,
     Compared,
 }
 
 impl Reconciliation {
     pub fn new(event_store: PgConnectOptions, read_model: PgPool, metrics: Metrics) -> Self {
-        Self { event_store, reader: None, read_model, metrics, fold: None, told: None }
+        Self { event_store, reader: None, read_model, metrics, due_at: Instant::now(), fold: None, told: None }
     }
 
-    /// Runs until told to stop.
-    pub async fn run(mut self, stop: CancellationToken) {
-        let mut backoff = Backoff::default();
-        let steps = async {
-            loop {
-                match timeout(STEP_LIMIT, self.step()).await.unwrap_or(Err(ProjectionError::TimedOut)) {
-                    Ok(done) => {
-                        backoff.reset();
-                        sleep(if done == Step::Compared { INTERVAL } else { PAUSE }).await;
-                    }
-                    Err(error) => {
-                        // The projection says aloud that a database is away.
-                        debug!(%error, "The reconciliation waits");
-                        backoff.wait().await;
-                    }
-                }
-            }
-        };
-        tokio::select! {
-            () = steps => (),
-            () = stop.cancelled() => (),
-        }
-    }
-
-    /// Reads the next stretch of the log, and compares once that has come to the live checkpoint. An error means that a
-    /// database is away.
-    pub async fn step(&mut self) -> Result<Step, ProjectionError> {
-        match self.read_and_compare().await {
-            Err(wrong) if wrong.is_alarm() || is_falsified(&wrong) => {
-                // What was added up may be events that the log has no more: it is read anew.
-                self.fold = None;
-                let reason = wrong.to_string();
-                if self.is_news(Finding::Unusable(reason.clone())) {
-                    error!(reason, "The live totals cannot be compared with the log");
-                }
-                Ok(Step::Compared)
-            }
-            outcome => outcome,
-        }
-    }
-
-    async fn read_and_compare(&mut self) -> Result<Step, ProjectionError> {
+    async fn read_and_compare(&mut self) -> Result<Progress, ProjectionError> {
         let live = read_model::load_live(&self.read_model).await?;
         let known = self.fold.take().filter(|fold| fold.generation == live.number && fold.position <= live.checkpoint);
         let fold = self.fold.insert(known.unwrap_or_else(|| Fold::of(&live)));
@@ -162,11 +119,11 @@ impl Reconciliation {
         }
         self.reader = Some(reader);
         if until < live.checkpoint {
-            return Ok(Step::CatchingUp);
+            return Ok(Progress::CatchingUp);
         }
         let expected = fold.totals.clone();
         self.compare(&live, &expected);
-        Ok(Step::Compared)
+        Ok(Progress::Compared)
     }
 
     fn compare(&mut self, live: &Generation, expected: &Totals) {
@@ -191,6 +148,41 @@ impl Reconciliation {
         let news = self.told.as_ref() != Some(&finding);
         self.told = Some(finding);
         news
+    }
+}
+
+impl run_loop::Step for Reconciliation {
+    type Error = ProjectionError;
+
+    async fn due(&mut self) {
+        sleep_until(self.due_at).await;
+    }
+
+    /// Reads the next chunk of the log, and compares once it has reached the live position. An error means that a database is
+    /// unreachable.
+    async fn step(&mut self) -> Result<(), ProjectionError> {
+        let progress = match self.read_and_compare().await {
+            Err(wrong) if wrong.is_alarm() || is_falsified(&wrong) => {
+                // The sum may hold events that the log no longer has: start from scratch.
+                self.fold = None;
+                let reason = wrong.to_string();
+                if self.is_news(Finding::Unusable(reason.clone())) {
+                    error!(reason, "The live totals cannot be compared with the log");
+                }
+                Progress::Compared
+            }
+            outcome => outcome?,
+        };
+        self.due_at = Instant::now() + if progress == Progress::Compared { INTERVAL } else { PAUSE };
+        Ok(())
+    }
+
+    async fn observe(&mut self, _: Result<(), &ProjectionError>) {}
+
+    fn report(&self, failure: Option<&ProjectionError>) {
+        if let Some(error) = failure {
+            debug!(%error, "The reconciliation is waiting"); // the projection warns
+        }
     }
 }
 

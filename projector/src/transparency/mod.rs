@@ -33,9 +33,9 @@ use prometheus_client::{
     metrics::gauge::Gauge,
     registry::{Registry, Unit},
 };
-use runtime::backoff::Backoff;
+use runtime::run_loop::{self, run_loop};
 use sqlx::PgPool;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, error::Elapsed, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -47,8 +47,6 @@ const PACE: Duration = Duration::from_millis(250);
 const STRETCH: i64 = 50_000;
 /// How often NATS is asked what it holds while it is connected and does not say.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
-/// Longer than every bound inside of a step: past it, somebody has vanished without a word.
-const STEP_LIMIT: Duration = Duration::from_secs(15);
 
 /// Why no checkpoint can be signed.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +74,7 @@ pub enum TransparencyError {
     #[error("the transparency log is damaged: {0}")]
     Tiles(#[from] MissingTile),
     #[error("a database or the file of checkpoints did not answer in time")]
-    TimedOut,
+    TimedOut(#[from] Elapsed),
 }
 
 impl TransparencyError {
@@ -85,7 +83,7 @@ impl TransparencyError {
         match self {
             Self::Log(error) => error.is_alarm(),
             Self::NotCanonical { .. } | Self::Forked { .. } | Self::Regrown(_) | Self::Tiles(_) => true,
-            Self::ReadModel(_) | Self::File(_) | Self::Unconfirmed | Self::TimedOut => false,
+            Self::ReadModel(_) | Self::File(_) | Self::Unconfirmed | Self::TimedOut(_) => false,
         }
     }
 }
@@ -158,86 +156,14 @@ impl TransparencyLog {
         }
     }
 
-    /// Runs until told to stop.
+    /// Runs until the shutdown signal.
     pub async fn run(mut self, stop: CancellationToken) {
-        // Beside the signing, which does not wait for NATS.
+        // Concurrent, as signing does not wait for NATS.
         let passing_on = self.published.passing_on();
         tokio::select! {
-            () = self.sign(stop) => (),
+            () = run_loop(&mut self, &stop) => (),
             () = passing_on => (),
         }
-    }
-
-    async fn sign(&mut self, stop: CancellationToken) {
-        let mut backoff = Backoff::default();
-        let mut told: Option<String> = None;
-        loop {
-            let stepped = tokio::select! {
-                stepped = timeout(STEP_LIMIT, self.step()) => stepped.unwrap_or(Err(TransparencyError::TimedOut)),
-                () = stop.cancelled() => return,
-            };
-            self.metrics.refused.set(i64::from(stepped.as_ref().is_err_and(TransparencyError::is_alarm)));
-            match stepped {
-                Ok(()) => {
-                    backoff.reset();
-                    if told.take().is_some() {
-                        info!("Checkpoints are signed again");
-                    }
-                }
-                Err(reason) => {
-                    self.tree = None;
-                    self.metrics.delay_seconds.set(self.complete_at.elapsed().as_secs_f64());
-                    let text = reason.to_string();
-                    if told.as_ref() != Some(&text) {
-                        if reason.is_alarm() {
-                            error!(reason = text, "No checkpoint is signed");
-                        } else {
-                            warn!(reason = text, "No checkpoint can be signed; trying again");
-                        }
-                        told = Some(text);
-                    }
-                    tokio::select! {
-                        () = backoff.wait() => (),
-                        () = stop.cancelled() => return,
-                    }
-                }
-            }
-        }
-    }
-
-    /// Waits for its time, and then takes what is new in the log into the tree.
-    async fn step(&mut self) -> Result<(), TransparencyError> {
-        if self.ask_nats_at.is_some_and(|at| at <= Instant::now()) && self.published.nats_is_connected() {
-            self.tree = None;
-        }
-        let known = self.tree.take();
-        let is_loaded = known.is_none();
-        let tree = match known {
-            Some(tree) => tree,
-            None => self.load().await?,
-        };
-        sleep_until(self.next_at).await;
-        self.next_at = Instant::now() + PACE;
-        let from = position_of(&tree);
-        let head = event_log::head(&self.event_store).await?;
-        let after = self.promised.back().map_or(from, |promised| promised.position);
-        if head < after {
-            return Err(ReadError::CutOff { end: head, after }.into());
-        }
-        if is_loaded || head > from {
-            self.confirm_end(&tree).await?;
-        }
-        self.metrics.position.set(from.get());
-        self.tree = if head == from {
-            self.metrics.delay_seconds.set(0.0);
-            Some(tree)
-        } else {
-            self.grow(tree, head).await?
-        };
-        if self.tree.as_ref().is_some_and(|tree| position_of(tree) == head) {
-            self.complete_at = Instant::now();
-        }
-        Ok(())
     }
 
     /// The tree as stored, if it goes with what was published.
@@ -323,6 +249,64 @@ impl TransparencyLog {
             tree.push(&record_hash(&line), |id, tile| drop(tiles.insert(id, tile)));
         }
         Ok((tiles, oldest.unwrap_or_default()))
+    }
+}
+
+impl run_loop::Step for TransparencyLog {
+    type Error = TransparencyError;
+
+    async fn due(&mut self) {
+        sleep_until(self.next_at).await;
+    }
+
+    /// Takes the new events of the log into the tree.
+    async fn step(&mut self) -> Result<(), TransparencyError> {
+        if self.ask_nats_at.is_some_and(|at| at <= Instant::now()) && self.published.nats_is_connected() {
+            self.tree = None;
+        }
+        let known = self.tree.take();
+        let is_loaded = known.is_none();
+        let tree = match known {
+            Some(tree) => tree,
+            None => self.load().await?,
+        };
+        self.next_at = Instant::now() + PACE;
+        let from = position_of(&tree);
+        let head = event_log::head(&self.event_store).await?;
+        let after = self.promised.back().map_or(from, |promised| promised.position);
+        if head < after {
+            return Err(ReadError::CutOff { end: head, after }.into());
+        }
+        if is_loaded || head > from {
+            self.confirm_end(&tree).await?;
+        }
+        self.metrics.position.set(from.get());
+        self.tree = if head == from {
+            self.metrics.delay_seconds.set(0.0);
+            Some(tree)
+        } else {
+            self.grow(tree, head).await?
+        };
+        if self.tree.as_ref().is_some_and(|tree| position_of(tree) == head) {
+            self.complete_at = Instant::now();
+        }
+        Ok(())
+    }
+
+    async fn observe(&mut self, outcome: Result<(), &TransparencyError>) {
+        self.metrics.refused.set(i64::from(outcome.is_err_and(TransparencyError::is_alarm)));
+        if outcome.is_err() {
+            self.tree = None;
+            self.metrics.delay_seconds.set(self.complete_at.elapsed().as_secs_f64());
+        }
+    }
+
+    fn report(&self, failure: Option<&TransparencyError>) {
+        match failure {
+            Some(reason) if reason.is_alarm() => error!(%reason, "No checkpoint is signed"),
+            Some(reason) => warn!(%reason, "No checkpoint can be signed; retrying"),
+            None => info!("Checkpoints are signed again"),
+        }
     }
 }
 
