@@ -178,16 +178,16 @@ async fn buy_one_row(
     JsonBody(Purchase { license }): JsonBody<Purchase>,
 ) -> Result<Response, Problem> {
     let event = decide(Command::Buy(license));
-    let encoded = event.encode();
+    let (event_type, schema_version, data) = event.encode();
     // A transaction of its own, in the fewest round trips: one.
     let inserted: sqlx::Result<(i64, DateTime<Utc>)> = sqlx::query_as(
         "insert into purchase (event_id, schema_version, event_type, data, metadata)
          values ($1, $2, $3, $4::json, $5::json) returning position, recorded_at",
     )
     .bind(identity.event_id.as_uuid())
-    .bind(encoded.schema_version)
-    .bind(encoded.event_type)
-    .bind(encoded.data.get())
+    .bind(schema_version)
+    .bind(event_type)
+    .bind(data)
     .bind(identity.metadata.encode())
     .fetch_one(&pool)
     .await;

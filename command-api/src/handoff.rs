@@ -62,7 +62,7 @@ impl HandoffBuffer {
 mod tests {
     use super::*;
     use chrono::DateTime;
-    use contract::event::{EventId, Metadata};
+    use contract::event::EventId;
 
     fn events(positions: impl IntoIterator<Item = i64>) -> Vec<RecordedEvent> {
         let event = |position: i64| RecordedEvent {
@@ -71,8 +71,8 @@ mod tests {
             recorded_at: DateTime::UNIX_EPOCH,
             event_type: "SalesReset".into(),
             schema_version: 1,
-            data: serde_json::value::to_raw_value(&serde_json::Map::new()).unwrap(),
-            metadata: Metadata::default(),
+            data: "{}".to_owned(),
+            metadata: None,
         };
         positions.into_iter().map(event).collect()
     }

@@ -265,11 +265,11 @@ impl Publisher {
         let Some((newest, before)) = events.split_last() else { return Ok(()) };
         for event in before {
             self.client
-                .publish_with_headers(subject(&event.event_type), follows(event), json(event).into())
+                .publish_with_headers(subject(&event.event_type), follows(event), json(event)?.into())
                 .await
                 .map_err(|error| RelayError::Stream(error.into()))?;
         }
-        let last = PublishMessage::build().headers(follows(newest)).payload(json(newest).into());
+        let last = PublishMessage::build().headers(follows(newest)).payload(json(newest)?.into());
         let acknowledged = self.jetstream.send_publish(subject(&newest.event_type), last).await?.await?;
         let end = Position::from_sequence(acknowledged.sequence);
         if end == newest.position { Ok(()) } else { Err(RelayError::Diverged { stream: end, log: newest.position }) }
@@ -348,8 +348,8 @@ fn follows(event: &RecordedEvent) -> HeaderMap {
     headers
 }
 
-fn json(event: &RecordedEvent) -> Vec<u8> {
-    CloudEvent::from(event).to_json()
+fn json(event: &RecordedEvent) -> Result<Vec<u8>, ReadError> {
+    Ok(CloudEvent::try_from(event)?.to_json())
 }
 
 impl From<PublishError> for RelayError {

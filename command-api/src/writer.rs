@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use contract::recorded_event::{NewEvent, RecordedEvent};
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
@@ -29,7 +30,7 @@ use tracing::{info, warn};
 
 use crate::{
     handoff::HandoffBuffer,
-    store::{self, Appended, NewEvent, Recorded},
+    store::{self, Appended},
 };
 
 /// Bound of the queue. At the slowest commit measured, a full queue drains in well under a second.
@@ -55,7 +56,7 @@ pub enum AppendError {
 
 struct Pending {
     new: NewEvent,
-    reply: oneshot::Sender<Result<Recorded, AppendError>>,
+    reply: oneshot::Sender<Result<RecordedEvent, AppendError>>,
 }
 
 /// Hands commands to the writer.
@@ -87,7 +88,7 @@ impl StoreState {
 
 impl WriterHandle {
     /// Returns once the event is committed. Fails at once when the queue is full or the event store is down.
-    pub async fn append(&self, new: NewEvent) -> Result<Recorded, AppendError> {
+    pub async fn append(&self, new: NewEvent) -> Result<RecordedEvent, AppendError> {
         let Inner { queue, store, queue_depth } = &*self.0;
         if store.down.load(Ordering::Relaxed) {
             return Err(AppendError::Unavailable);
@@ -221,8 +222,8 @@ impl Writer {
                 let mut events = Vec::with_capacity(batch.len());
                 let mut position = first;
                 for Pending { new, reply } in batch.drain(..) {
-                    let (recorded, event) = new.recorded(position, recorded_at);
-                    let _ = reply.send(Ok(recorded));
+                    let event = new.recorded(position, recorded_at);
+                    let _ = reply.send(Ok(event.clone()));
                     events.push(event);
                     position = position.next();
                 }

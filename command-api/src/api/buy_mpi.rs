@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use contract::{catalogue::License, event::Event, receipt::Receipt};
+use contract::{catalogue::License, event::Event, receipt::Receipt, recorded_event::NewEvent};
 use runtime::{
     access::caller::Caller,
     http::{body::JsonBody, problem::Problem},
@@ -18,7 +18,6 @@ use super::{key_reused, stored_by_a_newer_version};
 use crate::{
     decide::{Command, decide},
     idempotency::CommandIdentity,
-    store::NewEvent,
     writer::WriterHandle,
 };
 
@@ -58,8 +57,8 @@ pub async fn buy_mpi(
 ) -> Result<Response, Problem> {
     let event = decide(Command::Buy(license));
     let event_id = identity.event_id;
-    let recorded = log.append(NewEvent::new(event_id, event, identity.caused_by(caller.as_customer()))).await?;
-    match recorded.event {
+    let recorded = log.append(NewEvent::new(event_id, &event, &identity.caused_by(caller.as_customer()))).await?;
+    match recorded.decode() {
         // The price comes from the log: a repeated request gets the first receipt even after a price change.
         Ok(Event::LicensePurchased(purchase)) if purchase.license == license => {
             let receipt = Receipt::new(event_id, recorded.position, recorded.recorded_at, &purchase);

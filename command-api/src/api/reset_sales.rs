@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
-use contract::position::Position;
+use contract::{position::Position, recorded_event::NewEvent};
 use runtime::{
     access::caller::Caller,
     http::problem::{Problem, Query},
@@ -14,7 +14,6 @@ use super::{key_reused, stored_by_a_newer_version};
 use crate::{
     decide::{Command, decide},
     idempotency::CommandIdentity,
-    store::NewEvent,
     writer::WriterHandle,
 };
 
@@ -87,9 +86,8 @@ pub async fn reset_sales(
 ) -> Result<Json<Reset>, Problem> {
     let event = decide(Command::ResetSales { reason: reason.map(Reason::into_text) });
     let event_id = identity.event_id;
-    let recorded =
-        log.append(NewEvent::new(event_id, event.clone(), identity.caused_by(Some(caller.as_operator())))).await?;
-    match recorded.event {
+    let recorded = log.append(NewEvent::new(event_id, &event, &identity.caused_by(Some(caller.as_operator())))).await?;
+    match recorded.decode() {
         Ok(stored) if stored == event => {
             Ok(Json(Reset { position: recorded.position, reset_at: recorded.recorded_at }))
         }

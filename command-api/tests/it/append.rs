@@ -9,12 +9,12 @@ use std::{
 use command_api::{
     decide::{Command, decide},
     handoff,
-    store::NewEvent,
     writer::{self, AppendError, MAX_BATCH, QUEUE_CAPACITY, WriterHandle},
 };
 use contract::{
     catalogue::License,
     event::{EventId, Metadata},
+    recorded_event::NewEvent,
 };
 use event_log::database;
 use futures::{StreamExt, stream};
@@ -240,7 +240,7 @@ async fn a_purchase_before_the_first_connection_waits_for_it() {
     // The writer has not been polled yet.
     assert!(!log.is_available(), "the writer has connected too early for this test");
     let event = decide(Command::Buy(License::Pro));
-    let recorded = log.append(NewEvent::new(EventId::generate(), event, Metadata::default())).await.unwrap();
+    let recorded = log.append(NewEvent::new(EventId::generate(), &event, &Metadata::default())).await.unwrap();
     assert_eq!(recorded.position.get(), 1);
     stop.cancel();
 }
@@ -317,7 +317,7 @@ async fn a_full_queue_rejects_at_once_and_loses_nothing_that_it_accepted() {
         let log = log.clone();
         commands.spawn(async move {
             let event = decide(Command::Buy(License::Pro));
-            log.append(NewEvent::new(EventId::generate(), event, Metadata::default())).await
+            log.append(NewEvent::new(EventId::generate(), &event, &Metadata::default())).await
         });
     }
     let mut refused = 0;
@@ -343,7 +343,7 @@ async fn every_purchase_is_acknowledged_while_the_relay_never_runs() {
     let answers: Vec<_> = stream::iter(0..purchases)
         .map(|_| {
             let event = decide(Command::Buy(License::Pro));
-            log.append(NewEvent::new(EventId::generate(), event, Metadata::default()))
+            log.append(NewEvent::new(EventId::generate(), &event, &Metadata::default()))
         })
         .buffer_unordered(MAX_BATCH)
         .collect()

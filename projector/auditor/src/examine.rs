@@ -89,8 +89,7 @@ fn examine(batch: &Batch, wanted: Wanted) -> Share {
 
 fn examine_row(row: &[u8], share: &mut Share, wanted: Wanted) -> Result<(), Fault> {
     let event = parse_row(row).map_err(|error| fault(None, format!("its row cannot be read: {error}")))?;
-    let position = event.position;
-    let event = CloudEvent::try_from(&event).map_err(|error| fault(Some(position), error.to_string()))?;
+    let event = CloudEvent::try_from(&event).map_err(|error| fault(Some(error.position), error.reason.to_string()))?;
     take(&event, None, share, wanted)
 }
 

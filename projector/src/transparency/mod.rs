@@ -16,10 +16,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use contract::{
-    cloud_event::{CloudEvent, NotCanonical},
-    position::Position,
-};
+use contract::{cloud_event::CloudEvent, position::Position};
 use event_log::{
     self, ReadError,
     scan::scan,
@@ -57,8 +54,6 @@ pub enum TransparencyError {
     ReadModel(#[from] sqlx::Error),
     #[error("the file of checkpoints cannot be written: {0}")]
     File(#[from] std::io::Error),
-    #[error("the event at position {position} was not written by this system: {source}")]
-    NotCanonical { position: Position, source: NotCanonical },
     #[error(
         "the log is not the one whose first {position} events were signed: their tree had the root {signed} then, and has {found} now"
     )]
@@ -82,7 +77,7 @@ impl TransparencyError {
     const fn is_alarm(&self) -> bool {
         match self {
             Self::Log(error) => error.is_alarm(),
-            Self::NotCanonical { .. } | Self::Forked { .. } | Self::Regrown(_) | Self::Tiles(_) => true,
+            Self::Forked { .. } | Self::Regrown(_) | Self::Tiles(_) => true,
             Self::ReadModel(_) | Self::File(_) | Self::Unconfirmed | Self::TimedOut(_) => false,
         }
     }
@@ -241,10 +236,7 @@ impl TransparencyLog {
         let (mut tiles, mut oldest) = (HashMap::new(), None);
         let mut events = scan(&self.event_store, from, until).await?;
         while let Some(event) = events.next().await? {
-            let position = event.position;
-            let line = CloudEvent::try_from(&event)
-                .map_err(|source| TransparencyError::NotCanonical { position, source })?
-                .to_json();
+            let line = CloudEvent::try_from(&event).map_err(ReadError::from)?.to_json();
             oldest.get_or_insert(event.recorded_at);
             tree.push(&record_hash(&line), |id, tile| drop(tiles.insert(id, tile)));
         }

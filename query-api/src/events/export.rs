@@ -12,10 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use contract::{
-    cloud_event::{CloudEvent, NotCanonical},
-    position::Position,
-};
+use contract::cloud_event::CloudEvent;
 use event_log::{
     ReadError,
     scan::{scan, scan_type},
@@ -41,8 +38,6 @@ const CONTENT_TYPE: &str = "application/x-ndjson";
 enum ExportError {
     #[error(transparent)]
     Log(#[from] ReadError),
-    #[error("the event at position {position} was not written by this system: {source}")]
-    NotCanonical { position: Position, source: NotCanonical },
     #[error("reading the log ended in a panic: {0}")]
     Panicked(#[from] JoinError),
 }
@@ -86,7 +81,7 @@ pub async fn lines(
     // Read before the answer begins, so that a log that cannot be read at all is still a problem.
     let (first, rest) = export.stretch().await.map_err(|error| match error {
         ExportError::Log(error) => problems::event_store(&error),
-        error => {
+        error @ ExportError::Panicked(_) => {
             error!(%error, "The event log cannot be exported");
             Problem::internal()
         }
@@ -119,8 +114,7 @@ impl Export {
         let (mut lines, mut events) = (Vec::new(), 0);
         while let Some(event) = scan.next().await? {
             let position = event.position;
-            let event =
-                CloudEvent::try_from(&event).map_err(|source| ExportError::NotCanonical { position, source })?;
+            let event = CloudEvent::try_from(&event).map_err(ReadError::from)?;
             lines.extend_from_slice(&event.to_json());
             lines.push(b'\n');
             self.range.after = position;

@@ -52,7 +52,12 @@ pub async fn get_event(
         return Ok((StatusCode::NOT_MODIFIED, common).into_response());
     }
     let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static(cloud_event::CONTENT_TYPE))];
-    Ok((common, content_type, CloudEvent::from(&event).to_json()).into_response())
+    Ok((common, content_type, line(&event)?).into_response())
+}
+
+/// The line that an export has for an event.
+pub fn line(event: &RecordedEvent) -> Result<Vec<u8>, Problem> {
+    CloudEvent::try_from(event).map(|event| event.to_json()).map_err(|error| problems::event_store(&error.into()))
 }
 
 /// What an address names an event by. Every endpoint reads it here, so that what one takes for an id, none takes for a position.

@@ -91,6 +91,6 @@ async fn page(store: &PgPool, parameters: Parameters) -> Result<Response, ReadEr
         let link = HeaderValue::try_from(format!("<{next}>; rel=\"next\""));
         [(header::LINK, link.expect("an address of ours is plain ASCII"))]
     });
-    let page = Page { events: events.iter().map(CloudEvent::from).collect(), next };
+    let page = Page { events: events.iter().map(CloudEvent::try_from).collect::<Result<_, _>>()?, next };
     Ok((link, [(POSITION, HeaderValue::from(position.get()))], Json(page)).into_response())
 }

@@ -7,7 +7,7 @@ use axum::{
     Json,
     extract::{Path, State, rejection::PathRejection},
 };
-use contract::{cloud_event::CloudEvent, event::LICENSE_PURCHASED, position::Position, role::Role};
+use contract::{event::LICENSE_PURCHASED, position::Position, role::Role};
 use event_log::transparency::{
     self,
     merkle::{Proof, record_hash},
@@ -99,7 +99,7 @@ pub async fn get_inclusion_proof(
     let proof = Proof::Inclusion { leaf, size: tree_size.as_sequence() };
     let hashes =
         transparency::prove(&sources.read_model, proof).await.map_err(|error| problems::transparency_log(&error))?;
-    let line = CloudEvent::from(&event).to_json();
+    let line = get::line(&event)?;
     Ok(Json(InclusionProof {
         leaf_hash: record_hash(&line).to_string(),
         event: String::from_utf8(line).expect("JSON is UTF-8"),

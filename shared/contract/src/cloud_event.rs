@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::{
     event::{DecodeError, Event, EventId, Metadata},
     position::Position,
-    recorded_event::{RecordedEvent, ScannedEvent},
+    recorded_event::RecordedEvent,
     role::Role,
 };
 
@@ -74,58 +74,45 @@ pub enum ParseError {
     Attribute { attribute: &'static str, found: String, expected: &'static str },
 }
 
-impl<'a> From<&'a RecordedEvent> for CloudEvent<'a> {
-    fn from(event: &'a RecordedEvent) -> Self {
-        Self {
-            specversion: SPEC_VERSION.into(),
-            id: event.event_id,
-            source: SOURCE.into(),
-            event_type: event.event_type.as_ref().into(),
-            time: event.recorded_at,
-            datacontenttype: DATA_CONTENT_TYPE.into(),
-            position: event.position,
-            schemaversion: event.schema_version,
-            actor: event.metadata.actor.as_deref().map(Into::into),
-            actorrole: event.metadata.actor_role,
-            traceparent: event.metadata.traceparent.as_deref().map(Into::into),
-            idempotencykey: event.metadata.idempotency_key.as_deref().map(Into::into),
-            data: Cow::Borrowed(&event.data),
-        }
-    }
+/// This system did not write the row: its line would not give it back.
+#[derive(Debug, thiserror::Error)]
+#[error("the event at position {position} was not written by this system: {reason}")]
+pub struct NotCanonical {
+    pub position: Position,
+    pub reason: Deviation,
 }
 
-/// What is stored cannot have been written by this system: its line would not give it back.
+/// What differs from the rows that this system writes.
 #[derive(Debug, thiserror::Error)]
-pub enum NotCanonical {
+pub enum Deviation {
     #[error("its data is not JSON: {0}")]
     Data(serde_json::Error),
-    #[error("its data holds line breaks or blanks that were never written")]
+    #[error("its data contains line breaks or surrounding blanks")]
     Blanks,
     #[error("its metadata is not what this system writes")]
     Metadata,
 }
 
-impl<'a> TryFrom<&ScannedEvent<'a>> for CloudEvent<'a> {
+impl<'a, Text: AsRef<str>> TryFrom<&'a RecordedEvent<Text>> for CloudEvent<'a> {
     type Error = NotCanonical;
 
-    /// No two different rows become the same event: whatever would be lost on the way is refused.
-    fn try_from(event: &ScannedEvent<'a>) -> Result<Self, NotCanonical> {
-        let data: &RawValue = serde_json::from_str(event.data).map_err(NotCanonical::Data)?;
-        if data.get().len() != event.data.len() || event.data.bytes().any(|byte| byte < b' ') {
-            return Err(NotCanonical::Blanks);
+    /// No two different rows become the same event: a row that the event would not give back is refused.
+    fn try_from(event: &'a RecordedEvent<Text>) -> Result<Self, NotCanonical> {
+        let not_canonical = |reason| NotCanonical { position: event.position, reason };
+        let text = event.data.as_ref();
+        let data: &RawValue = serde_json::from_str(text).map_err(|error| not_canonical(Deviation::Data(error)))?;
+        if data.get().len() != text.len() || text.bytes().any(|byte| byte < b' ') {
+            return Err(not_canonical(Deviation::Blanks));
         }
-        let metadata = match event.metadata {
-            None => Metadata::default(),
-            Some(json) => serde_json::from_str(json).map_err(|_| NotCanonical::Metadata)?,
-        };
-        if event.metadata.is_some() && metadata.encode().as_deref() != event.metadata {
-            return Err(NotCanonical::Metadata);
+        let metadata = event.decode_metadata().map_err(|_| not_canonical(Deviation::Metadata))?;
+        if event.metadata.is_some() && metadata.encode().as_deref() != event.metadata.as_ref().map(AsRef::as_ref) {
+            return Err(not_canonical(Deviation::Metadata));
         }
         Ok(Self {
             specversion: SPEC_VERSION.into(),
             id: event.event_id,
             source: SOURCE.into(),
-            event_type: event.event_type.into(),
+            event_type: event.event_type.as_ref().into(),
             time: event.recorded_at,
             datacontenttype: DATA_CONTENT_TYPE.into(),
             position: event.position,
@@ -188,19 +175,20 @@ impl<'a> CloudEvent<'a> {
 
 impl From<CloudEvent<'_>> for RecordedEvent {
     fn from(event: CloudEvent<'_>) -> Self {
+        let metadata = Metadata {
+            actor: event.actor.map(Cow::into_owned),
+            actor_role: event.actorrole,
+            traceparent: event.traceparent.map(Cow::into_owned),
+            idempotency_key: event.idempotencykey.map(Cow::into_owned),
+        };
         Self {
             position: event.position,
             event_id: event.id,
             recorded_at: event.time,
-            event_type: event.event_type.into_owned().into(),
             schema_version: event.schemaversion,
-            data: event.data.into_owned(),
-            metadata: Metadata {
-                actor: event.actor.map(Cow::into_owned),
-                actor_role: event.actorrole,
-                traceparent: event.traceparent.map(Cow::into_owned),
-                idempotency_key: event.idempotencykey.map(Cow::into_owned),
-            },
+            event_type: event.event_type.into_owned(),
+            data: event.data.get().to_owned(),
+            metadata: metadata.encode(),
         }
     }
 }
@@ -257,9 +245,9 @@ mod tests {
     fn an_event_travels_as_published_and_comes_back_the_same() {
         let event = RecordedEvent::from(CloudEvent::parse(GOLDEN.as_bytes()).unwrap());
         assert_eq!(event.position.get(), 7);
-        assert_eq!(event.metadata.idempotency_key.as_deref(), Some("order-17"));
+        assert_eq!(event.metadata.as_deref(), Some(r#"{"idempotency_key":"order-17"}"#));
         event.decode().unwrap();
-        assert_eq!(String::from_utf8(CloudEvent::from(&event).to_json()).unwrap(), GOLDEN);
+        assert_eq!(String::from_utf8(CloudEvent::try_from(&event).unwrap().to_json()).unwrap(), GOLDEN);
     }
 
     #[test]
@@ -267,6 +255,19 @@ mod tests {
         for line in include_str!("../golden/log.ndjson").lines() {
             let event = CloudEvent::parse(line.as_bytes()).unwrap();
             assert_eq!(String::from_utf8(event.to_json()).unwrap(), serde_json::to_string(&event).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_row_that_its_line_would_not_give_back_is_refused() {
+        let event = RecordedEvent::from(CloudEvent::parse(GOLDEN.as_bytes()).unwrap());
+        for data in ["", "{", " {}", "{}\n", "{\t}"] {
+            let changed = RecordedEvent { data: data.to_owned(), ..event.clone() };
+            assert!(CloudEvent::try_from(&changed).is_err(), "data {data:?} was accepted");
+        }
+        for metadata in ["", "{}", r#"{"a":1}"#, r#"{"actor": "a"}"#, r#"{"traceparent":"t","actor":"a"}"#] {
+            let changed = RecordedEvent { metadata: Some(metadata.to_owned()), ..event.clone() };
+            assert!(CloudEvent::try_from(&changed).is_err(), "metadata {metadata:?} was accepted");
         }
     }
 

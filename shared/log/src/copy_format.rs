@@ -4,7 +4,7 @@
 //! a timestamp is in microseconds from 2000-01-01.
 
 use chrono::{DateTime, Utc};
-use contract::recorded_event::ScannedEvent;
+use contract::recorded_event::RecordedEvent;
 use uuid::Uuid;
 
 /// Signature, flags and length of an extension that does not exist.
@@ -16,7 +16,7 @@ const COLUMNS: i16 = 7;
 const EPOCH_MICROSECONDS: i64 = 946_684_800_000_000;
 
 /// Reads a row.
-pub fn parse_row(row: &[u8]) -> Result<ScannedEvent<'_>, RowError> {
+pub fn parse_row(row: &[u8]) -> Result<RecordedEvent<&str>, RowError> {
     Row(row).event()
 }
 
@@ -31,7 +31,7 @@ struct Row<'a>(&'a [u8]);
 pub type RowError = Box<dyn std::error::Error + Send + Sync>;
 
 impl<'a> Row<'a> {
-    fn event(mut self) -> Result<ScannedEvent<'a>, RowError> {
+    fn event(mut self) -> Result<RecordedEvent<&'a str>, RowError> {
         let columns = i16::from_be_bytes(self.take()?);
         if columns != COLUMNS {
             return Err(format!("a row of {columns} columns").into());
@@ -43,7 +43,7 @@ impl<'a> Row<'a> {
         let event_type = self.text()?.ok_or("no event type")?;
         let data = self.text()?.ok_or("no data")?;
         let metadata = self.text()?;
-        Ok(ScannedEvent { position, event_id, recorded_at, schema_version, event_type, data, metadata })
+        Ok(RecordedEvent { position, event_id, recorded_at, schema_version, event_type, data, metadata })
     }
 
     fn take<const LENGTH: usize>(&mut self) -> Result<[u8; LENGTH], RowError> {

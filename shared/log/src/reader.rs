@@ -1,32 +1,25 @@
 //! The event log as its readers see it: in position order, without a gap.
 
-use std::borrow::Cow;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::{
-    event::{EventId, EventType, Metadata},
+    event::{EventId, EventType},
     position::Position,
     recorded_event::RecordedEvent,
 };
-use serde_json::value::RawValue;
 use sqlx::{AssertSqlSafe, PgExecutor, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::{copy_format, error::ReadError};
 
 fn from_row(row: &PgRow) -> sqlx::Result<RecordedEvent> {
-    let metadata: Option<String> = row.try_get("metadata")?;
     Ok(RecordedEvent {
         position: position(row.try_get("position")?)?,
         event_id: row.try_get::<Uuid, _>("event_id")?.into(),
         recorded_at: timestamp(row, "recorded_at")?,
-        event_type: Cow::Owned(row.try_get("event_type")?),
         schema_version: row.try_get("schema_version")?,
-        data: RawValue::from_string(row.try_get("data")?).map_err(decode_error)?,
-        metadata: match metadata {
-            Some(json) => serde_json::from_str(&json).map_err(decode_error)?,
-            None => Metadata::default(),
-        },
+        event_type: row.try_get("event_type")?,
+        data: row.try_get("data")?,
+        metadata: row.try_get("metadata")?,
     })
 }
 

@@ -9,7 +9,7 @@ use crate::{
     copy_format::{END, HEADER, parse_row},
     error::ReadError,
 };
-use contract::{event::EventType, position::Position, recorded_event::ScannedEvent};
+use contract::{event::EventType, position::Position, recorded_event::RecordedEvent};
 
 /// A stretch of the log on its way here.
 pub struct Scan {
@@ -90,7 +90,7 @@ impl Drop for Reader {
 impl Scan {
     /// The next event; `None` after the last one that was asked for. Unless one type is read, a hole is an error, and so is
     /// a log that ends before.
-    pub async fn next(&mut self) -> Result<Option<ScannedEvent<'_>>, ReadError> {
+    pub async fn next(&mut self) -> Result<Option<RecordedEvent<&str>>, ReadError> {
         let Some(row) = self.next_row().await? else {
             return match self.end {
                 Some(after) if after != self.last => Err(ReadError::CutOff { end: self.last, after }),

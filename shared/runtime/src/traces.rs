@@ -158,14 +158,15 @@ impl Step {
         let ended = SystemTime::now();
         let batch_size = i64::try_from(events.len()).unwrap_or(i64::MAX);
         for event in events {
-            let Some(parent) = event.metadata.traceparent.as_deref().and_then(parent) else { continue };
+            let traceparent = event.decode_metadata().ok().and_then(|metadata| metadata.traceparent);
+            let Some(parent) = traceparent.as_deref().and_then(parent) else { continue };
             let mut span = tracer
                 .span_builder(name)
                 .with_kind(kind.clone())
                 .with_start_time(began)
                 .with_attributes([
                     KeyValue::new("sales.event.position", event.position.get()),
-                    KeyValue::new("sales.event.type", event.event_type.to_string()),
+                    KeyValue::new("sales.event.type", event.event_type.clone()),
                     KeyValue::new("sales.batch.size", batch_size),
                 ])
                 .start_with_context(tracer, &parent);

@@ -87,7 +87,7 @@ impl Audit {
             event_log::read_after(self.log.databases.event_store(), Position::START, EVENTS * 2).await.unwrap();
         let (mut tree, mut tiles) = (Tree::default(), Vec::new());
         for event in &events {
-            tree.push(&record_hash(&CloudEvent::from(event).to_json()), |id, tile| tiles.push((id, tile)));
+            tree.push(&record_hash(&CloudEvent::try_from(event).unwrap().to_json()), |id, tile| tiles.push((id, tile)));
         }
         tiles.extend(tree.unfinished().map(|(id, tile)| (id, tile.to_vec())));
         let note = self.log.key.sign(Position::from_sequence(tree.size()), tree.root());
