@@ -5,7 +5,7 @@ use contract::{
     position::Position,
     recorded_event::{NewEvent, RecordedEvent},
 };
-use event_log::timestamp;
+use event_log::row::{position, timestamp};
 use sqlx::{PgConnection, Row, ValueRef, postgres::PgRow};
 
 /// What became of a batch.
@@ -36,9 +36,10 @@ pub async fn append<'a>(
     .await?;
     let all_new = rows.first().is_some_and(|row| row.try_get_raw("stored_type").is_ok_and(|stored| stored.is_null()));
     match &rows[..] {
-        [first] if all_new => {
-            Ok(Appended::AllNew { first: position(first)?, recorded_at: timestamp(first, "stored_at")? })
-        }
+        [first] if all_new => Ok(Appended::AllNew {
+            first: position(first, "stored_position")?,
+            recorded_at: timestamp(first, "stored_at")?,
+        }),
         rows if rows.len() == batch.len() => {
             Ok(Appended::SomeKnown(batch.zip(rows).map(|(new, row)| stored(new, row)).collect::<Result<_, _>>()?))
         }
@@ -53,7 +54,7 @@ pub async fn append<'a>(
 /// not return its metadata, which commands have no use for.
 fn stored(new: &NewEvent, row: &PgRow) -> sqlx::Result<RecordedEvent> {
     Ok(RecordedEvent {
-        position: position(row)?,
+        position: position(row, "stored_position")?,
         event_id: new.event_id,
         recorded_at: timestamp(row, "stored_at")?,
         schema_version: row.try_get("stored_version")?,
@@ -61,12 +62,4 @@ fn stored(new: &NewEvent, row: &PgRow) -> sqlx::Result<RecordedEvent> {
         data: row.try_get("stored_data")?,
         metadata: None,
     })
-}
-
-fn position(row: &PgRow) -> sqlx::Result<Position> {
-    row.try_get::<i64, _>("stored_position")?.try_into().map_err(decode_error)
-}
-
-fn decode_error(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
-    sqlx::Error::Decode(Box::new(error))
 }

@@ -73,7 +73,7 @@ impl ProjectionError {
     pub fn is_alarm(&self) -> bool {
         match self {
             Self::Uncountable(_) => true,
-            Self::Log(error) => error.is_alarm(),
+            Self::Log(error) => error.is_integrity_violation(),
             // No later try will make a sum fit, or a text.
             Self::ReadModel(error) => error
                 .as_database_error()

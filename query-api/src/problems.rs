@@ -11,7 +11,7 @@ pub fn invalid_query(detail: impl Into<String>) -> Problem {
 
 pub fn event_store(error: &ReadError) -> Problem {
     error!(%error, "The event log cannot be read");
-    if error.is_alarm() {
+    if error.is_integrity_violation() {
         Problem::internal()
     } else {
         Problem::unavailable("The event store does not answer. Try again.")

@@ -76,7 +76,7 @@ impl TransparencyError {
     /// Whether somebody has to look into it, rather than just wait.
     const fn is_alarm(&self) -> bool {
         match self {
-            Self::Log(error) => error.is_alarm(),
+            Self::Log(error) => error.is_integrity_violation(),
             Self::Forked { .. } | Self::Regrown(_) | Self::Tiles(_) => true,
             Self::ReadModel(_) | Self::File(_) | Self::Unconfirmed | Self::TimedOut(_) => false,
         }

@@ -10,7 +10,10 @@ use contract::{
     position::Position,
     totals::{LicenseTotal, Totals},
 };
-use event_log::{decode_error, position, read_model::set_from_row};
+use event_log::{
+    read_model::set_from_row,
+    row::{self, decode_error, to_position},
+};
 use serde::Serialize;
 use sqlx::{PgPool, Row};
 use utoipa::ToSchema;
@@ -83,7 +86,7 @@ pub enum NoHistory {
 /// those of another replica, which a page has been told of.
 pub async fn version(read_model: &PgPool) -> sqlx::Result<(i64, Position)> {
     let row = sqlx::query("select generation, position from projection where live").fetch_one(read_model).await?;
-    Ok((row.try_get("generation")?, position(row.try_get("position")?)?))
+    Ok((row.try_get("generation")?, row::position(&row, "position")?))
 }
 
 /// Reads what was sold in the buckets that meet at these boundaries.
@@ -109,7 +112,7 @@ pub async fn read(
     for row in &rows {
         if let Some(reset) = row.try_get("reset_position")? {
             resets.push(ResetMark {
-                position: position(reset)?,
+                position: to_position(reset)?,
                 reset_at: row.try_get("reset_at")?,
                 reason: row.try_get("reason")?,
             });
@@ -130,7 +133,7 @@ pub async fn read(
         to: *to,
         buckets: boundaries.windows(2).zip(&sold).map(Bucket::new).collect::<Result<_, _>>()?,
         resets,
-        position: position(first.try_get("position")?)?,
+        position: row::position(first, "position")?,
         as_of: first.try_get("as_of")?,
         generation: first.try_get("generation")?,
     })

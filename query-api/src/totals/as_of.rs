@@ -110,7 +110,7 @@ async fn snapshot(read_model: &PgPool, position: Position) -> sqlx::Result<(Posi
     for row in &rows {
         set_from_row(&mut totals, row)?;
     }
-    Ok((event_log::position(position)?, first.try_get("as_of")?, totals))
+    Ok((event_log::row::to_position(position)?, first.try_get("as_of")?, totals))
 }
 
 fn problem(error: AsOfError) -> Problem {

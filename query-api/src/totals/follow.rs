@@ -7,7 +7,10 @@ use std::{sync::atomic::AtomicU64, time::Duration};
 
 use axum::http::HeaderValue;
 use contract::totals::Totals;
-use event_log::{decode_error, position, read_model::set_from_row};
+use event_log::{
+    read_model::set_from_row,
+    row::{self, decode_error},
+};
 use futures::FutureExt;
 use prometheus_client::{
     metrics::gauge::Gauge,
@@ -115,5 +118,5 @@ fn current_money(rows: &[PgRow]) -> sqlx::Result<CurrentMoney> {
     for row in rows {
         set_from_row(&mut totals, row)?;
     }
-    CurrentMoney::new(&totals, position(rows[0].try_get("position")?)?, rows[0].try_get("as_of")?).map_err(decode_error)
+    CurrentMoney::new(&totals, row::position(&rows[0], "position")?, rows[0].try_get("as_of")?).map_err(decode_error)
 }

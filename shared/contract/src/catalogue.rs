@@ -1,4 +1,4 @@
-//! The licences on sale. `catalogue.json` is the only place that knows their prices; the pages read it too.
+//! The licences on sale. Their prices are in `catalogue.json` alone, which the pages read too.
 
 use std::sync::LazyLock;
 
@@ -32,12 +32,12 @@ impl License {
     }
 }
 
-/// There is no licence of that name.
+/// No licence has this name.
 #[derive(Debug, thiserror::Error)]
-#[error("unknown licence {0:?}; there are basic, pro and enterprise")]
+#[error("unknown licence {0:?}; the licences are basic, pro and enterprise")]
 pub struct UnknownLicense(String);
 
-/// By way of a string, so that JSON of another type is told from malformed JSON.
+/// Through a string, so that the error distinguishes another JSON type from an unknown name.
 impl TryFrom<String> for License {
     type Error = UnknownLicense;
 
@@ -65,7 +65,7 @@ static PRICES: LazyLock<[Money; License::ALL.len()]> = LazyLock::new(|| {
     })
 });
 
-/// Today's price of a licence.
+/// The current price of a licence.
 pub fn price(license: License) -> Money {
     PRICES[license as usize]
 }
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_the_ones_on_the_wire() {
+    fn names_are_those_on_the_wire() {
         for license in License::ALL {
             assert_eq!(serde_json::to_value(license).unwrap(), license.name());
             assert_eq!(License::by_name(license.name()), Some(license));

@@ -1,8 +1,8 @@
-//! An event on the wire: a CloudEvent in JSON ("structured mode"), on NATS and over HTTP alike, and in exports. The same
-//! bytes everywhere: they are what the transparency log hashes, and `TRANSPARENCY.md` beside this crate defines them.
+//! An event on the wire: a CloudEvent in JSON ("structured mode") on NATS, over HTTP and in exports. Its bytes are the same
+//! everywhere: the transparency log hashes them, and `TRANSPARENCY.md` of the log crate defines them.
 //!
 //! Source: CloudEvents 1.0.2, JSON event format. `position`, `schemaversion`, `actor`, `actorrole`, `traceparent` and
-//! `idempotencykey` are extension attributes; their names follow the specification: lower-case letters and digits.
+//! `idempotencykey` are extension attributes; the specification allows lower-case letters and digits.
 
 use std::borrow::Cow;
 
@@ -44,9 +44,9 @@ pub struct CloudEvent<'a> {
     #[serde(borrow)]
     #[schema(value_type = String, example = "application/json")]
     datacontenttype: Cow<'a, str>,
-    /// Place in the log: 1, 2, 3 … without a hole.
+    /// Position in the log: 1, 2, 3 … without a gap.
     pub position: Position,
-    /// Version of the shape of `data` for this type.
+    /// Version of the schema of `data` for this type.
     pub schemaversion: i16,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -65,7 +65,7 @@ pub struct CloudEvent<'a> {
     data: Cow<'a, RawValue>,
 }
 
-/// A message is not one of our CloudEvents.
+/// The message is not a CloudEvent of this system.
 #[derive(Debug, thiserror::Error)]
 pub enum ParseError {
     #[error("not a CloudEvent in JSON: {0}")]
@@ -133,7 +133,7 @@ impl<'a> CloudEvent<'a> {
         json
     }
 
-    /// Writes its JSON behind what is there. The same as its `Serialize` does, in a third of the time, since most of it is constant.
+    /// Appends its JSON, the same as through `Serialize` in a third of the time, since most of it is constant.
     pub fn write(&self, json: &mut Vec<u8>) {
         json.extend_from_slice(br#"{"specversion":"1.0","id":""#);
         json.extend_from_slice(self.id.as_uuid().hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
@@ -206,7 +206,7 @@ fn write_value(json: &mut Vec<u8>, value: &impl Serialize) {
     serde_json::to_writer(json, value).expect(IN_MEMORY);
 }
 
-/// `2026-11-23T18:30:00.000001Z`: always six digits behind the point, so that there is one way to write a time.
+/// `2026-11-23T18:30:00.000001Z`: always six decimal places, so that a time has one notation.
 fn to_the_microsecond<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
     let mut text = *b"0000-00-00T00:00:00.000000Z";
     let Some(year) = u32::try_from(time.year()).ok().filter(|year| *year < 10_000) else {
@@ -227,7 +227,7 @@ fn to_the_microsecond<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Res
             rest /= 10;
         }
     }
-    serializer.serialize_str(std::str::from_utf8(&text).expect("only digits were put in"))
+    serializer.serialize_str(std::str::from_utf8(&text).expect("it has only digits"))
 }
 
 #[cfg(test)]
@@ -242,7 +242,7 @@ mod tests {
     );
 
     #[test]
-    fn an_event_travels_as_published_and_comes_back_the_same() {
+    fn an_event_is_written_as_published_and_read_back_the_same() {
         let event = RecordedEvent::from(CloudEvent::parse(GOLDEN.as_bytes()).unwrap());
         assert_eq!(event.position.get(), 7);
         assert_eq!(event.metadata.as_deref(), Some(r#"{"idempotency_key":"order-17"}"#));
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_written_by_itself_as_within_a_page() {
+    fn the_writer_and_serialize_give_the_same_bytes() {
         for line in include_str!("../golden/log.ndjson").lines() {
             let event = CloudEvent::parse(line.as_bytes()).unwrap();
             assert_eq!(String::from_utf8(event.to_json()).unwrap(), serde_json::to_string(&event).unwrap());
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ours_is_refused() {
+    fn foreign_messages_are_refused() {
         for (from, to) in [
             (r#""specversion":"1.0""#, r#""specversion":"2.0""#),
             ("/sales/event-store", "/elsewhere"),

@@ -1,7 +1,7 @@
-//! What can happen, and how it is written down.
+//! The events and their encoding.
 //!
-//! An event is written under a type name and a schema version. Its JSON, once published, is read for ever: a new shape
-//! gets the next version, and [`Event::decode`] brings the older ones up to date.
+//! An event is stored under a type name and a schema version. Published JSON stays readable for ever: a new schema gets the
+//! next version, and [`Event::decode`] upcasts the older ones.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -14,7 +14,7 @@ use crate::{catalogue::License, money::Money, role::Role};
 pub struct EventId(Uuid);
 
 impl EventId {
-    /// A new id, in the order of time, so that the index over the ids grows at its end.
+    /// A new, time-ordered id, so that the index over the ids grows at its end.
     pub fn generate() -> Self {
         Self(Uuid::now_v7())
     }
@@ -36,7 +36,7 @@ impl std::fmt::Display for EventId {
     }
 }
 
-/// Everything that can happen, in its newest shape.
+/// Every event, in its newest schema.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Event {
     LicensePurchased(LicensePurchased),
@@ -51,11 +51,11 @@ pub struct LicensePurchased {
     pub price: Money,
 }
 
-/// The totals start again from zero.
+/// The totals restart from zero.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct SalesReset {
-    /// Why, in the words of the one who did it.
+    /// Why, in the operator's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -65,7 +65,7 @@ pub struct SalesReset {
 #[serde(deny_unknown_fields)]
 struct SalesResetV1 {}
 
-/// This program does not understand a stored event. It was written by a newer program, or it is broken.
+/// A stored event that this program cannot decode: a newer program wrote it, or it is corrupt.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     #[error("unknown event type {event_type:?} in version {schema_version}")]
@@ -77,7 +77,7 @@ pub enum DecodeError {
 pub const LICENSE_PURCHASED: &str = "LicensePurchased";
 pub const SALES_RESET: &str = "SalesReset";
 
-/// The types of events that are known here, under their names.
+/// The event types of this program.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, utoipa::ToSchema)]
 pub enum EventType {
     LicensePurchased,
@@ -94,7 +94,7 @@ impl EventType {
 }
 
 impl Event {
-    /// Its type, the version of its shape, and its JSON.
+    /// Its type, schema version and JSON.
     pub fn encode(&self) -> (&'static str, i16, String) {
         let (event_type, schema_version, data) = match self {
             Self::LicensePurchased(event) => (LICENSE_PURCHASED, 1, serde_json::to_string(event)),
@@ -103,7 +103,7 @@ impl Event {
         (event_type, schema_version, data.expect("an event has only string keys and serializes into memory"))
     }
 
-    /// Reads any version that was ever published and brings it up to date.
+    /// Decodes any published version, and upcasts it.
     pub fn decode(event_type: &str, schema_version: i16, data: &str) -> Result<Self, DecodeError> {
         let decoded = match (event_type, schema_version) {
             (LICENSE_PURCHASED, 1) => serde_json::from_str(data).map(Self::LicensePurchased),
@@ -117,13 +117,13 @@ impl Event {
     }
 }
 
-/// What is known about the circumstances of an event. Nothing of it changes what the event means.
+/// The circumstances of an event. They do not change its meaning.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Metadata {
-    /// Who caused the event; absent for customers without a name.
+    /// Subject that caused the event; absent for customers without a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
-    /// As what the actor was allowed to.
+    /// The role that authorized the actor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor_role: Option<Role>,
     /// W3C trace context of the request.
@@ -135,7 +135,7 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// The JSON to store, or nothing when nothing is known.
+    /// The JSON to store; none if every field is empty.
     pub fn encode(&self) -> Option<String> {
         (*self != Self::default())
             .then(|| serde_json::to_string(self).expect("metadata has only string keys and serializes into memory"))
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn every_published_version_is_understood() {
+    fn every_published_version_is_decoded() {
         for (event_type, version, data, event) in golden() {
             assert_eq!(Event::decode(event_type, version, data).unwrap(), event);
         }
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_an_error_never_skipped() {
+    fn an_unknown_event_is_an_error_and_never_skipped() {
         let data = r#"{"license":"pro","price":{"amount_minor":1,"currency":"EUR"}}"#;
         assert!(matches!(Event::decode("LicenseRented", 1, data), Err(DecodeError::Unknown { .. })));
         assert!(matches!(Event::decode("LicensePurchased", 2, data), Err(DecodeError::Unknown { .. })));
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_that_says_nothing_is_not_stored() {
+    fn empty_metadata_is_not_stored() {
         assert_eq!(Metadata::default().encode(), None);
         let keyed = Metadata { idempotency_key: Some("order-17".into()), ..Metadata::default() };
         assert_eq!(keyed.encode().unwrap(), r#"{"idempotency_key":"order-17"}"#);

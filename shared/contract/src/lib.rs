@@ -1,11 +1,11 @@
-//! The contract between the processes: no SQL, no HTTP, no async runtime. In the order in which a purchase meets it:
+//! The contract between the services: no SQL, no HTTP, no async runtime. In the order of a purchase:
 //!
 //! - [`catalogue`]: the licences and their prices, in [`money`]
-//! - [`event`]: the events and their encoding; [`role`]: the role that allowed one
-//! - [`recorded_event`]: an event in the log, at its [`position`]
+//! - [`event`]: the events and their encoding; [`role`]: the roles that authorize them
+//! - [`recorded_event`]: an event as a row of the log, at its [`position`]
 //! - [`cloud_event`]: an event on the wire, on NATS and over HTTP
-//! - [`receipt`]: what a buyer receives
-//! - [`totals`]: what the events add up to
+//! - [`receipt`]: the receipt of a purchase
+//! - [`totals`]: the sums of the events
 
 pub mod catalogue;
 pub mod cloud_event;

@@ -36,7 +36,7 @@ impl Money {
         Self { amount_minor: 0, currency }
     }
 
-    /// Money as a database holds it: minor units and a currency code.
+    /// Money from its database columns: minor units and a currency code.
     pub fn from_parts(amount_minor: i64, currency: &str) -> Option<Self> {
         (currency == Currency::Eur.code()).then_some(Self::eur(amount_minor))
     }
@@ -57,8 +57,8 @@ impl Money {
     }
 
     pub fn checked_add(self, other: Self) -> Result<Self, OutOfRange> {
-        // With one currency there is nothing to convert. A second one makes this match incomplete, and the compiler
-        // asks what the sum shall be.
+        // With one currency there is nothing to convert. A second one makes this pattern refutable, which the compiler
+        // reports.
         let Currency::Eur = other.currency;
         let amount_minor = self.amount_minor.checked_add(other.amount_minor).ok_or(OutOfRange(self, other))?;
         Ok(Self { amount_minor, ..self })
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn money_is_written_as_minor_units_and_a_currency() {
+    fn money_is_minor_units_and_a_currency() {
         let json = serde_json::to_string(&Money::eur(19_900)).unwrap();
         assert_eq!(json, r#"{"amount_minor":19900,"currency":"EUR"}"#);
         assert_eq!(serde_json::from_str::<Money>(&json).unwrap(), Money::eur(19_900));
@@ -100,7 +100,7 @@ mod tests {
             r#"{"amount_minor":199,"currency":"EUR","tax":1}"#,
             r#"{"amount_minor":9223372036854775808,"currency":"EUR"}"#,
         ] {
-            assert!(serde_json::from_str::<Money>(bad).is_err(), "{bad} was taken for money");
+            assert!(serde_json::from_str::<Money>(bad).is_err(), "{bad} was accepted");
         }
     }
 
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn money_reads_well() {
+    fn money_is_displayed_with_its_currency() {
         assert_eq!(Money::eur(19_905).to_string(), "EUR 199.05");
         assert_eq!(Money::eur(-5).to_string(), "EUR -0.05");
         assert_eq!(Money::eur(i64::MIN).to_string(), "EUR -92233720368547758.08");

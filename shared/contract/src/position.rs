@@ -1,10 +1,10 @@
-//! Where an event is in the log.
+//! The position of an event in the log.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A place in the log: 1 for the first event; 0 is the place before it.
+/// A position in the log: 1 is the first event, 0 is before it.
 #[derive(
     Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, utoipa::ToSchema,
 )]
@@ -25,7 +25,7 @@ impl Position {
         Self(self.0 + 1)
     }
 
-    /// The place that many events further on.
+    /// The position this many events later.
     #[must_use]
     pub const fn plus(self, events: i64) -> Self {
         Self(self.0.saturating_add(events))
@@ -35,7 +35,7 @@ impl Position {
         self.0
     }
 
-    /// The same number as JetStream counts: a stream sequence equals the position.
+    /// The stream sequence in JetStream, which equals the position.
     pub const fn as_sequence(self) -> u64 {
         self.0.cast_unsigned()
     }

@@ -1,4 +1,4 @@
-//! What a buyer is given: made from the purchase's event alone, so that it is the same whenever it is asked for.
+//! The receipt of a purchase: derived from its event alone, so that it never changes.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -14,10 +14,10 @@ use crate::{
 /// The receipt of a purchase.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 pub struct Receipt {
-    /// Number of the purchase. When the `Idempotency-Key` was a UUID, it is that UUID.
+    /// Id of the purchase. If the `Idempotency-Key` was a UUID, it is that UUID.
     #[schema(value_type = uuid::Uuid)]
     pub purchase_id: EventId,
-    /// Place of the purchase in the event log; `min_position` of a later query waits for it.
+    /// Position of the purchase in the event log; `min_position` of a later query waits for it.
     pub position: Position,
     pub license: License,
     pub price: Money,
@@ -29,7 +29,7 @@ impl Receipt {
         Self { purchase_id: id, position, license: purchase.license, price: purchase.price, purchased_at }
     }
 
-    /// The address under which the receipt can be read again.
+    /// The path of the receipt.
     pub fn location(&self) -> String {
         format!("/api/purchases/{}", self.purchase_id)
     }

@@ -1,15 +1,15 @@
-//! Who may do what, in four roles.
+//! The four roles.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What somebody is to the shop. Nobody is more than their roles say: an operator who watches the sales has both roles.
+/// A permission. Roles do not include each other: an operator who watches the sales has both roles.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Buys, and reads what is known by its own address: a receipt, its proof. Everybody is a customer.
+    /// Buys, and reads receipts and their proofs by id. Every caller is a customer.
     Customer,
     /// Reads the totals.
     Sales,
@@ -38,9 +38,9 @@ impl fmt::Display for Role {
     }
 }
 
-/// A name that is none of a role.
+/// No role has this name.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no role; there are customer, sales, auditor and operator")]
+#[error("unknown role {0:?}; the roles are customer, sales, auditor and operator")]
 pub struct UnknownRole(String);
 
 impl FromStr for Role {

@@ -1,4 +1,4 @@
-//! What the events add up to. Pure: the same events always give the same totals.
+//! The sums of the events. Pure: the same events always give the same totals.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -11,8 +11,8 @@ use crate::{
     money::{Money, OutOfRange},
 };
 
-/// Positions from one snapshot of the totals to the next: the events between two are added up in some milliseconds, and three rows
-/// for as many cost nothing.
+/// Positions between snapshots of the totals. Summing the events of one interval takes some milliseconds, at three rows per
+/// snapshot.
 pub const SNAPSHOT_INTERVAL: i64 = 10_000;
 
 /// Number of sales and revenue.
@@ -59,7 +59,7 @@ impl Totals {
         })
     }
 
-    /// The licences of which the other totals say something else, with what these say and what the others say.
+    /// The licences whose totals differ, each with this total and the other one.
     pub fn differences(&self, other: &Self) -> impl Iterator<Item = (License, LicenseTotal, LicenseTotal)> {
         License::ALL
             .into_iter()
@@ -67,7 +67,7 @@ impl Totals {
             .filter(|(_, ours, theirs)| ours != theirs)
     }
 
-    /// Adds what happened next.
+    /// Adds the next event.
     pub fn apply(&mut self, event: &Event) -> Result<(), OutOfRange> {
         match event {
             Event::LicensePurchased(purchase) => {
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_follows_the_last_reset_counts() {
+    fn only_events_after_the_last_reset_count() {
         let reset = || Event::SalesReset(SalesReset { reason: None });
         let before = [purchase(License::Pro, 100), reset(), purchase(License::Pro, 100), reset()];
         assert_eq!(fold(&before), Totals::default());
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn differences_are_told_for_the_licences_that_differ() {
+    fn differences_name_the_licences_that_differ() {
         let (ours, theirs) = (fold(&[purchase(License::Pro, 100)]), fold(&[purchase(License::Pro, 90)]));
         assert_eq!(ours.differences(&ours).count(), 0);
         let told: Vec<_> = ours.differences(&theirs).map(|(name, a, b)| format!("{name:?}: {a}; {b}")).collect();

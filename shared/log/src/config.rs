@@ -1,11 +1,11 @@
-//! Settings come from the environment. A secret may come from a file instead: where `X` is a setting, `X_FILE` may
-//! name a file that holds its value.
+//! Settings from the environment. A secret may come from a file instead: for a setting `X`, `X_FILE` names the file with its
+//! value.
 
 use std::env;
 
 use clap::{CommandFactory, FromArgMatches, error::ErrorKind};
 
-/// Reads the settings, or ends the process with a message that names what is wrong.
+/// Reads the settings, or exits with a message that names the wrong one.
 pub fn parse<C: CommandFactory + FromArgMatches>() -> C {
     try_parse(C::command(), env::args_os()).unwrap_or_else(|error| error.exit())
 }
@@ -18,7 +18,7 @@ fn try_parse<C: FromArgMatches>(
     C::from_arg_matches(&matches)
 }
 
-/// Wherever a setting is not in the environment but `<SETTING>_FILE` is, the content of that file becomes its default.
+/// If a setting is not in the environment but `<SETTING>_FILE` is, the content of that file becomes its default.
 fn with_secret_files(command: clap::Command) -> Result<clap::Command, clap::Error> {
     let mut unreadable = None;
     let mut command = command.mut_args(|arg| {

@@ -1,4 +1,4 @@
-//! Connections to Postgres, and the migrations that each database is made of.
+//! Connections to Postgres, and migrations.
 
 use std::{borrow::Cow, str::FromStr, time::Duration};
 
@@ -9,22 +9,22 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-/// A caller that cannot have a connection by then is answered that the service is busy.
+/// A request without a connection by then is answered 503.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-/// No statement of a service may hold locks or a connection for longer; rebuilds read in pages and stay below it.
+/// Upper bound for any statement of a service; rebuilds read in pages and stay below it.
 const STATEMENT_TIMEOUT: &str = "10s";
 
-/// How a service connects: its name is shown to the operator, its statements are bounded. `setting` is where the address
-/// comes from, for the error.
+/// Options of a service's connections: its name for operators, a statement timeout. `setting` names the source of the URL in
+/// the error.
 pub fn options(setting: &str, url: &str, service: &str) -> anyhow::Result<PgConnectOptions> {
     Ok(PgConnectOptions::from_str(url)
-        .with_context(|| format!("{setting} is not a Postgres address (postgres://user:password@host:port/database)"))?
+        .with_context(|| format!("{setting} is not a Postgres URL (postgres://user:password@host:port/database)"))?
         .application_name(service)
         .options([("statement_timeout", STATEMENT_TIMEOUT)])
         .disable_statement_logging())
 }
 
-/// A pool that connects when it is first used, so that a service starts while its database is away.
+/// A pool that connects on first use, so that a service starts while its database is unreachable.
 pub fn pool(setting: &str, url: &str, service: &str, max_connections: u32) -> anyhow::Result<PgPool> {
     Ok(PgPoolOptions::new()
         .max_connections(max_connections)
@@ -39,7 +39,8 @@ pub struct MigrationFile {
     pub sql: &'static str,
 }
 
-/// Lists the files of a migrations folder, numbered in the order given.
+/// The files of a migrations folder, numbered in the given order. `sqlx::migrate!` would compile sqlx a second time, for the
+/// build.
 #[macro_export]
 macro_rules! migration_files {
     ($folder:literal: $($name:literal),+ $(,)?) => {
@@ -51,7 +52,7 @@ macro_rules! migration_files {
     };
 }
 
-/// Creates the database where it is missing, brings it up to date, and sets the passwords of its roles.
+/// Creates the database if it is missing, applies the migrations, and sets the passwords of its roles.
 pub async fn migrate(
     admin_url: &str,
     files: &[MigrationFile],
@@ -66,7 +67,7 @@ pub async fn migrate(
     });
     let mut connection = PgConnectOptions::from_str(admin_url)?.disable_statement_logging().connect().await?;
     Migrator::with_migrations(migrations.collect()).run(&mut connection).await?;
-    keep_out_of_the_logs(&mut connection).await?;
+    disable_statement_logs(&mut connection).await?;
     for (role, password) in passwords {
         set_password(&mut connection, role, password).await.with_context(|| format!("password of role {role}"))?;
     }
@@ -74,8 +75,8 @@ pub async fn migrate(
     Ok(())
 }
 
-/// Passwords follow. A server writes down statements that fail, unless told not to by somebody who may.
-async fn keep_out_of_the_logs(connection: &mut PgConnection) -> sqlx::Result<()> {
+/// Keeps the passwords that follow out of the server's log of failed and slow statements, if the role may change these settings.
+async fn disable_statement_logs(connection: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query(
         "select set_config(name, value, false)
          from (values ('log_min_error_statement', 'panic'), ('log_statement', 'none'), ('log_min_duration_statement', '-1'))
@@ -87,7 +88,7 @@ async fn keep_out_of_the_logs(connection: &mut PgConnection) -> sqlx::Result<()>
     Ok(())
 }
 
-/// `alter role` takes no parameters, so the server itself quotes the password.
+/// `alter role` takes no parameters, so the server quotes the password.
 async fn set_password(connection: &mut PgConnection, role: &str, password: &str) -> sqlx::Result<()> {
     let statement: String = sqlx::query_scalar("select format('alter role %I login password %L', $1, $2)")
         .bind(role)

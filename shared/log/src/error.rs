@@ -1,4 +1,4 @@
-//! Why the log could not be read.
+//! Errors of reading the log.
 
 use contract::{cloud_event::NotCanonical, position::Position};
 
@@ -10,19 +10,19 @@ pub enum ReadError {
     Unreadable { position: Position, reason: sqlx::Error },
     #[error(transparent)]
     NotCanonical(#[from] NotCanonical),
-    /// Positions are gap-free by construction, so this is somebody's interference, and an alarm.
-    #[error("the event log has a hole: position {expected} is missing, {found} follows")]
-    Hole { expected: Position, found: Position },
-    /// The log was restored from a backup, or it is another one.
-    #[error("the event log ends at position {end}, before position {after} up to which it was read")]
+    /// Positions are gap-free by construction: somebody has tampered with the log.
+    #[error("the event log has a gap: position {expected} is missing, {found} follows")]
+    Gap { expected: Position, found: Position },
+    /// The log was restored from a backup, or is another one.
+    #[error("the event log ends at position {end}, before position {after}, which had been read")]
     CutOff { end: Position, after: Position },
 }
 
 impl ReadError {
-    /// Whether it is the log itself that is wrong, rather than the way to it.
-    pub const fn is_alarm(&self) -> bool {
+    /// Whether the log itself is damaged, rather than unreachable.
+    pub const fn is_integrity_violation(&self) -> bool {
         match self {
-            Self::Unreadable { .. } | Self::NotCanonical(_) | Self::Hole { .. } | Self::CutOff { .. } => true,
+            Self::Unreadable { .. } | Self::NotCanonical(_) | Self::Gap { .. } | Self::CutOff { .. } => true,
             Self::Database(error) => matches!(error, sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }),
         }
     }

@@ -1,9 +1,9 @@
--- The last position that was recorded before $1. Recorded times never run backwards along the positions, so halving finds it:
--- one row by its primary key per step, 27 of them in a log of 100 million. An index over the times would answer as
--- fast, but every purchase would have to enter it.
+-- The last position recorded before $1. Recorded times never decrease along the positions, so a binary search finds it:
+-- one primary key look-up per step, 27 steps in a log of 100 million. An index over the times would be as fast, but every
+-- purchase would have to maintain it.
 --
--- All up to `low` is before the time, nothing above `high` is. A position that is missing counts as not before it: whoever
--- reads on from the answer finds the hole.
+-- Every position up to `low` is before the time, none above `high` is. A missing position counts as not before it: the
+-- reader that continues from the answer finds the gap.
 with recursive search (low, high) as (
     select 0::bigint, position from head
     union all

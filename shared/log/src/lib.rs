@@ -1,8 +1,8 @@
-//! The event log and what is kept beside it in Postgres, for readers.
+//! The event log and the read model in Postgres, for readers.
 //!
 //! - [`config`]: settings from the environment, secrets also from files
 //! - [`database`]: connections and migrations
-//! - [`reader`]: events in position order; [`error`]: why they cannot be read
+//! - [`reader`]: events in position order; [`error`]: their errors; [`row`]: columns as types of the contract
 //! - [`scan`]: events in bulk, through a binary COPY ([`copy_format`])
 //! - [`read_model`]: totals from rows of the read model
 //! - [`transparency`]: the Merkle tree over the log and its signed checkpoints
@@ -13,11 +13,9 @@ pub mod database;
 pub mod error;
 pub mod read_model;
 pub mod reader;
+pub mod row;
 pub mod scan;
 pub mod transparency;
 
 pub use error::ReadError;
-pub use reader::{
-    decode_error, head, last_before, position, read_after, read_at, read_by_id, read_last, read_type, select_type,
-    timestamp,
-};
+pub use reader::{head, last_before, read_after, read_at, read_by_id, read_last, read_type, select_type};

@@ -9,10 +9,12 @@ use contract::{
 };
 use sqlx::{PgExecutor, Row, postgres::PgRow};
 
+use crate::row::{decode_error, position};
+
 /// Number of purchases that a generation keeps.
 pub const LATEST_PURCHASES: usize = 100;
 
-/// A generation of the read model, as far as it has come.
+/// A generation of the read model, with its progress.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Generation {
     pub number: i64,
@@ -109,7 +111,7 @@ pub fn set_from_row(totals: &mut Totals, row: &PgRow) -> sqlx::Result<()> {
 
 /// The read model holds a licence or a currency that no projection of this version writes.
 #[derive(Debug, thiserror::Error)]
-#[error("the read model holds a licence or a currency that this program does not know: {license}, {currency}")]
+#[error("the read model has an unknown licence or currency: {license}, {currency}")]
 struct Unknown {
     license: String,
     currency: String,
@@ -120,10 +122,6 @@ fn license_and_money(row: &PgRow, amount: &str) -> sqlx::Result<Option<(License,
     let currency: &str = row.try_get("currency")?;
     let money = Money::from_parts(row.try_get(amount)?, currency);
     let known = License::by_name(license).zip(money);
-    let unknown = || Unknown { license: license.to_owned(), currency: currency.to_owned() };
-    known.map(Some).ok_or_else(|| sqlx::Error::Decode(Box::new(unknown())))
-}
-
-fn position(row: &PgRow, column: &str) -> sqlx::Result<Position> {
-    row.try_get::<i64, _>(column)?.try_into().map_err(|error| sqlx::Error::Decode(Box::new(error)))
+    let unknown = || decode_error(Unknown { license: license.to_owned(), currency: currency.to_owned() });
+    known.map(Some).ok_or_else(unknown)
 }

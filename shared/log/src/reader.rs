@@ -1,4 +1,4 @@
-//! The event log as its readers see it: in position order, without a gap.
+//! Events of the log in position order, without a gap.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::{
@@ -9,33 +9,28 @@ use contract::{
 use sqlx::{AssertSqlSafe, PgExecutor, Row, postgres::PgRow};
 use uuid::Uuid;
 
-use crate::{copy_format, error::ReadError};
+use crate::{error::ReadError, row};
+
+/// Selects the columns that [`from_row`] reads.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "select position, event_id, recorded_at, event_type, schema_version, data::text, metadata::text from event ",
+            $rest
+        )
+    };
+}
 
 fn from_row(row: &PgRow) -> sqlx::Result<RecordedEvent> {
     Ok(RecordedEvent {
-        position: position(row.try_get("position")?)?,
+        position: row::position(row, "position")?,
         event_id: row.try_get::<Uuid, _>("event_id")?.into(),
-        recorded_at: timestamp(row, "recorded_at")?,
+        recorded_at: row::timestamp(row, "recorded_at")?,
         schema_version: row.try_get("schema_version")?,
         event_type: row.try_get("event_type")?,
         data: row.try_get("data")?,
         metadata: row.try_get("metadata")?,
     })
-}
-
-/// A position in a column.
-pub fn position(number: i64) -> sqlx::Result<Position> {
-    number.try_into().map_err(decode_error)
-}
-
-/// A time of the database, which knows more of them than chrono does: sqlx would panic at `infinity`.
-pub fn timestamp(row: &PgRow, column: &str) -> sqlx::Result<DateTime<Utc>> {
-    copy_format::timestamp(row.try_get_unchecked(column)?).ok_or("a time beyond all times").map_err(decode_error)
-}
-
-/// A row that this program does not understand.
-pub fn decode_error(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
-    sqlx::Error::Decode(reason.into())
 }
 
 /// The next events after a position, at most `limit` of them; fewer only at the end of the log.
@@ -44,21 +39,18 @@ pub async fn read_after(
     after: Position,
     limit: usize,
 ) -> Result<Vec<RecordedEvent>, ReadError> {
-    let rows = sqlx::query(
-        "select position, event_id, recorded_at, event_type, schema_version, data::text, metadata::text
-         from event where position > $1 order by position limit $2",
-    )
-    .bind(after.get())
-    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-    .fetch_all(store)
-    .await?;
+    let rows = sqlx::query(select!("where position > $1 order by position limit $2"))
+        .bind(after.get())
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(store)
+        .await?;
     let mut expected = after;
     let mut events = Vec::with_capacity(rows.len());
     for row in &rows {
         expected = expected.next();
-        let found = position(row.try_get("position")?)?;
+        let found = row::position(row, "position")?;
         if found != expected {
-            return Err(ReadError::Hole { expected, found });
+            return Err(ReadError::Gap { expected, found });
         }
         let event = from_row(row);
         events.push(event.map_err(|reason| ReadError::Unreadable { position: found, reason })?);
@@ -66,8 +58,8 @@ pub async fn read_after(
     Ok(events)
 }
 
-/// The events of one type after a position, up to and with another one, at most `limit` of them. Whether the log has a
-/// hole cannot be told from them.
+/// The events of one type after a position, up to another one inclusive, at most `limit` of them. They do not show
+/// whether the log has a gap.
 pub async fn read_type(
     store: impl PgExecutor<'_>,
     event_type: EventType,
@@ -90,69 +82,57 @@ pub async fn read_type(
 /// text, so that the planner sees that the index over the rare types holds all that is asked for.
 pub fn select_type(event_type: EventType) -> String {
     format!(
-        "select position, event_id, recorded_at, event_type, schema_version, data::text, metadata::text
-         from event where event_type = '{}' and position > $1 and position <= $2 order by position limit $3",
+        select!("where event_type = '{}' and position > $1 and position <= $2 order by position limit $3"),
         event_type.name()
     )
 }
 
-/// The last events of one type up to and with a position, the newest first.
+/// The last events of one type up to a position inclusive, the newest first.
 pub async fn read_last(
     store: impl PgExecutor<'_>,
     event_type: EventType,
     until: Position,
     limit: usize,
 ) -> Result<Vec<RecordedEvent>, sqlx::Error> {
-    sqlx::query(
-        "select position, event_id, recorded_at, event_type, schema_version, data::text, metadata::text
-         from event where event_type = $1 and position <= $2 order by position desc limit $3",
-    )
-    .bind(event_type.name())
-    .bind(until.get())
-    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-    .fetch_all(store)
-    .await?
-    .iter()
-    .map(from_row)
-    .collect()
+    sqlx::query(select!("where event_type = $1 and position <= $2 order by position desc limit $3"))
+        .bind(event_type.name())
+        .bind(until.get())
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(store)
+        .await?
+        .iter()
+        .map(from_row)
+        .collect()
 }
 
 /// The last position that was recorded before a time, to the microsecond; 0 when none was.
 pub async fn last_before(store: impl PgExecutor<'_>, time: DateTime<Utc>) -> Result<Position, sqlx::Error> {
-    // The log has microseconds, and the driver cuts off the rest: what lies between two of them counts as the later one.
+    // The log has microseconds and the driver truncates: a time between two of them counts as the later one.
     let time = time.checked_add_signed(TimeDelta::nanoseconds(999)).unwrap_or(time);
-    let position = sqlx::query_scalar(include_str!("last_before.sql")).bind(time).fetch_one(store).await?;
-    self::position(position)
+    row::position(&sqlx::query(include_str!("last_before.sql")).bind(time).fetch_one(store).await?, "low")
 }
 
 /// One event by its position.
 pub async fn read_at(store: impl PgExecutor<'_>, position: Position) -> Result<Option<RecordedEvent>, sqlx::Error> {
-    sqlx::query(
-        "select position, event_id, recorded_at, event_type, schema_version, data::text, metadata::text
-         from event where position = $1",
-    )
-    .bind(position.get())
-    .fetch_optional(store)
-    .await?
-    .map(|row| from_row(&row))
-    .transpose()
+    sqlx::query(select!("where position = $1"))
+        .bind(position.get())
+        .fetch_optional(store)
+        .await?
+        .map(|row| from_row(&row))
+        .transpose()
 }
 
 /// One event by its id.
 pub async fn read_by_id(store: impl PgExecutor<'_>, id: EventId) -> Result<Option<RecordedEvent>, sqlx::Error> {
-    sqlx::query(
-        "select position, event_id, recorded_at, event_type, schema_version, data::text, metadata::text
-         from event where event_id = $1",
-    )
-    .bind(id.as_uuid())
-    .fetch_optional(store)
-    .await?
-    .map(|row| from_row(&row))
-    .transpose()
+    sqlx::query(select!("where event_id = $1"))
+        .bind(id.as_uuid())
+        .fetch_optional(store)
+        .await?
+        .map(|row| from_row(&row))
+        .transpose()
 }
 
 /// The position of the last event in the log.
 pub async fn head(store: impl PgExecutor<'_>) -> Result<Position, sqlx::Error> {
-    let position = sqlx::query_scalar("select position from head").fetch_one(store).await?;
-    self::position(position)
+    row::position(&sqlx::query("select position from head").fetch_one(store).await?, "position")
 }

@@ -1,4 +1,4 @@
-//! The event log in bulk: long stretches of it through a binary COPY, row by row, as it is stored.
+//! The event log in bulk, through a binary COPY, row by row as stored.
 
 use async_stream::try_stream;
 use bytes::{Buf, Bytes};
@@ -11,16 +11,16 @@ use crate::{
 };
 use contract::{event::EventType, position::Position, recorded_event::RecordedEvent};
 
-/// A stretch of the log on its way here.
+/// A range of the log that is being read.
 pub struct Scan {
     rows: BoxStream<'static, sqlx::Result<Bytes>>,
     row: Bytes,
     last: Position,
-    /// Where it must end when every position is read; without it, positions may be left out.
+    /// The last position if every position is read; none if the scan skips positions.
     end: Option<Position>,
 }
 
-/// The events after a position, up to and with another one.
+/// The events after a position, up to another one inclusive.
 pub async fn scan(event_store: &PgPool, after: Position, until: Position) -> Result<Scan, ReadError> {
     let statement = format!(
         "copy (select position, event_id, recorded_at, schema_version, event_type, data, metadata
@@ -30,8 +30,8 @@ pub async fn scan(event_store: &PgPool, after: Position, until: Position) -> Res
     Ok(Scan { rows: rows(event_store.acquire().await?, statement), row: Bytes::new(), last: after, end: Some(until) })
 }
 
-/// The events of one type after a position, up to and with another one, at most `limit` of them. Whether the log has a
-/// hole cannot be told from them.
+/// The events of one type after a position, up to another one inclusive, at most `limit` of them. They do not show whether
+/// the log has a gap.
 pub async fn scan_type(
     event_store: &PgPool,
     event_type: EventType,
@@ -49,7 +49,7 @@ pub async fn scan_type(
     Ok(Scan { rows: rows(event_store.acquire().await?, statement), row: Bytes::new(), last: after, end: None })
 }
 
-/// The first event after a position, however far away it is, up to and with another one.
+/// The first event after a position, at any distance, up to another one inclusive.
 pub async fn scan_first(event_store: &PgPool, after: Position, until: Position) -> Result<Scan, ReadError> {
     let statement = format!(
         "copy (select position, event_id, recorded_at, schema_version, event_type, data, metadata
@@ -59,7 +59,7 @@ pub async fn scan_first(event_store: &PgPool, after: Position, until: Position) 
     Ok(Scan { rows: rows(event_store.acquire().await?, statement), row: Bytes::new(), last: after, end: None })
 }
 
-/// What a statement sends, row by row.
+/// The rows of a statement.
 fn rows(connection: PoolConnection<Postgres>, statement: String) -> BoxStream<'static, sqlx::Result<Bytes>> {
     Box::pin(try_stream! {
         let mut reader = Reader { connection, done: false };
@@ -72,8 +72,8 @@ fn rows(connection: PoolConnection<Postgres>, statement: String) -> BoxStream<'s
     })
 }
 
-/// A connection with rows on their way. Whoever stops in the middle leaves some behind, which the next user of the connection
-/// would take for an answer: so it is closed then.
+/// A connection in the middle of a COPY. Dropped early, it is closed: its next user would take the remaining rows for an
+/// answer.
 struct Reader {
     connection: PoolConnection<Postgres>,
     done: bool,
@@ -88,8 +88,8 @@ impl Drop for Reader {
 }
 
 impl Scan {
-    /// The next event; `None` after the last one that was asked for. Unless one type is read, a hole is an error, and so is
-    /// a log that ends before.
+    /// The next event; `None` after the last requested one. Unless one type is read, a gap is an error, and so is a log that
+    /// ends before.
     pub async fn next(&mut self) -> Result<Option<RecordedEvent<&str>>, ReadError> {
         let Some(row) = self.next_row().await? else {
             return match self.end {
@@ -101,13 +101,13 @@ impl Scan {
         let event = parse_row(&self.row).map_err(sqlx::Error::Decode)?;
         let expected = self.last.next();
         if self.end.is_some() && event.position != expected {
-            return Err(ReadError::Hole { expected, found: event.position });
+            return Err(ReadError::Gap { expected, found: event.position });
         }
         self.last = event.position;
         Ok(Some(event))
     }
 
-    /// The next rows as they are, for [`parse_row`]; fewer than asked for only at the end. Whether any are missing is not looked at.
+    /// The next raw rows, for [`parse_row`]; fewer than `limit` only at the end. Gaps are not checked.
     pub async fn next_rows(&mut self, limit: usize) -> sqlx::Result<Vec<Bytes>> {
         let mut rows = Vec::with_capacity(limit);
         while rows.len() < limit
@@ -119,7 +119,7 @@ impl Scan {
     }
 
     async fn next_row(&mut self) -> sqlx::Result<Option<Bytes>> {
-        // Postgres sends a message per row. The header comes with the first one, and the last one is only a mark.
+        // Postgres sends a message per row. The first one begins with the header, the last one is the trailer.
         while let Some(mut message) = self.rows.next().await.transpose()? {
             if message.starts_with(HEADER) {
                 message.advance(HEADER.len());

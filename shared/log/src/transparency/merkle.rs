@@ -1,7 +1,7 @@
 //! The Merkle tree over the log: the event at position n is leaf n - 1, and its hash is that of its line.
 //!
-//! Source: RFC 6962, section 2.1, for the hashes; C2SP tlog-tiles for how they are kept: in tiles of 256, where the hash of a
-//! full tile is one entry of a tile on the level above. Every hash of the tree follows from them.
+//! Source: RFC 6962, section 2.1, for the hashes; C2SP tlog-tiles for their storage in tiles of 256, where the hash of a full
+//! tile is an entry of a tile on the level above. Every hash of the tree follows from the tiles.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,11 +11,11 @@ use std::{
 use tlog_tiles::{Error, HASH_SIZE, HashReader, Tile, prove_record, prove_tree, tree_hash};
 pub use tlog_tiles::{Hash, check_record, check_tree, record_hash};
 
-/// The tiles are 2 to the power of this wide.
+/// A tile is 2 to the power of this wide.
 const HEIGHT: u8 = 8;
 pub const TILE_WIDTH: usize = 1 << HEIGHT;
 
-/// Which tile: its level, from 0 for the leaves, and its place on that level.
+/// The level of a tile, from 0 for the leaves, and its index on that level.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct TileId {
     pub level: i16,
@@ -27,7 +27,7 @@ pub fn subtree_hash(hashes: &[u8]) -> Hash {
     Tile::subtree_hash(hashes)
 }
 
-/// The end of a tree: on every level the tile that is not full yet. Enough to make it grow and to know its root.
+/// The right edge of a tree: the partial tile of every level. It suffices to append leaves and to compute the root.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tree {
     size: u64,
@@ -36,7 +36,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// A tree of that many leaves, from the tiles that [`needed`] names.
+    /// A tree of `size` leaves, from the tiles that [`needed`] names.
     pub fn restore(size: u64, tiles: &HashMap<TileId, Vec<u8>>) -> Result<Self, MissingTile> {
         let mut ends = Vec::new();
         for (id, width) in unfinished(size) {
@@ -63,7 +63,7 @@ impl Tree {
         self.last_leaf
     }
 
-    /// Adds a leaf, and hands over each tile that it fills.
+    /// Appends a leaf, and calls `full` with each tile that it fills.
     pub fn push(&mut self, leaf: &Hash, mut full: impl FnMut(TileId, Vec<u8>)) {
         let mut hash = *leaf;
         for level in 0_u8.. {
@@ -83,17 +83,17 @@ impl Tree {
         self.last_leaf = Some(*leaf);
     }
 
-    /// The tiles that are not full yet, as far as they have come.
+    /// The partial tiles.
     pub fn unfinished(&self) -> impl Iterator<Item = (TileId, &[u8])> {
         unfinished(self.size).map(|(id, _)| (id, self.ends[usize::try_from(id.level).expect("a level")].as_slice()))
     }
 
     pub fn root(&self) -> Hash {
-        tree_hash(self.size, &Ends(self)).expect("the ends hold every hash that the root is made of")
+        tree_hash(self.size, &Ends(self)).expect("the right edge has every hash of the root")
     }
 }
 
-/// The tiles of a tree that are not full, and how many hashes each has.
+/// The partial tiles of a tree, and the number of hashes in each.
 pub fn unfinished(size: u64) -> impl Iterator<Item = (TileId, usize)> {
     (0_u8..8).filter_map(move |level| {
         let hashes = size.checked_shr(u32::from(HEIGHT * level))?;
@@ -103,7 +103,7 @@ pub fn unfinished(size: u64) -> impl Iterator<Item = (TileId, usize)> {
     })
 }
 
-/// The tiles from which a tree is restored: those that are not full, and the one that ends with the last leaf.
+/// The tiles from which a tree is restored: the partial ones, and the one with the last leaf.
 pub fn needed(size: u64) -> Vec<TileId> {
     let mut tiles: Vec<_> = unfinished(size).map(|(id, _)| id).collect();
     tiles.extend(tile_of_last_leaf(size).map(|(id, _)| id).filter(|id| !tiles.contains(id)));
@@ -133,24 +133,24 @@ impl HashReader for Ends<'_> {
     }
 }
 
-/// What is to be proved about a tree.
+/// A statement about a tree.
 #[derive(Clone, Copy, Debug)]
 pub enum Proof {
-    /// That a leaf is in the tree of a size.
+    /// The leaf is in the tree of this size.
     Inclusion { leaf: u64, size: u64 },
-    /// That a tree begins with an older one.
+    /// The tree extends the older one.
     Consistency { older: u64, size: u64 },
-    /// What the root of a tree is.
+    /// The root of the tree.
     Root { size: u64 },
 }
 
 impl Proof {
-    /// The tiles that the proof is made of.
+    /// The tiles that the proof needs.
     pub fn tiles(self) -> Vec<TileId> {
-        let asked = Asked::default();
-        // The answers are of no use here, only the questions are.
-        let _ = self.make(&asked);
-        asked.tiles.into_inner()
+        let requested = Requested::default();
+        // The proof fails, but the reader records the indexes that it requested.
+        let _ = self.make(&requested);
+        requested.tiles.into_inner()
     }
 
     /// The hashes of the proof, from the tiles.
@@ -174,11 +174,11 @@ fn id(tile: Tile) -> TileId {
 }
 
 #[derive(Default)]
-struct Asked {
+struct Requested {
     tiles: RefCell<Vec<TileId>>,
 }
 
-impl HashReader for Asked {
+impl HashReader for Requested {
     fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<Hash>, Error> {
         let mut tiles: Vec<_> = indexes.iter().map(|index| id(Tile::from_index(HEIGHT, *index))).collect();
         tiles.sort_unstable();
@@ -190,7 +190,7 @@ impl HashReader for Asked {
 
 struct Tiles<'a> {
     tiles: &'a HashMap<TileId, Vec<u8>>,
-    /// The tile that was asked for last, which is the one that is wrong when there is an error.
+    /// The tile requested last: on an error, the missing one.
     missing: Cell<TileId>,
 }
 
@@ -214,7 +214,7 @@ mod tests {
         record_hash(n.to_string().as_bytes())
     }
 
-    /// Every tile of a tree, full or not, as they are stored.
+    /// Every stored tile of a tree, full or partial.
     fn grow(sizes: impl IntoIterator<Item = u64>) -> (HashMap<TileId, Vec<u8>>, HashMap<u64, Hash>) {
         let (mut tree, mut tiles, mut roots) = (Tree::default(), HashMap::new(), HashMap::new());
         for size in sizes {
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_restored_from_its_tiles_at_any_size_grows_on_as_if_nothing_had_happened() {
+    fn a_tree_restored_at_any_size_grows_like_the_original() {
         let (tiles, roots) = grow([1, 255, 256, 257, 511, 512, 65_535, 65_536, 65_537, 66_000]);
         for (size, root) in &roots {
             let needed = needed(*size).into_iter().map(|id| (id, tiles[&id].clone())).collect();

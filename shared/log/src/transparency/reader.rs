@@ -1,10 +1,11 @@
-//! The transparency log as its readers find it in the read model: the newest signed checkpoint, and the tiles of the tree.
+//! The transparency log in the read model: the newest signed checkpoint and the tiles of the tree.
 
 use std::collections::HashMap;
 
 use sqlx::{PgExecutor, Row};
 
 use super::merkle::{Hash, MissingTile, Proof, TileId};
+use crate::row;
 use contract::position::Position;
 
 #[derive(Debug, thiserror::Error)]
@@ -15,15 +16,13 @@ pub enum ReadError {
     Tile(#[from] MissingTile),
 }
 
-/// How far the tree has come, and its newest checkpoint as it was signed; `None` before the first.
+/// The size of the tree, and its newest signed checkpoint; `None` before the first.
 pub async fn head(read_model: impl PgExecutor<'_>) -> sqlx::Result<(Position, Option<String>)> {
     let row = sqlx::query("select position, checkpoint from tree_head").fetch_one(read_model).await?;
-    let position: i64 = row.try_get("position")?;
-    let position = position.try_into().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-    Ok((position, row.try_get("checkpoint")?))
+    Ok((row::position(&row, "position")?, row.try_get("checkpoint")?))
 }
 
-/// Those of the tiles that exist, full or as far as they have come.
+/// The existing ones of these tiles, full or partial.
 pub async fn tiles(read_model: impl PgExecutor<'_>, ids: &[TileId]) -> sqlx::Result<HashMap<TileId, Vec<u8>>> {
     let rows = sqlx::query(
         "select level, index, hashes from tree_tile join unnest($1::smallint[], $2::bigint[]) as asked (level, index)
@@ -40,7 +39,7 @@ pub async fn tiles(read_model: impl PgExecutor<'_>, ids: &[TileId]) -> sqlx::Res
     rows.iter().map(tile).collect()
 }
 
-/// The hashes of a proof about the tree.
+/// The hashes of a proof.
 pub async fn prove(read_model: impl PgExecutor<'_>, proof: Proof) -> Result<Vec<Hash>, ReadError> {
     let tiles = tiles(read_model, &proof.tiles()).await?;
     Ok(proof.from_tiles(&tiles)?)

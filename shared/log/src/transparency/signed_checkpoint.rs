@@ -1,7 +1,7 @@
-//! Signed checkpoints of the transparency log: how many events it holds and the root of the Merkle tree over them, under a
-//! signature. Whoever keeps one can tell later whether the log still begins with what it held then.
+//! Signed checkpoints of the transparency log: the number of events, the root of the Merkle tree over them, and a signature.
+//! The owner of one can verify later that the log still begins with these events.
 //!
-//! Source: C2SP tlog-checkpoint and signed-note; keys are written as in the latter. The key's name is the log's origin.
+//! Source: C2SP tlog-checkpoint and signed-note, also for the format of keys. The key's name is the log's origin.
 
 use std::{
     fs::File,
@@ -16,7 +16,7 @@ use tlog_tiles::Hash;
 
 use contract::position::Position;
 
-/// A tree as it was when the checkpoint was signed.
+/// The signed state of a tree.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
     pub origin: String,
@@ -29,16 +29,16 @@ pub struct Checkpoint {
 pub enum NotACheckpoint {
     #[error("it is not a signed note")]
     NotANote,
-    #[error("no signature of it is by the key {0}")]
+    #[error("the key {0} has not signed it")]
     Unsigned(String),
-    #[error("the signature by the key {0} is wrong")]
+    #[error("the signature by the key {0} is invalid")]
     Forged(String),
-    #[error("what is signed is not a checkpoint of {0}")]
+    #[error("the signed text is not a checkpoint of {0}")]
     OtherLog(String),
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("not a key as C2SP signed-note writes them: {0}")]
+#[error("not a key in the format of C2SP signed-note: {0}")]
 pub struct NotAKey(String);
 
 /// Signs checkpoints.
@@ -52,7 +52,7 @@ impl SigningKey {
     pub fn parse(text: &str) -> Result<Self, NotAKey> {
         let text = text.trim();
         let key = StandardSigner::new(text).map_err(|error| NotAKey(error.to_string()))?;
-        // `PRIVATE+KEY+<name>+<id>+<algorithm and seed>`, as was just made sure of.
+        // `PRIVATE+KEY+<name>+<id>+<algorithm and seed>`, as just verified.
         let seed = text.splitn(5, '+').nth(4).and_then(|encoded| BASE64_STANDARD.decode(encoded).ok());
         let seed = seed.as_deref().and_then(|seed| seed.get(1..)?.try_into().ok());
         let seed = seed.ok_or_else(|| NotAKey("its seed cannot be read".to_owned()))?;
@@ -61,12 +61,12 @@ impl SigningKey {
         Ok(Self { key, verifying })
     }
 
-    /// The key that tells whether this one has signed.
+    /// The public key.
     pub fn verifying_key(&self) -> &VerifyingKey {
         &self.verifying
     }
 
-    /// The note. The same checkpoint under the same key is the same note, since Ed25519 needs no chance.
+    /// The note. Ed25519 is deterministic: the same checkpoint and key give the same note.
     pub fn sign(&self, position: Position, root: Hash) -> String {
         let checkpoint = tlog_tiles::Checkpoint::new(self.key.name(), position.as_sequence(), root, "")
             .expect("a key has a name, and there is no extension");
@@ -76,7 +76,7 @@ impl SigningKey {
     }
 }
 
-/// Tells whether a checkpoint is signed by whom it should be.
+/// Verifies the signature of checkpoints.
 #[derive(Clone)]
 pub struct VerifyingKey {
     key: StandardVerifier,
@@ -94,7 +94,7 @@ impl VerifyingKey {
         self.key.name()
     }
 
-    /// Reads a checkpoint, if it is signed by this key.
+    /// Parses a checkpoint that this key has signed.
     pub fn open(&self, note: &str) -> Result<Checkpoint, NotACheckpoint> {
         let note = Note::from_bytes(note.as_bytes()).map_err(|_| NotACheckpoint::NotANote)?;
         let known = VerifierList::new(vec![Box::new(self.key.clone())]);
@@ -119,17 +119,17 @@ impl std::fmt::Display for VerifyingKey {
     }
 }
 
-/// A new pair of keys, the private one first, for a log of that name: without blanks and `+`, and best a name that nobody else uses.
+/// A new key pair, the private key first, for a log of that name, which should be unique, without blanks and `+`.
 pub fn generate_keys(origin: &str) -> Result<(String, String), NotAKey> {
     if signed_note::is_key_name_valid(origin) {
         Ok(signed_note::generate_key(&mut OsRng, origin))
     } else {
-        Err(NotAKey(format!("{origin:?} cannot be the name of one; it must not hold blanks or plus signs")))
+        Err(NotAKey(format!("the name {origin:?} is invalid; it must not contain blanks or plus signs")))
     }
 }
 
-/// Appends a note to a file that was opened for that. Returns when it is on disk. When it does not fit there, nothing of it is left: the
-/// next note would continue the half one.
+/// Appends a note to a file that was opened for appending, and syncs it. After an error nothing of it remains: the next note
+/// would continue the partial one.
 pub fn append_note(mut file: &File, note: &str) -> io::Result<()> {
     let length = file.metadata()?.len();
     let appended = file.write_all(note.as_bytes()).and_then(|()| file.sync_data());
@@ -139,8 +139,8 @@ pub fn append_note(mut file: &File, note: &str) -> io::Result<()> {
     appended
 }
 
-/// The notes in a file to which they were appended one by one. What is left of one at the end, when the power failed while it
-/// was written, is passed over: it was never given to anybody.
+/// The notes of a file to which they were appended. A partial note at the end, after a power failure, is skipped: it was
+/// never published.
 pub fn split_notes(file: &str) -> Vec<&str> {
     let mut notes = Vec::new();
     let (mut start, mut at, mut signatures) = (0, 0, false);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_that_was_signed_is_opened_with_the_key_and_with_no_other() {
+    fn a_signed_checkpoint_is_accepted_under_its_key_alone() {
         let (signing, verifying) = keys();
         let root = tlog_tiles::record_hash(b"root");
         let note = signing.sign(position(17), root);
@@ -188,16 +188,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused() {
+    fn malformed_keys_are_refused() {
         for key in ["", "PRIVATE+KEY", "PRIVATE+KEY+sales.example/log+00000000+AAAA"] {
-            assert!(SigningKey::parse(key).is_err(), "{key} was taken");
+            assert!(SigningKey::parse(key).is_err(), "{key} was accepted");
         }
         assert!(VerifyingKey::parse("sales.example/log+00000000+AAAA").is_err());
         assert!(generate_keys("with blank").is_err());
     }
 
     #[test]
-    fn notes_that_were_appended_come_apart_again_and_half_a_one_is_passed_over() {
+    fn appended_notes_are_split_and_a_partial_one_is_skipped() {
         let (signing, _) = keys();
         let notes = [1, 2, 3].map(|size| signing.sign(position(size), tlog_tiles::record_hash(b"")));
         assert_eq!(split_notes(&notes.concat()), notes);
