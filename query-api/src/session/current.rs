@@ -116,7 +116,7 @@ pub async fn create_session(
     headers: HeaderMap,
     JsonBody(Credentials { token }): JsonBody<Credentials>,
 ) -> Result<Response, Problem> {
-    session::refuse_others_pages(&method, &headers)?;
+    session::reject_cross_site(&method, &headers)?;
     if sign_in.access.is_open() {
         return Ok(Session::of(&sign_in, &Caller::of_open_access()).into_response());
     }
@@ -137,7 +137,7 @@ pub async fn end_session(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    session::refuse_others_pages(&method, &headers)?;
+    session::reject_cross_site(&method, &headers)?;
     let continue_at = session::token(&headers).and_then(|token| sign_in.end_at_issuer(token));
     Ok((set_cookies([ended(&headers, session::COOKIE)]), Json(SignedOut { continue_at })).into_response())
 }

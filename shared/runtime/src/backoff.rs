@@ -1,15 +1,16 @@
-//! How long to wait before trying again.
+//! Delays between retries.
 
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio_util::sync::CancellationToken;
 
-/// Short enough that a restarted server is found at once.
+/// Reconnects promptly after a restart of a server.
 const FIRST_DELAY: Duration = Duration::from_millis(20);
-/// Long enough that a server which is down for hours is not pestered, short enough that nobody waits for its return.
+/// Does not burden a server that is down for hours, and notices its return.
 const LONGEST_DELAY: Duration = Duration::from_secs(1);
 
-/// Delays that double up to a bound, with jitter so that replicas do not return in step; without an end.
+/// Exponential delays up to a limit, with jitter so that replicas do not retry in step; without an end.
 #[derive(Debug)]
 pub struct Backoff(ExponentialBackoff);
 
@@ -29,7 +30,12 @@ impl Backoff {
         tokio::time::sleep(self.0.next().unwrap_or(LONGEST_DELAY)).await;
     }
 
-    /// It worked: the next wait is a short one again.
+    /// Waits, unless the stop comes first. False when it came.
+    pub async fn wait_or_stop(&mut self, stop: &CancellationToken) -> bool {
+        stop.run_until_cancelled(self.wait()).await.is_some()
+    }
+
+    /// After a success: the next delay is short again.
     pub fn reset(&mut self) {
         *self = Self::default();
     }

@@ -1,4 +1,4 @@
-//! Whether the service in the same container has started and answers, asked by a program of its own image: there is no other in it.
+//! The container health check. Images contain no other program that could send the request.
 
 use std::{
     io::{self, Read, Write},
@@ -9,20 +9,20 @@ use std::{
 use anyhow::{Context, bail};
 use clap::Args;
 
-/// Shorter than what Docker waits for us, so that the reason is said.
+/// Shorter than Docker's timeout, so that the reason is printed.
 const LIMIT: Duration = Duration::from_secs(1);
-/// Of the answer only as much is shown as an operator reads.
+/// Limit of the printed response.
 const MOST_BYTES: u64 = 1024;
 
 /// Settings of the health check.
 #[derive(Args, Clone, Debug)]
 pub struct HealthcheckConfig {
-    /// Address and port on which the service answers.
+    /// Address and port of the service.
     #[arg(long, env, default_value = "127.0.0.1:8081")]
     pub listen_address: SocketAddr,
 }
 
-/// Asks /startupz, and says why when the answer is no.
+/// Requests /startupz; the error has the reason.
 pub fn run(config: &HealthcheckConfig) -> anyhow::Result<()> {
     let address = reachable(config.listen_address);
     let answer = ask(address).with_context(|| format!("{address} does not answer"))?;
@@ -43,7 +43,7 @@ fn ask(address: SocketAddr) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// Who listens on all addresses is asked on this machine's own.
+/// A service that listens on all addresses is reachable on the loopback address.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -59,7 +59,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers one request.
+    /// A service that answers one request.
     fn service(answer: &'static str) -> HealthcheckConfig {
         let listener = TcpListener::bind("0.0.0.0:0").unwrap();
         let listen_address = listener.local_addr().unwrap();
@@ -79,14 +79,14 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_has_not_started_says_why() {
+    fn a_service_that_has_not_started_reports_the_reason() {
         let error = run(&service("HTTP/1.0 503 Service Unavailable\r\na: b\r\n\r\nno database\n")).unwrap_err();
         assert_eq!(error.to_string(), "HTTP/1.0 503 Service Unavailable: no database");
     }
 
     #[test]
     fn a_service_that_does_not_answer_is_not_healthy() {
-        // Its port is free again.
+        // The listener is dropped, its port is closed.
         let listen_address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         assert!(run(&HealthcheckConfig { listen_address }).is_err());
     }

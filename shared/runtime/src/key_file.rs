@@ -1,4 +1,4 @@
-//! Files with keys, which are made once and never written over.
+//! Key files, created once and never overwritten.
 
 use std::{
     fs::{self, OpenOptions},
@@ -9,12 +9,12 @@ use std::{
 
 use anyhow::Context;
 
-/// For the eyes of its owner.
+/// Readable by the owner.
 pub const SECRET: u32 = 0o600;
-/// For everybody's.
+/// Readable by all users.
 pub const PUBLIC: u32 = 0o644;
 
-/// Makes a file, with its folder, unless it is there.
+/// Creates a file and its folder; an existing file is an error.
 pub fn create(file: &Path, mode: u32, content: &str) -> anyhow::Result<()> {
     let create = || {
         if let Some(folder) = file.parent() {
@@ -22,5 +22,5 @@ pub fn create(file: &Path, mode: u32, content: &str) -> anyhow::Result<()> {
         }
         OpenOptions::new().create_new(true).write(true).mode(mode).open(file)?.write_all(content.as_bytes())
     };
-    create().with_context(|| format!("{} cannot be made", file.display()))
+    create().with_context(|| format!("cannot create {}", file.display()))
 }

@@ -1,11 +1,12 @@
-//! What every service needs to run.
+//! The frame of every service.
 //!
 //! - [`key_file`]: creates files with keys
 //! - [`run`]: the life of a service, from start to drained stop, with its [`tasks`]; [`run_loop`]: the loop of a task
 //! - [`access`]: authentication and authorization
 //! - [`http`]: the frame of every HTTP interface; [`healthcheck`]: the container health check
 //! - [`nats`]: the connection to NATS, and the names of streams and subjects
-//! - [`traces`], [`process_metrics`]: what operators see of a request, and of a process
+//! - [`log_events`]: stable names of log events
+//! - [`traces`], [`process_metrics`]: observability of requests and of the process
 //! - [`backoff`]: delays between retries
 
 pub mod access;
@@ -13,6 +14,7 @@ pub mod backoff;
 pub mod healthcheck;
 pub mod http;
 pub mod key_file;
+pub mod log_events;
 pub mod nats;
 pub mod process_metrics;
 pub mod run;
@@ -20,6 +22,6 @@ pub mod run_loop;
 pub mod tasks;
 pub mod traces;
 
-/// The allocator of every service. With glibc's, a purchase took a fifth more of command-api's time.
+/// The allocator of every service. With glibc's, a purchase took a fifth more of command-api's CPU time.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -1,4 +1,4 @@
-//! The JetStream stream, where the relay and the consumers find each other.
+//! The JetStream streams: names, settings, connection.
 
 use std::time::Duration;
 
@@ -15,23 +15,23 @@ use contract::{cloud_event::CloudEvent, position::Position};
 pub const STREAM: &str = "SALES_EVENTS";
 pub const SUBJECTS: &str = "sales.events.>";
 
-/// Where signed checkpoints of the transparency log are published.
+/// Stream of the signed checkpoints of the transparency log.
 pub const CHECKPOINT_STREAM: &str = "SALES_CHECKPOINTS";
 pub const CHECKPOINT_SUBJECT: &str = "sales.checkpoints";
 
-/// An unanswered request to NATS counts as failed after this time; the event log is there for as long as it takes.
+/// An unanswered request to NATS fails after this time; the event log stays available.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Settings of what NATS keeps.
+/// Settings of the streams.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Settings {
-    /// How many nodes of NATS keep each message, where a stream has to be made: 1, or in a cluster 3.
+    /// Replicas of each message in newly created streams: 1, or 3 in a cluster.
     #[arg(long, env, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
     pub stream_replicas: u8,
 }
 
 impl Settings {
-    /// What is on several nodes is on disk late on each of them, which JetStream allows for one alone.
+    /// Asynchronous persistence with one replica; JetStream does not allow it with several.
     pub fn replicas_and_persistence(self) -> (usize, Option<PersistenceMode>) {
         (self.stream_replicas.into(), (self.stream_replicas == 1).then_some(PersistenceMode::Async))
     }
@@ -42,11 +42,11 @@ pub fn subject(event_type: &str) -> String {
     format!("sales.events.{event_type}")
 }
 
-/// Connects in the background, now and whenever the connection is lost, so that a service starts while NATS is away.
+/// Connects in the background, and reconnects: a service starts while NATS is unreachable.
 pub async fn connect(url: &str, service: &str) -> anyhow::Result<Client> {
-    let server: ServerAddr = url.parse().context("NATS_URL is not an address (nats://user:password@host:port)")?;
+    let server: ServerAddr = url.parse().context("NATS_URL is not a NATS URL (nats://user:password@host:port)")?;
     let options = match (server.username(), server.password()) {
-        // The client itself ignores what the address says about the user.
+        // The client ignores credentials in the URL.
         (Some(user), Some(password)) => ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned()),
         _ => ConnectOptions::new(),
     };
@@ -63,9 +63,9 @@ pub async fn connect(url: &str, service: &str) -> anyhow::Result<Client> {
         .context("NATS_URL cannot be used")
 }
 
-/// Whether a stream holds this log: it does not end behind the log, and its last message is the event that the log has
-/// at that position. Another log's stream, or one from before the log was restored from a backup, is not to be followed
-/// nor written to. The log's head is to be read after the stream's state.
+/// Whether a stream holds this log: it does not end past the log, and its last message is the log's event at that position.
+/// The stream of another log, or from before a restore, must be neither followed nor written. The stream's state has to be
+/// read before the log's head.
 pub async fn holds_log(stream: &Stream, event_store: &PgPool) -> Result<bool, async_nats::Error> {
     let state = &stream.cached_info().state;
     let end = Position::from_sequence(state.last_sequence);

@@ -1,5 +1,4 @@
-//! What operators see of a process: what every client library of Prometheus exports about it, under the usual names, and how long
-//! it took to become ready.
+//! Process metrics: those that every Prometheus client library exports, under their usual names, and the time to readiness.
 
 use std::{
     fmt,
@@ -25,18 +24,17 @@ use prometheus_client::{
 use tokio::time::interval;
 use tracing::info;
 
-use crate::tasks::Tasks;
+use crate::{log_events, tasks::Tasks};
 
-/// Says whether the process can do its job, or else why not.
+/// Whether the process can do its job, or the reason why not.
 pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
-/// What the kernel counts in: `USER_HZ`, which is 100 on every architecture that we build for.
+/// The kernel's unit `USER_HZ`: 100 on every architecture that we build for.
 const TICKS_PER_SECOND: f64 = 100.0;
-/// How often it is looked whether the process has become ready, until it has: fine enough for starts of some milliseconds.
+/// Resolution of the startup time: services start within some milliseconds.
 const READY_POLL: Duration = Duration::from_millis(2);
 
-/// Registers what is particular to our services: whether the process is ready, since when, and which version it is.
-/// What is returned turns true when it has become ready for the first time.
+/// Registers readiness, startup time and version. The returned flag turns true when the process first becomes ready.
 pub fn observe(readiness: Readiness, registry: &mut Registry, tasks: &mut Tasks) -> Arc<AtomicBool> {
     let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("build", "Version of the program", version);
@@ -55,7 +53,11 @@ pub fn observe(readiness: Readiness, registry: &mut Registry, tasks: &mut Tasks)
                 let age = age().unwrap_or_default();
                 startup.set(age.as_secs_f64());
                 has_started.store(true, Ordering::Relaxed);
-                info!(startup.duration_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX), "Ready");
+                info!(
+                    event.name = log_events::READY,
+                    startup.duration_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+                    "Ready"
+                );
                 break;
             }
         }
@@ -65,7 +67,7 @@ pub fn observe(readiness: Readiness, registry: &mut Registry, tasks: &mut Tasks)
     started
 }
 
-/// 1 while the process can do its job, as `/readyz` says.
+/// 1 while `/readyz` reports readiness.
 struct Ready(Readiness);
 
 impl fmt::Debug for Ready {
@@ -109,8 +111,8 @@ impl Collector for Standard {
         if let Some(open) = std::fs::read_dir("/proc/self/fd").ok().and_then(|open| i64::try_from(open.count()).ok()) {
             gauge(&mut encoder, "process_open_fds", "Open file descriptors", None, open)?;
         }
-        if let Some(most) = most_open_files() {
-            gauge(&mut encoder, "process_max_fds", "File descriptors that may be open", None, most)?;
+        if let Some(max) = max_open_files() {
+            gauge(&mut encoder, "process_max_fds", "File descriptors that may be open", None, max)?;
         }
         Ok(())
     }
@@ -125,7 +127,7 @@ where
     gauge.encode(metric)
 }
 
-/// How long the process has been running, to a hundredth of a second.
+/// Age of the process, to a hundredth of a second.
 fn age() -> Option<Duration> {
     /// `starttime`, the 22nd field of `/proc/self/stat`.
     const STARTED: usize = 22;
@@ -133,7 +135,7 @@ fn age() -> Option<Duration> {
     Duration::try_from_secs_f64((up - stat::<f64>(STARTED)? / TICKS_PER_SECOND).max(0.0)).ok()
 }
 
-/// The same moment at each call, though the clock may be set meanwhile.
+/// Computed once, because the clock may be adjusted later.
 fn started_at() -> Option<f64> {
     static STARTED_AT: OnceLock<Option<f64>> = OnceLock::new();
     *STARTED_AT.get_or_init(|| Some((SystemTime::now() - age()?).duration_since(UNIX_EPOCH).ok()?.as_secs_f64()))
@@ -146,8 +148,8 @@ fn cpu_seconds() -> Option<f64> {
     Some((user? + system?) / TICKS_PER_SECOND)
 }
 
-/// A field of `/proc/self/stat`, counted from 1 as its manual does. The second one is the program's name in parentheses, which may
-/// hold anything; none of those before the third is asked for.
+/// A field of `/proc/self/stat` from the third on, counted from 1 as in its manual. The second is the program's name in
+/// parentheses, which may contain blanks.
 fn stat<T: FromStr>(field: usize) -> Option<T> {
     let stat = read_to_string("/proc/self/stat").ok()?;
     let (_, behind_name) = stat.rsplit_once(") ")?;
@@ -160,7 +162,7 @@ fn status_kilobytes(name: &str) -> Option<i64> {
     line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
-fn most_open_files() -> Option<i64> {
+fn max_open_files() -> Option<i64> {
     let limits = read_to_string("/proc/self/limits").ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().next()?.parse().ok()
@@ -172,7 +174,7 @@ mod tests {
     use prometheus_client::encoding::text::encode;
 
     #[test]
-    fn a_process_knows_itself_under_the_usual_names() {
+    fn the_process_metrics_have_their_usual_names() {
         let mut text = String::new();
         encode(&mut text, &standard_metrics()).unwrap();
         let value = |name: &str| -> f64 {

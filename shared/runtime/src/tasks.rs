@@ -1,4 +1,4 @@
-//! Background tasks of a service, and how they are stopped.
+//! Background tasks of a service.
 
 use std::{future::Future, time::Duration};
 
@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 /// Tasks stop at their next wait, after at most one statement.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
-/// The work that goes on beside answering requests. A task that ends before it was told to ends the process, since
-/// nobody else would do its work.
+/// The work alongside the HTTP server. A task that exits before the shutdown ends the process, because no other task
+/// would do its work.
 #[derive(Default)]
 pub struct Tasks {
     running: JoinSet<anyhow::Result<()>>,
@@ -19,12 +19,12 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// Tells a task when to stop.
+    /// Cancelled when tasks have to stop.
     pub fn stop_token(&self) -> CancellationToken {
         self.stop.clone()
     }
 
-    /// Tells answers that go on for as long as their reader likes when to end: no other requests are taken then either.
+    /// Cancelled when open-ended responses have to end, and no more requests are accepted.
     pub fn drain_token(&self) -> CancellationToken {
         self.drain.clone()
     }
@@ -33,11 +33,11 @@ impl Tasks {
         self.running.spawn(async move { task.await.with_context(|| format!("task {name}")) });
     }
 
-    /// Returns when the first task has ended, with the reason.
-    pub(crate) async fn first_to_end(&mut self) -> anyhow::Error {
+    /// Returns when the first task exits, with the reason.
+    pub(crate) async fn first_exit(&mut self) -> anyhow::Error {
         match self.running.join_next().await {
             None => std::future::pending().await,
-            Some(Ok(Ok(()))) => anyhow!("a task ended although nobody told it to"),
+            Some(Ok(Ok(()))) => anyhow!("a background task exited unexpectedly"),
             Some(Ok(Err(error))) => error,
             Some(Err(panic)) => panic.into(),
         }
@@ -51,6 +51,6 @@ impl Tasks {
             }
             Ok(())
         };
-        timeout(STOP_LIMIT, all).await.context("a task did not stop in time")?
+        timeout(STOP_LIMIT, all).await.context("a background task did not stop in time")?
     }
 }

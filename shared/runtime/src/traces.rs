@@ -1,15 +1,15 @@
-//! Traces, by OpenTelemetry: made when `OTEL_EXPORTER_OTLP_ENDPOINT` is set, and otherwise for the price of a look at a flag.
+//! OpenTelemetry traces, if `OTEL_EXPORTER_OTLP_ENDPOINT` is set; otherwise tracing costs a check of a flag.
 //!
-//! A trace begins with a request, or with whoever sent it (W3C Trace Context). The event takes the request's span along in its
-//! metadata, and on the wire as the CloudEvents extension `traceparent`, so that what happens to it afterwards joins the same
-//! trace, whichever process does it. What is done for many events at once becomes a span of each of them that is sampled.
+//! A trace starts with a request, or at its sender (W3C Trace Context). The event carries the request's span in its metadata,
+//! and on the wire in the CloudEvents extension `traceparent`, so that later processing joins the same trace in any process.
+//! A step that processes a batch becomes a span of each sampled event.
 
 use std::{fmt, sync::OnceLock, time::Duration, time::SystemTime};
 
 use anyhow::Context as _;
 use axum::{
     extract::Request,
-    http::{HeaderValue, StatusCode},
+    http::{HeaderMap, HeaderValue, StatusCode},
 };
 use bytes::Bytes;
 use clap::Args;
@@ -32,24 +32,24 @@ pub use opentelemetry::trace::SpanKind;
 
 use contract::recorded_event::RecordedEvent;
 
-/// W3C Trace Context, as a header and as an extension of CloudEvents.
+/// W3C Trace Context, as a header and as a CloudEvents extension.
 pub const TRACEPARENT: &str = "traceparent";
-/// The standard's default. Nobody waits for it but the end of the process.
+/// The standard's default. Only the shutdown waits for it.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
-/// At the end, spans that no collector takes by then are given up.
+/// At shutdown, unsent spans are dropped after this time.
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
 /// Settings of the traces.
 #[derive(Args, Clone, Debug)]
 pub struct Settings {
-    /// Where to send traces, by OTLP over HTTP, such as `http://collector:4318`; without it none are made. What else OpenTelemetry
-    /// defines is read from the environment too: `OTEL_TRACES_SAMPLER` (such as `parentbased_traceidratio`), `OTEL_TRACES_SAMPLER_ARG`,
+    /// Collector of traces (OTLP over HTTP), such as `http://collector:4318`; without it, tracing is off. Further OpenTelemetry
+    /// variables apply: `OTEL_TRACES_SAMPLER` (such as `parentbased_traceidratio`), `OTEL_TRACES_SAMPLER_ARG`,
     /// `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_BSP_MAX_QUEUE_SIZE`.
     #[arg(long, env)]
     pub otel_exporter_otlp_endpoint: Option<String>,
 }
 
-/// Set once, before anything is traced; never set while traces are off.
+/// Set once at startup if tracing is on.
 static TRACES: OnceLock<Traces> = OnceLock::new();
 
 #[derive(Debug)]
@@ -58,7 +58,7 @@ struct Traces {
     tracer: SdkTracer,
 }
 
-/// Turns traces on when there is somewhere to send them to.
+/// Turns tracing on if a collector is configured.
 pub fn start(service: &'static str, settings: &Settings) -> anyhow::Result<()> {
     let Some(endpoint) = settings.otel_exporter_otlp_endpoint.as_deref().filter(|endpoint| !endpoint.is_empty()) else {
         return Ok(());
@@ -71,7 +71,7 @@ pub fn start(service: &'static str, settings: &Settings) -> anyhow::Result<()> {
         })
         .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
         .build()
-        .context("OTEL_EXPORTER_OTLP_ENDPOINT cannot be used")?;
+        .context("OTEL_EXPORTER_OTLP_ENDPOINT is invalid")?;
     let mut resource = Resource::builder();
     if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
         resource = resource.with_service_name(service);
@@ -84,13 +84,13 @@ pub fn start(service: &'static str, settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sends what has not been sent yet, at the end of the process.
+/// Sends the remaining spans at shutdown.
 pub async fn flush() {
     let Some(Traces { provider, .. }) = TRACES.get() else { return };
-    // It waits for its own thread, and that one for us to send.
+    // The provider blocks on its thread, which needs the runtime to send.
     let flushed = spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_LIMIT)).await;
     if let Ok(Err(error)) = flushed {
-        warn!(%error, "The last traces were not sent");
+        warn!(%error, "The last spans were not sent");
     }
 }
 
@@ -98,13 +98,13 @@ fn tracer() -> Option<&'static SdkTracer> {
     TRACES.get().map(|traces| &traces.tracer)
 }
 
-/// The span of a request that is sampled. It ends when it is dropped, answered or not.
+/// The span of a sampled request. It ends when dropped.
 #[derive(Debug)]
 pub struct RequestSpan(Span);
 
 impl RequestSpan {
-    /// Begins the span of a request, in the trace of whoever sent it, and takes its place in the request: what is caused by the
-    /// request is caused by this span. A request that is not sampled stays as it came.
+    /// Begins the span of a request in the trace of its sender, and replaces the request's `traceparent`: effects of the
+    /// request become children of this span. A request that is not sampled is unchanged.
     pub fn begin(request: &mut Request, method: &'static str, route: &str) -> Option<Self> {
         let tracer = tracer()?;
         let parent =
@@ -134,16 +134,25 @@ impl RequestSpan {
     }
 }
 
+/// The `traceparent` of a request, if it is a valid one of version 00, with the known flags. Others are ignored, as the
+/// specification requires.
+pub fn requested(headers: &HeaderMap) -> Option<String> {
+    const FLAGS: usize = 53;
+    let value = headers.get(TRACEPARENT)?.to_str().ok()?;
+    let parsed = traceparent(parent(value)?.span().span_context());
+    (value.len() == parsed.len() && value.get(..FLAGS) == parsed.get(..FLAGS)).then_some(parsed)
+}
+
 fn traceparent(context: &SpanContext) -> String {
     let flags = context.trace_flags() & TraceFlags::SAMPLED;
     format!("00-{}-{}-{flags:02x}", context.trace_id(), context.span_id())
 }
 
-/// Something that is done for events, from now on.
+/// A processing step of events that begins now.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct Step {
-    /// Unless traces are off.
+    /// None while tracing is off.
     began: Option<SystemTime>,
 }
 
@@ -152,7 +161,7 @@ impl Step {
         Self { began: tracer().map(|_| SystemTime::now()) }
     }
 
-    /// It has been done for these events: a span of each one whose trace is sampled.
+    /// Ends the step: a span for each of these events whose trace is sampled.
     pub fn done(self, name: &'static str, kind: &SpanKind, events: &[RecordedEvent]) {
         let (Some(began), Some(tracer)) = (self.began, tracer()) else { return };
         let ended = SystemTime::now();
@@ -175,13 +184,13 @@ impl Step {
     }
 }
 
-/// What an event says about the span that caused it, unless that is none.
+/// The span that caused an event, if its `traceparent` is valid.
 fn parent(traceparent: &str) -> Option<Context> {
     let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), &Traceparent(traceparent));
     parent.has_active_span().then_some(parent)
 }
 
-/// The one header that an event keeps.
+/// The carrier of an event: one header.
 struct Traceparent<'a>(&'a str);
 
 impl Extractor for Traceparent<'_> {
@@ -194,7 +203,7 @@ impl Extractor for Traceparent<'_> {
     }
 }
 
-/// Spans are sent by a thread of their own, which has no part in the asynchronous runtime that the client needs.
+/// The exporter's thread is outside of the asynchronous runtime that the client needs.
 struct Client {
     http: reqwest::Client,
     runtime: Handle,

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::{Engine, engine::general_purpose::STANDARD, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
-use runtime::access::guard::PUBLIC;
+use runtime::{access::guard::PUBLIC, log_events};
 use serde_json::{Value, json};
 use stack::{checkout, ports};
 use testing::Issuer;
@@ -347,7 +347,7 @@ async fn a_token_works_and_stops_working_without_a_restart() {
     std::fs::write(&file, "nonsense\n").unwrap();
     let log = secured.system.folder().join("logs/query-api.log");
     until("the file is refused", async || {
-        std::fs::read_to_string(&log).unwrap().contains("The access tokens stay as they were")
+        std::fs::read_to_string(&log).unwrap().contains(log_events::TOKENS_NOT_RELOADED)
     })
     .await;
     assert_eq!(read(&token).await, StatusCode::OK);
@@ -597,7 +597,7 @@ fn nobody_starts_open_to_others_without_meaning_to() {
 
     let mut open = serve("0.0.0.0", &[("OPEN_ACCESS", "true")]).stdout(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(open.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let starts = said.any(|line| line.contains("Answering requests"));
+    let starts = said.any(|line| line.contains(log_events::LISTENING));
     open.kill().unwrap();
     open.wait().unwrap();
     assert!(starts);

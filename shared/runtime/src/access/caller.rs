@@ -1,4 +1,4 @@
-//! Who asks.
+//! The sender of a request.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -10,59 +10,59 @@ use axum::{
 use crate::http::problem::Problem;
 use contract::role::{Role, Roles};
 
-/// What the events call somebody without a name who may do everything. Nobody else is called so.
+/// The subject in events of callers without a name while access is open. No token may have it.
 pub const ANONYMOUS: &str = "anonymous";
 
-/// What an event says about who caused it.
+/// The cause of an event, as the event names it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Actor {
     pub subject: String,
     pub role: Role,
 }
 
-/// Who asks, as far as that is known.
+/// The sender of a request, as far as it is known.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// The name that goes with the token; nobody has one who shows none.
+    /// The subject of the token; none without a token.
     pub subject: Option<Arc<str>>,
     pub roles: Roles,
 }
 
 impl Caller {
-    /// Somebody without a token, as customers are.
+    /// A customer without a token.
     pub fn anonymous() -> Self {
         Self { subject: None, roles: [Role::Customer].into_iter().collect() }
     }
 
-    /// Anybody, where everybody may do everything.
+    /// Any caller while access is open.
     pub fn of_open_access() -> Self {
         Self { subject: None, roles: Roles::all() }
     }
 
-    /// Somebody whose token was accepted.
+    /// The owner of an accepted token.
     pub fn named(subject: &str, roles: impl IntoIterator<Item = Role>) -> Self {
         Self { subject: Some(subject.into()), roles: roles.into_iter().chain([Role::Customer]).collect() }
     }
 
-    /// Refuses everybody without the role, and says which it is.
+    /// Refuses callers without the role.
     pub fn require(&self, role: Role) -> Result<(), Problem> {
         if self.roles.contains(role) {
             return Ok(());
         }
         Err(if self.subject.is_none() {
-            unauthenticated(&format!("The role {role} is needed here."))
+            unauthenticated(&format!("This needs the role {role}."))
         } else {
             forbidden(role)
         })
     }
 
-    /// Who the event names as the one who caused it; nobody when it is a customer without a name.
+    /// The actor of a purchase; none for a customer without a name.
     pub fn as_customer(&self) -> Option<Actor> {
         let subject = self.subject.as_deref()?.to_owned();
         Some(Actor { subject, role: Role::Customer })
     }
 
-    /// Who the event names, in any case.
+    /// The actor of an operator's command.
     pub fn as_operator(&self) -> Actor {
         let subject = self.subject.as_deref().unwrap_or(ANONYMOUS).to_owned();
         Actor { subject, role: Role::Operator }
@@ -73,17 +73,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        // Nobody is more than a customer unless the guard in front of every endpoint says so.
+        // Only the guard in front of the endpoints grants more than a customer's role.
         Ok(parts.extensions.get().cloned().unwrap_or_else(Self::anonymous))
     }
 }
 
 pub fn unauthenticated(detail: &str) -> Problem {
     let detail = format!("{detail} Send a token as `Authorization: Bearer …`, or sign in on the page.");
-    Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Who you are is not known here", detail)
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Authentication required", detail)
 }
 
 fn forbidden(role: Role) -> Problem {
-    let detail = format!("The role {role} is needed here, which your token does not give.");
-    Problem::new(StatusCode::FORBIDDEN, "forbidden", "This is not for your role", detail)
+    let detail = format!("This needs the role {role}, which your token does not grant.");
+    Problem::new(StatusCode::FORBIDDEN, "forbidden", "Insufficient role", detail)
 }

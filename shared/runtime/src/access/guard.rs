@@ -1,5 +1,5 @@
-//! What stands in front of every endpoint. Who may use an endpoint is said in one place, its OpenAPI description, and that
-//! is what is enforced: an endpoint that is not described, or whose description does not say who may use it, answers nobody.
+//! The role check in front of every endpoint. Its OpenAPI description declares the required role, and the guard enforces
+//! that declaration: an endpoint without one answers no caller.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -13,14 +13,14 @@ use axum::{
 use serde_json::{Value, json};
 use tracing::error;
 
-use super::Access;
+use super::authenticator::Access;
 use crate::http::problem::Problem;
 use contract::role::Role;
 
-/// What the descriptions call the way in.
+/// The security scheme in the OpenAPI documents.
 const SCHEME: &str = "token";
 
-/// What everybody may read, who else may do what: that a process lives, what the interfaces are, and what the proxy says in our words.
+/// Open to every caller: health, the API documents, and the problems that the proxy serves.
 pub const PUBLIC: [&str; 8] = [
     "/livez",
     "/startupz",
@@ -32,20 +32,20 @@ pub const PUBLIC: [&str; 8] = [
     "/docs/query-api.json",
 ];
 
-/// What any endpoint may answer, beside what it says itself.
+/// Responses that any endpoint may give, in addition to its own.
 const ALWAYS: [(&str, &str); 3] = [
     ("401", "No token, or one that is not accepted"),
-    ("403", "The token does not give the role that is needed"),
-    ("503", "No answer within ten seconds, or none yet of the issuer whose token it is"),
+    ("403", "The token does not grant the required role"),
+    ("503", "No answer within ten seconds, or the token's issuer has not answered yet"),
 ];
-/// And what any may that is sent a body.
+/// Further ones of endpoints that accept a body.
 const WITH_BODY: [(&str, &str); 3] = [
     ("400", "The body cannot be read"),
     ("408", "The body did not arrive within five seconds"),
     ("413", "Body over 16 KiB"),
 ];
 
-/// Who may use which endpoint.
+/// The required role per path and method.
 type Rules = HashMap<String, HashMap<Method, Role>>;
 
 #[derive(Clone)]
@@ -54,19 +54,19 @@ struct Guard {
     rules: Arc<Rules>,
 }
 
-/// Lets into the router only who may, as `openapi` says.
-pub fn guarded(router: Router, openapi: &Value, access: Access) -> Router {
+/// Requires for every endpoint the role that `openapi` declares.
+pub fn require_role(router: Router, openapi: &Value, access: Access) -> Router {
     let guard = Guard { access, rules: Arc::new(rules(openapi)) };
-    router.layer(middleware::from_fn_with_state(guard, let_in))
+    router.layer(middleware::from_fn_with_state(guard, authorize))
 }
 
-/// Completes a document with what is the same for every endpoint: how to show a token, and what happens without.
+/// Adds to a document what all endpoints share: the security scheme, and the common error responses.
 pub fn describe(openapi: &mut Value) {
     openapi["components"]["securitySchemes"][SCHEME] = json!({
         "type": "http",
         "scheme": "bearer",
-        "description": "An access token, or a JWT of the OpenID Connect issuer. The roles that an endpoint asks for are listed with it; \
-                        everybody is a customer, without a token too. Where access is open, nothing is asked for.",
+        "description": "An access token, or a JWT of the OpenID Connect issuer. Each endpoint lists the roles that it requires; every \
+                        caller is a customer, even without a token. While access is open, no token is required.",
     });
     for ((method, _), operation) in operations(openapi) {
         let of_the_body = if method == Method::GET { &[][..] } else { &WITH_BODY };
@@ -80,41 +80,41 @@ pub fn describe(openapi: &mut Value) {
                 let seconds = json!({ "type": "integer", "format": "int32", "minimum": 0 });
                 answer["headers"]["Retry-After"] = json!({ "description": "Seconds", "schema": seconds });
             }
-            // Whoever describes it itself says more.
+            // An endpoint's own description says more.
             answers.entry(*status).or_insert(answer);
         }
     }
 }
 
-/// Lets operators alone into the router, but for what is [`PUBLIC`]: a route that nobody has thought of is no way in.
+/// Restricts the router to operators, except for [`PUBLIC`] paths: a forgotten route is closed by default.
 pub fn for_operators(router: Router, access: Access) -> Router {
-    router.route_layer(middleware::from_fn_with_state(access, let_operators_in))
+    router.route_layer(middleware::from_fn_with_state(access, require_operator))
 }
 
-async fn let_operators_in(State(access): State<Access>, request: Request, next: Next) -> Response {
+async fn require_operator(State(access): State<Access>, request: Request, next: Next) -> Response {
     if !PUBLIC.contains(&path_of(&request))
-        && let Err(problem) = access.admit(request.method(), request.headers(), Role::Operator).await
+        && let Err(problem) = access.authorize(request.method(), request.headers(), Role::Operator).await
     {
         return problem.into_response();
     }
     next.run(request).await
 }
 
-/// As it stands in the router.
+/// The matched route of the router.
 fn path_of(request: &Request) -> &str {
     request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str)
 }
 
-async fn let_in(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
+async fn authorize(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     let path = path_of(&request);
     let Some(rules) = guard.rules.get(path) else {
-        error!(path, "An endpoint without a rule");
+        error!(path, "Endpoint without a declared role");
         return Problem::internal().into_response();
     };
     let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
-    // Methods that an endpoint does not have are refused behind here, to everybody.
+    // The router refuses methods that the endpoint does not have.
     let needed = rules.get(method).copied().unwrap_or(Role::Customer);
-    match guard.access.admit(request.method(), request.headers(), needed).await {
+    match guard.access.authorize(request.method(), request.headers(), needed).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -126,13 +126,13 @@ async fn let_in(State(guard): State<Guard>, mut request: Request, next: Next) ->
 fn rules(openapi: &Value) -> Rules {
     let mut rules = Rules::new();
     for ((method, path), operation) in operations(&mut openapi.clone()) {
-        let role = role_of(operation).unwrap_or_else(|| panic!("{method} {path} does not say who may use it"));
+        let role = role_of(operation).unwrap_or_else(|| panic!("{method} {path} does not declare its role"));
         rules.entry(path).or_default().insert(method, role);
     }
     rules
 }
 
-/// The role that a description asks for: `{}` lets everybody in, as a customer.
+/// The role that a description requires: `{}` is open to every caller, as a customer.
 fn role_of(operation: &Value) -> Option<Role> {
     match operation["security"].as_array()?.as_slice() {
         [anybody] if anybody.as_object()?.is_empty() => Some(Role::Customer),
@@ -162,16 +162,16 @@ mod tests {
     use hyper_util::service::TowerToHyperService;
 
     use super::*;
-    use crate::access::tests::waiting_for_an_issuer;
+    use crate::access::authenticator::tests::without_issuer_keys;
 
     #[test]
-    fn a_description_says_who_may() {
+    fn a_description_declares_the_role() {
         assert_eq!(role_of(&json!({ "security": [{}] })), Some(Role::Customer));
         assert_eq!(role_of(&json!({ "security": [{ "token": ["operator"] }] })), Some(Role::Operator));
     }
 
     #[test]
-    fn a_description_that_does_not_say_who_may_is_none() {
+    fn a_description_without_one_known_role_is_refused() {
         for security in [
             json!(null),
             json!([]),
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_any_endpoint_may_answer_is_described_and_its_own_words_stay() {
+    fn common_responses_are_added_and_an_endpoints_own_stay() {
         let own = json!({ "description": "Busy" });
         let mut openapi = json!({ "paths": { "/a": {
             "get": { "responses": { "200": {} } },
@@ -201,7 +201,7 @@ mod tests {
     #[tokio::test]
     async fn a_route_that_is_not_listed_is_for_operators() {
         let routes = Router::new().route("/livez", get(async || ())).route("/secrets", get(async || ()));
-        let service = TowerToHyperService::new(for_operators(routes, waiting_for_an_issuer()));
+        let service = TowerToHyperService::new(for_operators(routes, without_issuer_keys()));
         for (path, status) in [("/livez", 200), ("/secrets", 401), ("/missing", 404)] {
             let answer = service.call(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
             assert_eq!(answer.status(), status, "{path}");
@@ -209,8 +209,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "GET /api/secrets does not say who may use it")]
-    fn an_endpoint_without_a_rule_does_not_start() {
+    #[should_panic(expected = "GET /api/secrets does not declare its role")]
+    fn an_endpoint_without_a_declared_role_prevents_the_start() {
         rules(&json!({ "paths": { "/api/secrets": { "get": {} } } }));
     }
 }

@@ -1,6 +1,6 @@
-//! Tokens of an OpenID Connect issuer: JWTs, checked with the keys that it publishes.
+//! Tokens of an OpenID Connect issuer: JWTs, verified with its published keys.
 //!
-//! Source: OpenID Connect Discovery 1.0, RFC 7517 (keys), RFC 7519 (claims), RFC 8725 (what to be careful about).
+//! Source: OpenID Connect Discovery 1.0, RFC 7517 (keys), RFC 7519 (claims), RFC 8725 (best practices).
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::caller::{ANONYMOUS, Caller};
-use crate::backoff::Backoff;
+use crate::{backoff::Backoff, log_events};
 use contract::role::Role;
 
-/// Those with a public key. Whoever knows only public keys can make a token of any other.
+/// Asymmetric ones alone: with any other, the public key would be enough to forge a token.
 const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::ES256,
     Algorithm::ES384,
@@ -35,16 +35,16 @@ const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::PS384,
     Algorithm::PS512,
 ];
-/// Clocks differ a little.
+/// Tolerated clock skew.
 const LEEWAY_S: u64 = 10;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const REFRESH_EVERY: Duration = Duration::from_mins(5);
-/// A key that is not known is asked for no more often than this, so that nobody makes us ask for others all the time.
+/// Limits the refreshes that tokens with unknown keys cause.
 const REFRESH_AT_MOST_EVERY: Duration = Duration::from_secs(10);
 /// How long a token with a new key waits for it.
 const NEW_KEY_WAIT: Duration = Duration::from_secs(2);
 
-/// Where the issuer answers what.
+/// The endpoints of the issuer.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Endpoints {
     issuer: String,
@@ -54,23 +54,23 @@ pub struct Endpoints {
     pub end_session_endpoint: Option<String>,
 }
 
-/// What the issuer publishes.
+/// The published configuration of the issuer.
 struct Published {
     endpoints: Endpoints,
     keys: JwkSet,
     read_at: Instant,
 }
 
-/// Why a token is not accepted.
+/// The reason why a token is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    #[error("The keys of the issuer are not known yet.")]
+    #[error("The keys of the issuer are not available yet.")]
     NotReady,
     #[error("The token is not accepted: {0}.")]
     Invalid(String),
 }
 
-/// What is to be known of an issuer.
+/// How to verify the tokens of an issuer.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub issuer: String,
@@ -86,7 +86,7 @@ pub struct Issuer {
 
 impl Issuer {
     pub fn new(settings: Settings) -> anyhow::Result<Self> {
-        // A redirect would let somebody else answer for the issuer.
+        // A redirect would let another server answer for the issuer.
         let http = Client::builder().timeout(REQUEST_TIMEOUT).redirect(redirect::Policy::none()).build()?;
         Ok(Self { settings, http, published: watch::Sender::new(None), wanted: Notify::new() })
     }
@@ -95,12 +95,12 @@ impl Issuer {
         &self.http
     }
 
-    /// Where it answers, once that is known.
+    /// The endpoints; none before the first answer.
     pub fn endpoints(&self) -> Option<Endpoints> {
         self.published.borrow().as_ref().map(|published| published.endpoints.clone())
     }
 
-    /// Keeps the keys up to date until told to stop.
+    /// Keeps the keys up to date until stopped.
     pub async fn follow(self: Arc<Self>, stop: CancellationToken) {
         let mut backoff = Backoff::default();
         let mut is_known = false;
@@ -110,9 +110,10 @@ impl Issuer {
                     Ok(published) => {
                         if !is_known {
                             info!(
+                                event.name = log_events::ISSUER_AVAILABLE,
                                 issuer = self.settings.issuer,
                                 keys = published.keys.keys.len(),
-                                "Tokens of the issuer are accepted"
+                                "Accepting tokens of the issuer"
                             );
                         }
                         is_known = true;
@@ -122,9 +123,10 @@ impl Issuer {
                     }
                     Err(error) => {
                         warn!(
+                            event.name = log_events::ISSUER_UNAVAILABLE,
                             issuer = self.settings.issuer,
                             error = format!("{error:#}"),
-                            "The issuer does not answer"
+                            "The issuer is unavailable; retrying"
                         );
                         backoff.wait().await;
                         sleep(Duration::from_secs(1)).await;
@@ -142,7 +144,7 @@ impl Issuer {
         let endpoints: Endpoints = self.get(&format!("{issuer}/.well-known/openid-configuration")).await?;
         ensure!(
             endpoints.issuer == self.settings.issuer,
-            "it calls itself {:?}; OIDC_ISSUER has to be written in the same way",
+            "its configuration names the issuer {:?}; OIDC_ISSUER must match exactly",
             endpoints.issuer
         );
         let keys = self.get(&endpoints.jwks_uri).await?;
@@ -151,25 +153,25 @@ impl Issuer {
 
     async fn get<T: DeserializeOwned>(&self, url: &str) -> anyhow::Result<T> {
         let response = self.http.get(url).send().await?.error_for_status()?;
-        response.json().await.with_context(|| format!("{url} does not answer what OpenID Connect asks for"))
+        response.json().await.with_context(|| format!("the response of {url} does not conform to OpenID Connect"))
     }
 
-    /// Whose token it is, if it is one of this issuer for the audience.
+    /// The owner of a token that this issuer made for the audience.
     pub async fn verify(&self, token: &str, audience: &str) -> Result<Caller, Refusal> {
         let claims = self.claims(token, audience).await?;
         let subject = claims["sub"].as_str().ok_or_else(|| Refusal::Invalid("it has no subject".to_owned()))?;
         if subject == ANONYMOUS {
-            return Err(Refusal::Invalid(format!("nobody is called {subject}")));
+            return Err(Refusal::Invalid(format!("its subject {subject} is reserved")));
         }
         Ok(Caller::named(subject, roles(&claims, &self.settings.roles_claim)))
     }
 
-    /// What a token says, if it is one of this issuer for the audience.
+    /// The claims of a token that this issuer made for the audience.
     pub async fn claims(&self, token: &str, audience: &str) -> Result<Value, Refusal> {
         let invalid = |error: jsonwebtoken::errors::Error| Refusal::Invalid(error.to_string());
         let header = decode_header(token).map_err(invalid)?;
         if !ALGORITHMS.contains(&header.alg) {
-            return Err(Refusal::Invalid(format!("{:?} is no algorithm with a public key", header.alg)));
+            return Err(Refusal::Invalid(format!("{:?} is not an accepted algorithm", header.alg)));
         }
         let key = self.key(header.kid.as_deref(), header.alg).await?;
         let mut validation = Validation::new(header.alg);
@@ -186,7 +188,7 @@ impl Issuer {
         let known = published.borrow_and_update().clone().ok_or(Refusal::NotReady)?;
         let key = match known.find(id, algorithm) {
             Some(key) => Some(key),
-            // Perhaps the issuer has a new one.
+            // The issuer may have rotated its keys.
             None if known.read_at.elapsed() > REFRESH_AT_MOST_EVERY => {
                 self.wanted.notify_one();
                 let _ = timeout(NEW_KEY_WAIT, published.changed()).await;
@@ -194,7 +196,7 @@ impl Issuer {
             }
             None => None,
         };
-        key.ok_or_else(|| Refusal::Invalid("no key of the issuer has signed it".to_owned()))
+        key.ok_or_else(|| Refusal::Invalid("no key of the issuer signed it".to_owned()))
     }
 }
 
@@ -213,11 +215,11 @@ impl Published {
     }
 }
 
-/// The roles in a claim: a list, or one text with blanks or commas in between. The claim may lie inside of others, with points in
-/// between their names. Roles that are not ours are those of other systems.
+/// The roles in a claim: a list, or one string separated by blanks or commas. Dots in the claim's name descend into nested
+/// claims. Unknown roles belong to other systems.
 fn roles(claims: &Value, claim: &str) -> Vec<Role> {
-    let inside = || claim.split('.').try_fold(claims, |value, name| value.get(name));
-    match claims.get(claim).or_else(inside) {
+    let nested = || claim.split('.').try_fold(claims, |value, name| value.get(name));
+    match claims.get(claim).or_else(nested) {
         Some(Value::Array(names)) => names.iter().filter_map(|name| name.as_str()?.parse().ok()).collect(),
         Some(Value::String(names)) => names.split([' ', ',']).filter_map(|name| name.parse().ok()).collect(),
         _ => Vec::new(),

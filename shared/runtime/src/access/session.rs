@@ -1,14 +1,14 @@
-//! The session of a page: its token in a cookie that no script can read.
+//! The session of a page: its token in a cookie that scripts cannot read.
 
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use cookie::{Cookie, SameSite};
 
 use crate::http::problem::Problem;
 
-/// What the cookie is called.
+/// Name of the cookie.
 pub const COOKIE: &str = "session";
 
-/// The token of the session, if there is one.
+/// The token of the session.
 pub fn token(headers: &HeaderMap) -> Option<&str> {
     cookie(headers, COOKIE)
 }
@@ -16,39 +16,35 @@ pub fn token(headers: &HeaderMap) -> Option<&str> {
 /// The value of a cookie.
 pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    cookies
-        .flat_map(|cookies| cookies.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find_map(|(key, value)| (key == name).then_some(value))
+    cookies.flat_map(Cookie::split_parse).flatten().find(|cookie| cookie.name() == name)?.value_raw()
 }
 
-/// A cookie that goes to nobody but us, is no script's to read, and ends with the browser.
+/// A cookie for the APIs alone, unreadable by scripts, that ends with the browser session.
 pub fn new_cookie<'a>(headers: &HeaderMap, name: &'a str, value: &'a str, same_site: SameSite) -> Cookie<'a> {
     Cookie::build((name, value)).path("/api").http_only(true).same_site(same_site).secure(is_over_tls(headers)).build()
 }
 
-/// Whether the browser came by TLS, as the proxy says, which lets nobody else say it.
+/// Whether the browser uses TLS. The proxy sets the header and removes any that a client sent.
 fn is_over_tls(headers: &HeaderMap) -> bool {
     headers.get("x-forwarded-proto").is_some_and(|protocol| protocol == "https")
 }
 
-/// Refuses what changes something on behalf of somebody else's page.
-pub fn refuse_others_pages(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
-    if is_from_our_page(method, headers) {
+/// Rejects unsafe requests that come from another site.
+pub fn reject_cross_site(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+    if is_same_origin(method, headers) {
         return Ok(());
     }
     Err(Problem::new(
         StatusCode::FORBIDDEN,
         "cross-site",
-        "The request comes from another site",
-        "What changes something with the session of a page has to come from one of our own pages. Programs send a token with \
-         each request instead.",
+        "Cross-site request",
+        "With the session of a page, only that site's pages may change data. Programs send a token with each request instead.",
     ))
 }
 
-/// Whether a request that changes something comes from one of our own pages. Browsers say where a request comes from;
-/// whoever sends a cookie without saying so is no browser of today.
-fn is_from_our_page(method: &Method, headers: &HeaderMap) -> bool {
+/// Whether an unsafe request comes from one of our own pages. Every current browser sends at least one of these headers with
+/// a cookie.
+fn is_same_origin(method: &Method, headers: &HeaderMap) -> bool {
     if method.is_safe() {
         return true;
     }
@@ -80,8 +76,8 @@ mod tests {
     }
 
     #[test]
-    fn only_our_own_pages_change_something() {
-        let from = |pairs: &[(&'static str, &str)]| is_from_our_page(&Method::DELETE, &headers(pairs));
+    fn only_our_own_pages_change_data() {
+        let from = |pairs: &[(&'static str, &str)]| is_same_origin(&Method::DELETE, &headers(pairs));
         assert!(from(&[("sec-fetch-site", "same-origin")]));
         assert!(from(&[("origin", "http://localhost:8000"), ("host", "localhost:8000")]));
         assert!(!from(&[("sec-fetch-site", "same-site")]));
@@ -89,11 +85,11 @@ mod tests {
         assert!(!from(&[("origin", "http://localhost:8001"), ("host", "localhost:8000")]));
         assert!(!from(&[("origin", "null"), ("host", "localhost:8000")]));
         assert!(!from(&[("host", "localhost:8000")]));
-        assert!(is_from_our_page(&Method::GET, &headers(&[("sec-fetch-site", "cross-site")])));
+        assert!(is_same_origin(&Method::GET, &headers(&[("sec-fetch-site", "cross-site")])));
     }
 
     #[test]
-    fn the_cookie_is_no_scripts_and_keeps_to_tls() {
+    fn the_cookie_is_hidden_from_scripts_and_secure_over_tls() {
         let plain = new_cookie(&headers(&[]), COOKIE, "t", SameSite::Strict).to_string();
         assert_eq!(plain, "session=t; HttpOnly; SameSite=Strict; Path=/api");
         let secure = new_cookie(&headers(&[("x-forwarded-proto", "https")]), COOKIE, "t", SameSite::Strict).to_string();

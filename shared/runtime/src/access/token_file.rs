@@ -1,8 +1,7 @@
-//! Access tokens that are kept in a file: one line for each, with its hash instead of itself. The file is read again when it
-//! changes, so that a token that is taken out is refused a second later.
+//! Access tokens in a file: one line each, with the token's hash. The file is read again when it changes: a removed token is
+//! refused a second later.
 
 use std::{
-    fmt::Write as _,
     fs,
     io::{self, Write as _},
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
@@ -22,13 +21,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::caller::{ANONYMOUS, Caller};
+use crate::log_events;
 use contract::role::Role;
 
-/// What a token begins with: people and scanners of repositories know one when they see it.
+/// The prefix of every token, by which people and secret scanners recognize one.
 pub const PREFIX: &str = "sales_";
 const RANDOM_BYTES: usize = 32;
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-const NOT_A_SUBJECT: &str = "the subject anonymous is what the events call those without a name";
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+const NOT_A_SUBJECT: &str = "the subject anonymous is reserved for callers without a name";
 const HEADING: &str = "# subject  roles  SHA-256 of the token  [until]\n";
 
 struct Entry {
@@ -37,24 +37,24 @@ struct Entry {
     until: Option<DateTime<Utc>>,
 }
 
-/// The file, as it was when it last could be read.
+/// The newest readable content of the file.
 pub struct TokenFile {
     path: PathBuf,
     entries: RwLock<Arc<[Entry]>>,
-    /// Of the file that was read first.
+    /// Of the first content.
     opened: Stamp,
 }
 
 impl TokenFile {
     pub fn open(path: &Path) -> anyhow::Result<Self> {
-        // Before it is read: what changes from here on is seen by who follows the file, however late that begins.
+        // Taken before the file is read: `follow` notices any later change, however late it starts.
         let opened = Stamp::of(path);
         let entries = read(path)?;
         Ok(Self { path: path.to_owned(), entries: RwLock::new(entries.into()), opened })
     }
 
-    /// Who has the token. High-entropy secrets need no slow hash; all hashes are compared, each in constant time, so that the
-    /// time says nothing about any of them.
+    /// The owner of a token. High-entropy secrets need no slow hash. Every hash is compared, in constant time, so that the
+    /// time reveals none of them.
     pub fn find(&self, token: &str) -> Option<Caller> {
         let hash: [u8; 32] = Sha256::digest(token).into();
         let entries = Arc::clone(&self.entries.read().unwrap_or_else(std::sync::PoisonError::into_inner));
@@ -69,10 +69,10 @@ impl TokenFile {
         found.cloned()
     }
 
-    /// Follows the file until told to stop. A file that cannot be read changes nothing but the log.
+    /// Reloads the file on changes until stopped. An unreadable file leaves the tokens as they are.
     pub async fn follow(self: Arc<Self>, stop: CancellationToken) {
         let mut known = self.opened;
-        while stop.run_until_cancelled(sleep(LOOK_AGAIN)).await.is_some() {
+        while stop.run_until_cancelled(sleep(POLL_INTERVAL)).await.is_some() {
             let stamp = Stamp::of(&self.path);
             if stamp == known {
                 continue;
@@ -80,16 +80,20 @@ impl TokenFile {
             known = stamp;
             match read(&self.path) {
                 Ok(entries) => {
-                    info!(tokens = entries.len(), "The access tokens were read again");
+                    info!(event.name = log_events::TOKENS_RELOADED, tokens = entries.len(), "Access tokens reloaded");
                     *self.entries.write().unwrap_or_else(std::sync::PoisonError::into_inner) = entries.into();
                 }
-                Err(error) => error!(error = format!("{error:#}"), "The access tokens stay as they were"),
+                Err(error) => error!(
+                    event.name = log_events::TOKENS_NOT_RELOADED,
+                    error = format!("{error:#}"),
+                    "The access tokens cannot be reloaded; the previous ones stay valid"
+                ),
             }
         }
     }
 }
 
-/// Whether a file is still the same.
+/// Changes with the file.
 #[derive(Clone, Copy, Eq, PartialEq)]
 struct Stamp(Option<(u64, u64, i64, i64)>);
 
@@ -113,34 +117,24 @@ fn parse(line: &str) -> anyhow::Result<Entry> {
     let (subject, roles, hash, until) = match fields[..] {
         [subject, roles, hash] => (subject, roles, hash, None),
         [subject, roles, hash, until] => (subject, roles, hash, Some(until)),
-        _ => anyhow::bail!("it is not a subject, roles, the SHA-256 of a token and perhaps a time"),
+        _ => anyhow::bail!("expected a subject, roles, the SHA-256 of a token and an optional time"),
     };
     ensure!(subject != ANONYMOUS, "{NOT_A_SUBJECT}");
     let roles = roles.split(',').map(str::parse).collect::<Result<Vec<Role>, _>>()?;
-    let until = until.map(|until| until.parse().context("its last field is not a time such as 2027-12-31T00:00:00Z"));
-    let hash = from_hex(hash).context("its third field is not the SHA-256 of a token in hexadecimal")?;
-    Ok(Entry { hash, caller: Caller::named(subject, roles), until: until.transpose()? })
+    let until = until.map(|until| until.parse().context("the last field is not a time such as 2027-12-31T00:00:00Z"));
+    let mut sha256 = [0; 32];
+    hex::decode_to_slice(hash, &mut sha256).context("the third field is not the SHA-256 of a token in hexadecimal")?;
+    Ok(Entry { hash: sha256, caller: Caller::named(subject, roles), until: until.transpose()? })
 }
 
-fn from_hex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(bytes)
-}
-
-/// A new token, which nobody guesses.
+/// A new random token.
 pub fn generate() -> String {
     let mut bytes = [0; RANDOM_BYTES];
     OsRng.fill_bytes(&mut bytes);
     format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// The line of a token in the file.
+/// The line of a token.
 pub fn line(token: &str, subject: &str, roles: &[Role], until: Option<DateTime<Utc>>) -> anyhow::Result<String> {
     ensure!(
         !subject.is_empty() && !subject.starts_with('#') && !subject.contains(char::is_whitespace),
@@ -149,25 +143,19 @@ pub fn line(token: &str, subject: &str, roles: &[Role], until: Option<DateTime<U
     ensure!(subject != ANONYMOUS, "{NOT_A_SUBJECT}");
     ensure!(!roles.is_empty(), "a token needs a role");
     let roles: Vec<&str> = roles.iter().map(|role| role.name()).collect();
-    let mut line = format!("{subject}  {}  ", roles.join(","));
-    for byte in Sha256::digest(token) {
-        write!(line, "{byte:02x}")?;
-    }
-    if let Some(until) = until {
-        write!(line, "  {}", until.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))?;
-    }
-    line.push('\n');
-    Ok(line)
+    let until = until.map(|until| format!("  {}", until.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)));
+    let hash = hex::encode(Sha256::digest(token));
+    Ok(format!("{subject}  {}  {hash}{}\n", roles.join(","), until.unwrap_or_default()))
 }
 
-/// Puts a line behind those of the file, which is made when it is missing.
+/// Appends a line to the file, and creates the file if it is missing.
 pub fn append(path: &Path, line: &str) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
     let end = file.metadata()?.len();
     let before = if end == 0 {
         HEADING
     } else {
-        // Editors may leave the last line open.
+        // Editors may omit the last line break.
         let mut last = [0];
         file.read_exact_at(&mut last, end - 1)?;
         if last == *b"\n" { "" } else { "\n" }
@@ -203,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_ends_at_its_time() {
+    fn a_token_expires_at_its_time() {
         for (days, valid) in [(-1, false), (1, true)] {
             let token = generate();
             let until = Utc::now() + chrono::Duration::days(days);
@@ -214,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_not_understood_is_an_error_never_skipped() {
+    fn a_malformed_line_is_an_error_and_never_skipped() {
         let hash = "ab".repeat(32);
         entry(&format!("alice sales {hash}")).unwrap();
         for wrong in [

@@ -1,4 +1,4 @@
-//! What every HTTP interface has in common: bounds, problems for whatever goes wrong, health and metrics.
+//! The frame of every HTTP API: authorization, limits, problems for errors, request metrics.
 
 use std::time::Duration;
 
@@ -26,10 +26,10 @@ use crate::{
     traces::RequestSpan,
 };
 
-/// A request that takes longer has lost its reader: the proxy and the pages give up at about the same time.
+/// The proxy and the pages give up at about the same time.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Puts an API into its frame. `service` names the OpenAPI document, which is served with it, as the other `documents` are.
+/// Adds the frame to an API. `service` names its OpenAPI document, which is served alongside the other `documents`.
 pub fn api(
     service: &str,
     router: Router,
@@ -44,24 +44,27 @@ pub fn api(
     let document = Bytes::from(openapi.to_string());
     let document = async move || ([(header::CONTENT_TYPE, "application/json")], document);
     let documents = documents.route(&format!("/docs/{service}.json"), get(document));
-    guard::guarded(router, &openapi, access.clone())
+    guard::require_role(router, &openapi, access.clone())
         .merge(guard::for_operators(documents, access))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
-        .layer(middleware::from_fn(body::take_in))
-        .layer(middleware::from_fn_with_state((latency, REQUEST_TIMEOUT), bound_and_measure))
+        .layer(middleware::from_fn(body::buffer_body))
+        .layer(middleware::from_fn_with_state((latency, REQUEST_TIMEOUT), timeout_and_metrics))
 }
 
 async fn not_found(request: Request) -> Problem {
-    let detail = format!("There is nothing at {}; /docs lists what there is.", request.uri().path());
-    Problem::new(StatusCode::NOT_FOUND, "not-found", "There is nothing here", detail)
+    let detail = format!("{} does not exist; /docs lists the endpoints.", request.uri().path());
+    Problem::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
 }
 
 async fn method_not_allowed(request: Request) -> Problem {
-    let detail =
-        format!("{} does not take {}; the Allow header says what it does.", request.uri().path(), request.method());
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not allowed here", detail)
+    let detail = format!(
+        "{} does not support {}; the Allow header lists what it supports.",
+        request.uri().path(),
+        request.method()
+    );
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail)
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -76,7 +79,7 @@ struct Latency(Family<Labels, Histogram, fn() -> Histogram>);
 
 impl Latency {
     fn register(registry: &mut Registry) -> Self {
-        // From a read out of memory to the request time limit, about 2.5 times apart.
+        // From a read out of memory to the request timeout, about 2.5 times apart.
         let family = Family::new_with_constructor(
             (|| Histogram::new([0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0]))
                 as fn() -> Histogram,
@@ -87,21 +90,19 @@ impl Latency {
     }
 }
 
-async fn bound_and_measure(
+async fn timeout_and_metrics(
     State((Latency(latency), limit)): State<(Latency, Duration)>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let started = Instant::now();
-    // Only names that we gave ourselves become labels: their number is bounded.
+    // Only declared routes become labels: their number is bounded.
     let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
     let method = method_label(request.method());
     let span = RequestSpan::begin(&mut request, method, &route);
     let response = timeout(limit, next.run(request)).await.unwrap_or_else(|_| {
-        Problem::unavailable(
-            "The request took too long. It may still take effect: repeat it with the same Idempotency-Key.",
-        )
-        .into_response()
+        Problem::unavailable("The request timed out. It may still take effect: retry it with the same Idempotency-Key.")
+            .into_response()
     });
     let labels = Labels { method, route, status: response.status().as_u16() };
     latency.get_or_create(&labels).observe(started.elapsed().as_secs_f64());
@@ -132,10 +133,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_request_that_takes_too_long_is_answered_all_the_same() {
+    async fn a_request_that_takes_too_long_is_answered_503() {
         let bounds = (Latency::register(&mut Registry::default()), Duration::from_millis(1));
         let router = Router::new().route("/", get(pending::<()>));
-        let service = TowerToHyperService::new(router.layer(middleware::from_fn_with_state(bounds, bound_and_measure)));
+        let service =
+            TowerToHyperService::new(router.layer(middleware::from_fn_with_state(bounds, timeout_and_metrics)));
         let answer = service.call(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(answer.headers()[header::RETRY_AFTER], "1");

@@ -1,4 +1,4 @@
-//! Bodies of requests: taken in before anybody answers, bounded in size and time, and as JSON.
+//! Request bodies: buffered before the endpoint runs, bounded in size and time, parsed as JSON.
 
 use std::time::Duration;
 
@@ -18,16 +18,16 @@ use tokio::time::timeout;
 
 use crate::http::problem::Problem;
 
-/// The largest body that any request has a use for is some hundred bytes long.
+/// Commands take some hundred bytes.
 const LIMIT_BYTES: usize = 16 * 1024;
-/// So much of a body that is too large is thrown away, so that its sender comes to read why. Who sends more is cut off.
+/// This much of an oversized body is discarded, so that its sender reads the response. Larger ones are cut off.
 const DISCARDED_BYTES: usize = 1024 * 1024;
-/// Bodies are small: whoever needs longer for one is not sending it.
+/// Bodies are small: a client that needs longer has stalled.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Takes the whole body in before the request is looked at. An answer that comes while the body is still being sent closes the
-/// connection, and a proxy that notices it while it sends makes a 502 out of whatever the answer was.
-pub async fn take_in(request: Request, next: Next) -> Response {
+/// Buffers the body before the request is handled. An early response would close the connection while the body is still
+/// arriving, and the proxy would turn it into a 502.
+pub async fn buffer_body(request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
     }
@@ -43,7 +43,7 @@ async fn bounded(body: Body) -> Result<Bytes, Problem> {
         Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,
             "body-too-slow",
-            "The body did not arrive in time",
+            "Request body timeout",
             "Nothing was stored. Send the whole body at once.",
         ))
     })
@@ -58,12 +58,12 @@ async fn collect(mut body: Body) -> Result<Bytes, Problem> {
         }
         Err(error) => {
             let detail = format!("Nothing was stored: {error}.");
-            Err(Problem::bad_request("unreadable-body", "The body cannot be read", detail))
+            Err(Problem::bad_request("unreadable-body", "Unreadable request body", detail))
         }
     }
 }
 
-/// Reads what an answer does not depend on, as far as that is worth while.
+/// Reads and discards the rest of a body, up to a limit.
 pub(crate) async fn discard<B: HttpBody<Data = Bytes> + Unpin>(mut body: B) {
     let mut discarded = 0;
     while discarded < DISCARDED_BYTES
@@ -73,7 +73,7 @@ pub(crate) async fn discard<B: HttpBody<Data = Bytes> + Unpin>(mut body: B) {
     }
 }
 
-/// A JSON body whose faults are answered as problems.
+/// A JSON body; errors become problems.
 pub struct JsonBody<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
@@ -89,10 +89,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
 
 fn problem(rejection: &JsonRejection) -> Problem {
     let (kind, title) = match rejection {
-        JsonRejection::JsonSyntaxError(_) => ("malformed-json", "The body is not JSON"),
-        JsonRejection::JsonDataError(_) => ("invalid-body", "The body does not have the expected shape"),
-        JsonRejection::MissingJsonContentType(_) => ("unsupported-media-type", "The body must be JSON"),
-        _ => ("unreadable-body", "The body cannot be read"),
+        JsonRejection::JsonSyntaxError(_) => ("malformed-json", "Malformed JSON"),
+        JsonRejection::JsonDataError(_) => ("invalid-body", "Invalid request body"),
+        JsonRejection::MissingJsonContentType(_) => ("unsupported-media-type", "Unsupported media type"),
+        _ => ("unreadable-body", "Unreadable request body"),
     };
     Problem::new(rejection.status(), kind, title, rejection.body_text())
 }

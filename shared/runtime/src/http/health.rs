@@ -1,4 +1,4 @@
-//! Health and metrics, for operators, engines and the proxy.
+//! Health and metrics, for operators, container engines and the proxy.
 
 use std::sync::{
     Arc,
@@ -22,13 +22,13 @@ use crate::{
     process_metrics::{self, Readiness},
 };
 
-/// What operators and the proxy ask of every process: does it live, can it do its job, and, for operators alone, what does it count.
+/// Liveness, startup and readiness for every caller; metrics for operators.
 pub fn operations(registry: Registry, readiness: Readiness, started: Arc<AtomicBool>, access: Access) -> Router {
     let (registry, process) = (Arc::new(registry), Arc::new(process_metrics::standard_metrics()));
     let why = Arc::clone(&readiness);
     let router = Router::new()
         .route("/livez", get(async || "alive\n"))
-        // For engines, which replace what is not healthy: once it has started, no other process could do more than this one.
+        // For container engines, which replace unhealthy services: once started, a replacement would do no better.
         .route(
             "/startupz",
             get(async move || match why() {
@@ -45,7 +45,7 @@ pub fn operations(registry: Registry, readiness: Readiness, started: Arc<AtomicB
                 Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
             }),
         )
-        // The proxy asks for them when it refuses something itself (`too-large`, `too-many` in its configuration).
+        // The proxy serves these when it refuses a request itself (`too-large`, `too-many` in its configuration).
         .route("/problems/413", get(async || Problem::body_too_large()))
         .route("/problems/429", get(async || Problem::too_many_requests()))
         .route(
@@ -53,9 +53,9 @@ pub fn operations(registry: Registry, readiness: Readiness, started: Arc<AtomicB
             get(async move || {
                 let mut text = String::new();
                 for registry in [&*registry, &*process] {
-                    encode_registry(&mut text, registry).expect("a string takes whatever is written");
+                    encode_registry(&mut text, registry).expect("writing to a string succeeds");
                 }
-                encode_eof(&mut text).expect("a string takes whatever is written");
+                encode_eof(&mut text).expect("writing to a string succeeds");
                 let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
                 ([(header::CONTENT_TYPE, content_type)], text)
             }),

@@ -1,4 +1,4 @@
-//! HTTP: what every interface of a service has in common.
+//! HTTP, as every service serves it.
 
 pub mod api;
 pub mod body;

@@ -1,4 +1,4 @@
-//! Errors as clients see them: `application/problem+json` after RFC 9457.
+//! Errors for clients: `application/problem+json` (RFC 9457).
 
 use std::borrow::Cow;
 
@@ -11,21 +11,21 @@ use axum::{
 use serde::{Serialize, de::DeserializeOwned};
 use utoipa::ToSchema;
 
-/// What went wrong, in the form of RFC 9457.
+/// An error in the format of RFC 9457.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Problem {
     /// Identifies the kind of problem; stable, for programs.
     #[serde(rename = "type")]
     #[schema(value_type = String, example = "urn:sales:problem:unknown-license")]
     kind: Cow<'static, str>,
-    /// The same in words.
+    /// The kind in words.
     #[schema(value_type = String)]
     title: Cow<'static, str>,
-    /// The HTTP status, once more.
+    /// The HTTP status.
     #[schema(value_type = u16, minimum = 400, maximum = 599)]
     #[serde(serialize_with = "as_number")]
     status: StatusCode,
-    /// What is wrong with this request, and what to do about it.
+    /// What is wrong with this request, and how to fix it.
     detail: String,
     #[serde(skip)]
     retry_after_s: Option<u32>,
@@ -43,37 +43,37 @@ impl Problem {
         Self { kind, title: title.into(), status, detail: detail.into(), retry_after_s: None }
     }
 
-    /// 503: a bound was reached, or something that is needed is away. Trying again later may work.
+    /// 503: a limit was reached, or a dependency is unavailable. A retry may succeed.
     pub fn unavailable(detail: impl Into<String>) -> Self {
-        /// The bounds of this system are measured in seconds, so whoever comes back a second later may find room.
+        /// Queues drain within seconds.
         const RETRY_AFTER_S: u32 = 1;
-        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The service is busy", detail);
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Service unavailable", detail);
         Self { retry_after_s: Some(RETRY_AFTER_S), ..problem }
     }
 
-    /// 429: one address asks for more than its share. Said by the proxy, in our words.
+    /// 429: an address exceeds its rate limit. Served by the proxy.
     pub fn too_many_requests() -> Self {
-        /// The proxy's bucket fills all the time.
+        /// The proxy's token bucket refills continuously.
         const RETRY_AFTER_S: u32 = 1;
-        let detail = "This address sends more requests than one may. Wait before you try again.";
-        let title = "Too many requests from one address";
+        let detail = "This address exceeds its rate limit. Wait before you retry.";
+        let title = "Too many requests";
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", title, detail);
         Self { retry_after_s: Some(RETRY_AFTER_S), ..problem }
     }
 
-    /// 413. Said by the proxy too, in our words.
+    /// 413. Served by the proxy too.
     pub fn body_too_large() -> Self {
         let detail = "Nothing was stored. A command takes some hundred bytes.";
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large", detail)
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "Request body too large", detail)
     }
 
-    /// 500: our own mistake. The cause goes to the log, never to the client.
+    /// 500. The cause goes to the log, never to the client.
     pub fn internal() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
-            "Something went wrong on our side",
-            "The error has been logged; nothing that was acknowledged is affected.",
+            "Internal server error",
+            "The error has been logged. Acknowledged commands are not affected.",
         )
     }
 
@@ -102,7 +102,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Query parameters whose faults are answered as problems.
+/// Query parameters; errors become problems.
 pub struct Query<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
@@ -111,11 +111,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         match axum::extract::Query::from_request_parts(parts, state).await {
             Ok(axum::extract::Query(query)) => Ok(Self(query)),
-            Err(rejection) => Err(Problem::bad_request(
-                "invalid-query",
-                "The query parameters do not have the expected shape",
-                rejection.body_text(),
-            )),
+            Err(rejection) => {
+                Err(Problem::bad_request("invalid-query", "Invalid query parameters", rejection.body_text()))
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Taking connections: how many there may be, how long one may say nothing, and how much it may say before it is understood.
+//! The HTTP server: limits on connections, idle time and header size.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -26,27 +26,27 @@ use tracing::warn;
 
 use crate::http::{body, problem::Problem};
 
-/// Connections at a time, idle ones included. An idle one holds about two kilobytes; a proxy opens some hundred.
+/// Concurrent connections, idle ones included. An idle one takes about two kilobytes; a proxy opens some hundred.
 const MAX_CONNECTIONS: usize = 10_000;
-/// As many more are told that there is no room. Who comes beyond these is cut off without a word.
+/// This many more are refused with a response. Further connections are dropped.
 const MAX_REFUSALS: usize = 500;
-/// Files that a process has open beside its connections.
+/// Other open files of a process.
 const OTHER_FILES: u64 = 300;
-/// From an answer, or from the beginning of a connection, to the end of the next request's head. The proxy gives idle connections
-/// up sooner (`idleConnTimeout`), so that it never sends a request on one that is being closed.
+/// From the accept or the last response to the end of the next request's head. The proxy closes idle connections sooner
+/// (`idleConnTimeout`), so that it never sends a request on one that is being closed.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// Refusing should not take the room that is missing.
+/// A refusal must not hold resources for long.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
-/// Twice what the proxy lets in, as it adds headers of its own: a token and a cookie of some kilobytes each fit.
+/// Twice the limit of the proxy, which adds headers of its own: a token and a cookie of some kilobytes each fit.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
-/// A peer that takes nothing of what is sent to it for this long is cut off, and what its answer holds is free again. A slow
-/// reader takes something now and then; this one has vanished, or has stopped for good.
+/// A peer that reads nothing for this long is disconnected, which frees its response. A slow reader still reads something;
+/// this one has vanished or stopped.
 const STALLED_PEER_LIMIT: Duration = Duration::from_mins(1);
-/// What the kernel keeps for a peer beyond what is on its way already. It would take megabytes: of totals that have long been
-/// outdated, for each slow reader of a stream. What a fast reader takes is on its way at once, so that it is not slowed down.
+/// Unsent bytes in the kernel's buffer per peer. By default it buffers megabytes of outdated totals for each slow reader of
+/// a stream. Fast readers are not slowed down, because their bytes leave at once.
 const UNSENT_LIMIT_BYTES: u32 = 16 * 1024;
 
-/// Answers requests until told to stop, and then those that are under way.
+/// Serves until stopped, then finishes the requests in flight.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     serve_at_most(room_for_connections(), listener, router, stop).await;
 }
@@ -54,7 +54,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
 async fn serve_at_most(room: usize, mut listener: TcpListener, router: Router, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(room));
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
-    // Made once: a plain router would be put together anew for every connection.
+    // Converted once: a plain router would be rebuilt for every connection.
     let service = TowerToHyperService::new(router.with_state::<()>(()));
     let http = http(HEAD_TIMEOUT);
     let connections = GracefulShutdown::new();
@@ -67,7 +67,7 @@ async fn serve_at_most(room: usize, mut listener: TcpListener, router: Router, s
         if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
             let connection = connections.watch(http.serve_connection(TokioIo::new(peer), service.clone()));
             tokio::spawn(async move {
-                // A client that breaks off, or does not speak HTTP, concerns nobody but itself.
+                // A broken connection concerns only its client.
                 let _ = connection.await;
                 drop(place);
             });
@@ -88,18 +88,18 @@ fn http(head_timeout: Duration) -> http1::Builder {
     http
 }
 
-/// One request is read and answered, so that the client learns why.
+/// Reads one request and answers it, so that the client receives the reason.
 async fn refuse(peer: TcpStream) {
     let full = service_fn(async |request: Request<Incoming>| {
         body::discard(request.into_body()).await;
-        let problem = Problem::unavailable("There are too many connections. Try again.");
+        let problem = Problem::unavailable("The connection limit is reached. Retry.");
         Ok::<Response, Infallible>(problem.into_response())
     });
     let connection = http(REFUSAL_TIMEOUT).keep_alive(false).serve_connection(TokioIo::new(peer), full);
     let _ = timeout(REFUSAL_TIMEOUT, connection).await;
 }
 
-/// Raises the limit of open files as far as the system lets us, and fits the number of connections into it.
+/// Raises the limit of open files as far as the system allows, and derives the number of connections from it.
 fn room_for_connections() -> usize {
     let needed = MAX_CONNECTIONS as u64 + MAX_REFUSALS as u64 + OTHER_FILES;
     let allowed = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
@@ -109,19 +109,19 @@ fn room_for_connections() -> usize {
     let room = allowed.unwrap_or(0).saturating_sub(needed - MAX_CONNECTIONS as u64);
     let room = usize::try_from(room).unwrap_or(usize::MAX).clamp(MAX_REFUSALS, MAX_CONNECTIONS);
     if room < MAX_CONNECTIONS {
-        warn!(connections = room, "Fewer connections than usual: the limit of open files (ulimit -Hn) is low");
+        warn!(connections = room, "The hard limit of open files (ulimit -Hn) reduces the number of connections");
     }
     room
 }
 
-/// The kernel does it: while a peer takes nothing, nobody here asks the body of its answer for more, so that no timer of
-/// ours would see how long that lasts.
+/// Enforced by the kernel: while a peer reads nothing, the server does not poll the response body, so that a timer of the
+/// service would never run.
 fn bound_sending(peer: &TcpStream, limit: Duration) {
     let socket = SockRef::from(peer);
     let bounded =
         socket.set_tcp_user_timeout(Some(limit)).and_then(|()| socket.set_tcp_notsent_lowat(UNSENT_LIMIT_BYTES));
     if let Err(error) = bounded {
-        warn!(%error, "A peer that stalls will not be cut off");
+        warn!(%error, "A stalled peer will not be disconnected");
     }
 }
 
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn beyond_the_most_connections_one_is_told_so_until_there_is_room_again() {
+    async fn connections_beyond_the_limit_are_refused_until_there_is_room() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (router, stop) = (Router::new().route("/", get(async || "here")), CancellationToken::new());
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_peer_that_takes_nothing_is_cut_off() {
+    async fn a_stalled_peer_is_disconnected() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let _stalled = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut peer, _) = listener.accept().await.unwrap();
@@ -176,7 +176,7 @@ mod tests {
                 }
             }
         };
-        let error = timeout(Duration::from_secs(30), writing).await.expect("it is given up");
+        let error = timeout(Duration::from_secs(30), writing).await.expect("the connection is closed");
         assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
     }
 }
