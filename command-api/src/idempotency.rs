@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderMap, request::Parts},
 };
 use contract::event::{EventId, Metadata};
-use runtime::{access::caller::Actor, http::problem::Problem};
+use runtime::{access::caller::Actor, http::problem::Problem, traces};
 use uuid::{Uuid, uuid};
 
 const HEADER: &str = "idempotency-key";
@@ -38,7 +38,8 @@ impl<S: Send + Sync> FromRequestParts<S> for CommandIdentity {
             None => (EventId::generate(), None),
             Some(key) => (event_id(key), as_uuid(key).is_none().then(|| key.to_owned())),
         };
-        let metadata = Metadata { traceparent: traceparent(&parts.headers), idempotency_key, ..Metadata::default() };
+        let metadata =
+            Metadata { traceparent: traces::requested(&parts.headers), idempotency_key, ..Metadata::default() };
         Ok(Self { event_id, metadata })
     }
 }
@@ -72,23 +73,6 @@ fn event_id(key: &str) -> EventId {
 fn as_uuid(key: &str) -> Option<Uuid> {
     const HYPHENATED_LENGTH: usize = 36;
     (key.len() == HYPHENATED_LENGTH).then(|| Uuid::try_parse(key).ok()).flatten()
-}
-
-/// W3C Trace Context, version 00. Anything else is ignored, as that specification asks.
-fn traceparent(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get("traceparent")?.to_str().ok()?;
-    let parts: Vec<&str> = value.split('-').collect();
-    let [version, trace_id, parent_id, flags] = parts[..] else { return None };
-    let hex =
-        |part: &str, length| part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let not_zero = |part: &str| part.bytes().any(|byte| byte != b'0');
-    let valid = version == "00"
-        && hex(trace_id, 32)
-        && not_zero(trace_id)
-        && hex(parent_id, 16)
-        && not_zero(parent_id)
-        && hex(flags, 2);
-    valid.then(|| value.to_owned())
 }
 
 #[cfg(test)]

@@ -173,7 +173,7 @@ impl Writer {
                         self.fail_pending(&mut batch);
                         return Ok(());
                     }
-                    backoff.wait().await;
+                    backoff.wait_or_stop(&stop).await;
                 }
             }
         }

@@ -30,9 +30,9 @@ impl Backoff {
         tokio::time::sleep(self.0.next().unwrap_or(LONGEST_DELAY)).await;
     }
 
-    /// Waits, unless the stop comes first. False when it came.
-    pub async fn wait_or_stop(&mut self, stop: &CancellationToken) -> bool {
-        stop.run_until_cancelled(self.wait()).await.is_some()
+    /// Waits, but not longer than until the shutdown.
+    pub async fn wait_or_stop(&mut self, stop: &CancellationToken) {
+        stop.run_until_cancelled(self.wait()).await;
     }
 
     /// After a success: the next delay is short again.
