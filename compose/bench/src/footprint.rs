@@ -83,8 +83,8 @@ fn starts(bench: &Bench, name: &str) -> Result<Figure> {
         let mut process = server.start()?;
         while !server.probe.passes() {
             ensure!(started.elapsed() < server.ready_within, "{name} did not get ready");
-            if let Some(status) = process.ended()? {
-                bail!("{}", process.obituary(status));
+            if let Some(status) = process.exit_status()? {
+                bail!("{}", process.exit_report(status));
             }
             thread::sleep(LOOK_AGAIN);
         }

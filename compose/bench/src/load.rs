@@ -155,7 +155,7 @@ impl Running {
     }
 
     pub fn has_ended(&mut self) -> Result<bool> {
-        Ok(self.process.ended()?.is_some())
+        Ok(self.process.exit_status()?.is_some())
     }
 
     pub fn finish(self) -> Result<Answers> {

@@ -76,7 +76,7 @@ impl Rig {
 
     /// The URL of a database for the superuser.
     pub fn database_url(&self, database: &str) -> Result<String> {
-        let password = Secrets::load_or_make(&self.folder.secrets())?.postgres;
+        let password = Secrets::load_or_create(&self.folder.secrets())?.postgres;
         Ok(format!("postgres://{ADMIN}:{password}@{}/{database}", self.server("postgres")?.address))
     }
 

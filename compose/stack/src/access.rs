@@ -1,4 +1,4 @@
-//! The access tokens of a stack that asks for them: made once, one for each of those who work with it.
+//! The access tokens of a stack with `--secure`.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use crate::options::{Options, Service};
 use crate::secrets::Secrets;
 use crate::tool::Tool;
 
-/// Who works with it, and in which roles. Operators watch what they reset.
-const PEOPLE: [(&str, &[&str]); 3] =
+/// One token each. Operators also see the sales that they may reset.
+const SUBJECTS: [(&str, &[&str]); 3] =
     [("sales-team", &["sales"]), ("auditor", &["auditor"]), ("operator", &["operator", "sales"])];
 
-/// Makes the tokens that are missing. Those that somebody took out of the file stay out.
-pub fn make_tokens(secrets: &mut Secrets, folder: &DataFolder) -> Result<()> {
-    for (name, roles) in PEOPLE {
+/// Creates the missing tokens, once: a token that was removed from the token file stays revoked.
+pub fn create_tokens(secrets: &mut Secrets, folder: &DataFolder) -> Result<()> {
+    for (name, roles) in SUBJECTS {
         if secrets.access_tokens.contains_key(name) {
             continue;
         }
@@ -27,20 +27,19 @@ pub fn make_tokens(secrets: &mut Secrets, folder: &DataFolder) -> Result<()> {
             .arg(folder.access_tokens())
             .output()?;
         secrets.access_tokens.insert(name.to_owned(), token.trim_end().to_owned());
-        secrets.save(&folder.secrets()).context("cannot keep the access tokens")?;
+        secrets.save(&folder.secrets()).context("cannot save the access tokens")?;
     }
     Ok(())
 }
 
-/// For whoever starts it without asking for tokens.
-pub const IS_OPEN: &str = "Access is open: everybody on this machine may do everything; --secure asks for tokens";
+pub const IS_OPEN: &str = "Access is open: every user of this machine has all roles; --secure requires access tokens";
 
-/// What to paste where; for the terminal alone.
+/// Contains tokens: for a terminal, not for a log.
 pub fn how_to_sign_in(options: &Options, tokens: &BTreeMap<String, String>) -> String {
     let url = options.origin("localhost");
     let of = |name: &str| tokens.get(name).map_or("", String::as_str);
     format!(
-        "Access is closed: customers need no token, everybody else does\n  \
+        "Access is restricted: everything but buying requires a token\n  \
            sales      {url}/sales.html#token={}\n  \
            operator   {url}/sales.html#token={}\n  \
            auditor    curl -H 'Authorization: Bearer {}' {url}/api/events\n",

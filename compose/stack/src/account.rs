@@ -1,4 +1,4 @@
-//! The account that Postgres runs under when we are root, which it refuses to run as.
+//! The account that Postgres runs under: it refuses to run as root.
 
 use nix::unistd::{User, geteuid};
 
@@ -12,7 +12,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// `None` for an ordinary user, who simply runs Postgres as himself.
+    /// `None` unless the launcher runs as root.
     pub fn for_postgres() -> Result<Option<Self>> {
         if !geteuid().is_root() {
             return Ok(None);
@@ -23,12 +23,11 @@ impl Account {
         Ok(Some(Self { user_id: user.uid.as_raw(), group_id: user.gid.as_raw() }))
     }
 
-    /// Drops to this account, keeping one single capability of root's: to reach its files below folders that only root
-    /// may enter, such as a checkout in `/root`.
+    /// Switches to this account and keeps a single capability of root: to reach files below folders that only root may
+    /// enter, such as a checkout in `/root`.
     pub fn setpriv_options(&self) -> [String; 8] {
         [
-            // Postgres checks its programs with access(2), which forgets the capability of any user but root unless
-            // this bit is set.
+            // Postgres checks its programs with access(2), which ignores the capability unless this bit is set.
             "--securebits=+no_setuid_fixup".to_owned(),
             format!("--reuid={}", self.user_id),
             format!("--regid={}", self.group_id),

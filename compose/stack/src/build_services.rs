@@ -1,4 +1,4 @@
-//! The services, built by cargo.
+//! Builds the services with cargo.
 
 use std::env;
 
@@ -7,18 +7,22 @@ use anyhow::Result;
 use crate::checkout;
 use crate::tool::Tool;
 
+/// All that a stack runs; `cargo stack audit` runs the auditor.
+const BINARIES: [&str; 4] = ["command-api", "projector", "query-api", "auditor"];
+
 /// In the profile of the launcher, which then finds them next to itself.
 pub fn build_services() -> Result<()> {
-    // All programs of the workspace: for a choice of packages cargo would choose other features, and build again.
-    cargo().args(["build", "--bins", "--profile"]).arg(checkout::profile()?).run()
+    // By binary and not by package: cargo then selects the features of dependencies for the whole workspace, and builds each once.
+    let binaries = BINARIES.into_iter().flat_map(|name| ["--bin", name]);
+    cargo().arg("build").args(binaries).arg("--profile").arg(checkout::profile()?).run()
 }
 
-/// What the services are compared with.
+/// The programs that the benchmark compares the services with.
 pub fn build_baselines() -> Result<()> {
     cargo().args(["build", "--release", "--workspace", "--example", "baselines"]).run()
 }
 
-/// The cargo that started us, or the one on PATH.
+/// The cargo that runs this program, or the one on PATH.
 pub fn cargo() -> Tool {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     Tool::new(cargo).in_folder(checkout::root())

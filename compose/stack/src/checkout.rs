@@ -1,4 +1,4 @@
-//! Where things are: the checkout that this program was built from, and what cargo built in it.
+//! Paths: the checkout that this program was built from, and the programs that cargo built in it.
 
 use std::env;
 use std::fs::{self, File};
@@ -16,26 +16,25 @@ pub fn root() -> &'static Path {
         .expect("the crate lies two folders below the workspace")
 }
 
-/// Everything that `cargo stack` makes and git ignores.
+/// All files that `cargo stack` creates. Git ignores it.
 pub fn stack_folder() -> PathBuf {
     root().join(".stack")
 }
 
-/// Waits until no other process does what `name` says, on this checkout, and keeps others from it as long as the file
-/// lives.
+/// Takes an exclusive lock of the checkout; dropping the file releases it.
 pub fn lock(name: &str) -> Result<File> {
     let folder = stack_folder();
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let file = File::create(folder.join(format!("{name}.lock")))?;
     file.lock()?;
     Ok(file)
 }
 
-/// The folder of the binaries that were built together with this one, or with this test.
+/// The folder of the binaries that were built with this program or test.
 pub fn binaries() -> Result<PathBuf> {
     let executable = env::current_exe()?;
     let folder = executable.parent().context("an executable lies in a folder")?;
-    // Tests and benches lie one folder deeper than the binaries.
+    // Tests lie one folder deeper than the binaries.
     let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
     Ok(folder.to_owned())
 }
@@ -45,7 +44,7 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     program(Kind::Binary, name, &binaries()?.join(name))
 }
 
-/// An example of this workspace: a program that is built like a binary but never shipped.
+/// An example of this workspace.
 pub fn example(name: &str) -> Result<PathBuf> {
     program(Kind::Example, name, &binaries()?.join("examples").join(name))
 }
@@ -54,7 +53,7 @@ fn program(kind: Kind, name: &str, path: &Path) -> Result<PathBuf> {
     if fresh::is_test() {
         return Ok(fresh::program(root(), kind, name)?);
     }
-    ensure!(path.is_file(), "{} does not exist; build it with: cargo build --workspace --release", path.display());
+    ensure!(path.is_file(), "{} is not built; build it with: cargo build --workspace --release", path.display());
     Ok(path.to_owned())
 }
 

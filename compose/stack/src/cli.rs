@@ -19,23 +19,23 @@ pub struct Cli {
 pub enum Command {
     /// Build what changed, start everything, wait until it is ready and print the URLs
     Up(Up),
-    /// Say which processes run, where, and whether they are ready
+    /// List the processes with their addresses and readiness
     Status(Status),
     /// Stop everything
     Down(Data),
-    /// Build the read model anew from the event log, while the old one goes on serving
+    /// Rebuild the read model from the event log; queries are served from the old one meanwhile
     Rebuild(Rebuild),
-    /// Verify, replay or export the log of the running stack: runs `auditor`, connected to it
+    /// Verify, replay or export the event log of the running stack with `auditor`
     ///
-    /// `cargo stack audit verify` reads the whole log and compares it with the newest checkpoint; `cargo stack audit -- --help` says
-    /// what else there is.
+    /// `cargo stack audit verify` reads the whole log and compares it with the newest signed checkpoint. `cargo stack audit -- --help`
+    /// lists the other subcommands.
     Audit(Audit),
     /// Run every test: Rust, the whole system, the pages, the pages in a browser
     Test(Test),
-    /// Measure everything on a stack and baselines of its own, in about 20 minutes; `cargo stack bench --help`
+    /// Run the benchmarks on a separate stack, in about 20 minutes
     #[command(disable_help_flag = true)]
     Bench(Bench),
-    /// Start everything and keep it running, without a terminal
+    /// Start everything and keep it running in the background
     #[command(hide = true)]
     Supervise(Options),
     /// Serve the built pages
@@ -48,7 +48,7 @@ pub struct Up {
     #[command(flatten)]
     pub options: Options,
 
-    /// Leave it running in the background once it is ready
+    /// Return once everything is ready, and leave it running in the background
     #[arg(long)]
     pub detach: bool,
 }
@@ -68,11 +68,11 @@ pub struct Rebuild {
     #[command(flatten)]
     pub data: Data,
 
-    /// Build and compare only, changing nothing; fails when the live read model is another one
+    /// Rebuild into a temporary generation, compare it with the live read model, discard it; exit 1 on differences
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Discard what an interrupted rebuild left behind, instead of going on from there
+    /// Discard an interrupted rebuild instead of resuming it
     #[arg(long)]
     pub from_start: bool,
 }
@@ -82,7 +82,7 @@ pub struct Audit {
     #[command(flatten)]
     pub data: Data,
 
-    /// Handed to `auditor`
+    /// Arguments of `auditor`
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
     pub arguments: Vec<String>,
 }
@@ -100,7 +100,7 @@ pub struct Test {
 
 #[derive(Args, Debug)]
 pub struct Bench {
-    /// Handed to the bench
+    /// Arguments of the benchmark
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
     pub arguments: Vec<String>,
 }

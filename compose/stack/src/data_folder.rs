@@ -1,4 +1,4 @@
-//! Everything that a running stack keeps: the databases, their passwords, the logs, who is running.
+//! The data folder of a stack: databases, passwords, logs, and the state file.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
@@ -7,23 +7,23 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// The name of our own log when nobody watches.
+/// The supervisor's log.
 pub const SUPERVISOR: &str = "stack";
 
 #[derive(Clone, Debug)]
 pub struct DataFolder(PathBuf);
 
 impl DataFolder {
-    /// Made when it is missing, for our eyes only.
+    /// Created if missing, readable by its owner alone.
     pub fn open(path: &Path) -> Result<Self> {
-        let make = || {
+        let create = || {
             DirBuilder::new().recursive(true).mode(0o700).create(path)?;
             path.canonicalize()
         };
-        Ok(Self(make().with_context(|| format!("cannot make the data folder {}", path.display()))?))
+        Ok(Self(create().with_context(|| format!("cannot create the data folder {}", path.display()))?))
     }
 
-    /// `None` when it is missing, in which case nothing runs in it either.
+    /// `None` if it is missing.
     pub fn existing(path: &Path) -> Option<Self> {
         path.canonicalize().ok().map(Self)
     }
@@ -48,22 +48,19 @@ impl DataFolder {
         self.0.join("secrets.json")
     }
 
-    /// Signs the checkpoints of the log.
     pub fn checkpoint_key(&self) -> PathBuf {
         self.0.join("checkpoints/key")
     }
 
-    /// Tells whether they are signed by it.
     pub fn checkpoint_public_key(&self) -> PathBuf {
         self.0.join("checkpoints/key.pub")
     }
 
-    /// Signs licence keys.
     pub fn license_key(&self) -> PathBuf {
         self.0.join("license-key.pem")
     }
 
-    /// To which a projector appends the checkpoints that it signs.
+    /// A projector appends the signed checkpoints to it.
     pub fn checkpoint_log(&self, replica: &str) -> PathBuf {
         self.0.join("checkpoints").join(format!("{replica}.txt"))
     }
@@ -81,7 +78,7 @@ impl DataFolder {
         self.0.join("logs").join(format!("{name}.log"))
     }
 
-    /// New logs for a new run; those of the run before are kept beside them. The supervisor's own log is in use already.
+    /// Keeps the logs of the previous run as `.log.1`. The supervisor's log is already in use.
     pub fn rotate_logs(&self) -> Result<()> {
         let logs = self.0.join("logs");
         fs::create_dir_all(&logs)?;
@@ -94,7 +91,6 @@ impl DataFolder {
         Ok(())
     }
 
-    /// Opens the log of a supervisor that is about to start.
     pub fn new_supervisor_log(&self) -> Result<File> {
         let log = self.log(SUPERVISOR);
         fs::create_dir_all(self.0.join("logs"))?;
@@ -104,16 +100,15 @@ impl DataFolder {
         Ok(File::create(&log)?)
     }
 
-    /// For who wanted the lock.
     pub fn why_locked(&self) -> String {
         let folder = self.0.display();
         format!(
             "a stack is already running on {folder}: `cargo stack status` shows it, `cargo stack down` stops it, and \
-             --data-dir runs another one beside it"
+             --data-dir runs another one alongside"
         )
     }
 
-    /// The right to run a stack on this folder, held as long as the file lives. `None` when another process has it.
+    /// The exclusive right to run a stack on this folder; dropping the file releases it. `None` if another process has it.
     pub fn lock(&self) -> Result<Option<File>> {
         let file = File::options().create(true).truncate(false).write(true).open(self.0.join("lock"))?;
         match file.try_lock() {

@@ -1,4 +1,4 @@
-//! Which process a number means: the kernel reuses process ids, but never together with the same start time.
+//! Identifies a process by its id and start time: the kernel reuses ids, but not with the same start time.
 
 use std::fmt;
 use std::fs;
@@ -13,29 +13,29 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessId {
     pub pid: i32,
-    /// In clock ticks since the machine's start.
+    /// In clock ticks since boot.
     start_time: u64,
 }
 
 impl ProcessId {
     pub fn of_child(child: &Child) -> io::Result<Self> {
-        // Until we wait for it the child keeps its entry in /proc, even when it has ended already.
+        // An exited child keeps its entry in /proc until its parent waits for it.
         let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
         let stat = Stat::read(pid)?;
         Ok(Self { pid, start_time: stat.start_time })
     }
 
-    pub fn of_ourselves() -> io::Result<Self> {
+    pub fn own() -> io::Result<Self> {
         let pid = Pid::this().as_raw();
         Ok(Self { pid, start_time: Stat::read(pid)?.start_time })
     }
 
-    /// False once it has ended, also when its parent has not waited for it yet.
+    /// False for a zombie too.
     pub fn is_alive(self) -> bool {
         Stat::read(self.pid).is_ok_and(|stat| stat.start_time == self.start_time && !stat.is_zombie)
     }
 
-    /// Signals this very process; one that has ended already needs no signal.
+    /// Does nothing if the process has ended.
     pub fn signal(self, signal: Signal) {
         if self.is_alive() {
             let _ = signal::kill(Pid::from_raw(self.pid), signal);
@@ -60,13 +60,13 @@ impl FromStr for ProcessId {
     }
 }
 
-/// What the kernel says of a process.
+/// Fields of `/proc/<pid>/stat`.
 #[derive(Debug)]
 pub struct Stat {
     is_zombie: bool,
     start_time: u64,
     pub parent: i32,
-    /// CPU time in clock ticks: its own, and that of the children that it has waited for.
+    /// CPU time in clock ticks: its own, and that of the children it has waited for.
     pub cpu_ticks: u64,
     pub children_cpu_ticks: u64,
 }
@@ -77,7 +77,7 @@ impl Stat {
         Self::parse(&line).ok_or_else(|| io::Error::other(format!("cannot read /proc/{pid}/stat: {line}")))
     }
 
-    /// Fields as in proc(5). The second one, the name in parentheses, may hold spaces and parentheses itself.
+    /// Fields as in proc(5). The second one, the name in parentheses, may itself contain spaces and parentheses.
     fn parse(line: &str) -> Option<Self> {
         const STATE: usize = 3;
         const PARENT: usize = 4;

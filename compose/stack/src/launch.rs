@@ -1,8 +1,8 @@
-//! What a child process is, and how it is started so that it cannot outlive us.
+//! Starts child processes that cannot outlive this one.
 //!
-//! Children go through `setpriv --pdeathsig`: the kernel signals them when we die, even by SIGKILL. The kernel takes
-//! "we" to be the *thread* that started the child, so that every child is started by one thread that lives as long as
-//! the process. Test threads and async runtimes come and go, and would take their children with them.
+//! Children are started through `setpriv --pdeathsig`: the kernel signals them when their parent dies, even by SIGKILL.
+//! To the kernel the parent is the *thread* that started the child. Test threads and threads of async runtimes end early,
+//! so one thread that lives as long as the process starts all children.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -20,32 +20,32 @@ use nix::sys::signal::Signal;
 
 use crate::account::Account;
 
-/// A program with everything that it needs to run again in the same way.
+/// A program with everything needed to start it, and to restart it in the same way.
 #[derive(Clone, Debug)]
 pub struct Program {
     pub name: String,
     pub path: PathBuf,
     pub arguments: Vec<OsString>,
     pub environment: Vec<(String, String)>,
-    /// Runs as ourselves when `None`.
+    /// `None`: the account of this process.
     pub account: Option<Account>,
-    /// Takes both output streams; appended to, so that a restart keeps what its predecessor said last.
+    /// Takes both output streams. Appended to: a restart keeps the last lines of the exited process.
     pub log: PathBuf,
-    /// Asks for an orderly end; also sent by the kernel when we die.
+    /// Requests a graceful stop; the kernel also sends it when this process dies.
     pub stop_signal: Signal,
-    /// How long an orderly end may take before it is forced.
+    /// How long a graceful stop may take before the process is killed.
     pub stop_within: Duration,
 }
 
 impl Program {
     pub fn start(&self) -> Result<Child> {
-        let mut command = tied_to_us(self.account.as_ref(), self.stop_signal);
+        let mut command = tied_to_parent(self.account.as_ref(), self.stop_signal);
         command
             .arg(&self.path)
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
-            // Out of the terminal's group: Ctrl-C is for us, who stop the children in order.
+            // Ctrl-C must not reach the children, which are stopped in order.
             .process_group(0);
         let log = self.open_log().with_context(|| format!("cannot write the log {}", self.log.display()))?;
         command.stdout(log.try_clone()?).stderr(log);
@@ -60,8 +60,8 @@ impl Program {
     }
 }
 
-/// `setpriv … --`, to be followed by the program: it gets `death_signal` when we die.
-pub fn tied_to_us(account: Option<&Account>, death_signal: Signal) -> Command {
+/// `setpriv … --`, to be followed by the program, which gets `death_signal` when this process dies.
+pub fn tied_to_parent(account: Option<&Account>, death_signal: Signal) -> Command {
     let mut command = Command::new("setpriv");
     if let Some(account) = account {
         command.args(account.setpriv_options());
@@ -75,14 +75,14 @@ struct Request {
     answer: SyncSender<io::Result<Child>>,
 }
 
-/// Starts `command` on the one thread whose death means that the whole process died.
+/// Starts `command` on the thread that lives as long as the process.
 pub fn spawn(command: Command) -> io::Result<Child> {
     static SPAWNER: OnceLock<Sender<Request>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {
         let (sender, requests) = mpsc::channel::<Request>();
         thread::spawn(move || {
             for mut request in requests {
-                // The one who asked waits for the answer, so that it can always be delivered.
+                // The sender waits for the answer.
                 let _ = request.answer.send(request.command.spawn());
             }
         });

@@ -1,11 +1,11 @@
 //! Runs the whole system natively: for people (`cargo stack`), for tests and for benches.
 //!
 //! From the bottom up:
-//! - [`launch`], [`process`], [`probe`], [`identity`], [`open_files`]: one child process that cannot outlive us;
-//! - [`provision`], [`postgres`], [`nats`], [`traefik`], [`web`]: the real servers, found or installed, and configured;
-//! - [`services`]: our own processes, and what they are told; [`access`]: the tokens, where they ask for some;
-//! - [`stack`]: all of them, in order, each looked after by a [`keeper`]; [`state`] says who runs;
-//! - [`commands`]: what people type.
+//! - [`launch`], [`process`], [`probe`], [`identity`], [`open_files`]: one child process that cannot outlive this one;
+//! - [`provision`], [`postgres`], [`nats`], [`traefik`], [`web`]: the servers, found or installed, and configured;
+//! - [`services`]: the services and their configuration; [`access`]: their access tokens;
+//! - [`stack`]: all of them in dependency order, each [`supervised`]; [`state`] lists the running processes;
+//! - [`commands`]: the subcommands.
 
 pub mod access;
 pub mod account;
@@ -18,12 +18,11 @@ pub mod fingerprint;
 pub mod fresh;
 pub mod identity;
 pub mod interrupt;
-pub mod keeper;
 pub mod launch;
-pub mod leftovers;
 pub mod nats;
 pub mod open_files;
 pub mod options;
+pub mod orphans;
 pub mod pages;
 pub mod plan;
 pub mod ports;
@@ -38,6 +37,7 @@ pub mod server;
 pub mod services;
 pub mod stack;
 pub mod state;
+pub mod supervised;
 pub mod tool;
 pub mod traefik;
 pub mod version;

@@ -28,9 +28,9 @@ fn run(command: Command) -> Result<()> {
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Supervise(options) => {
-            // Out of the terminal's session, whose end would end us.
+            // Closing the terminal must not end it.
             nix::unistd::setsid()?;
-            supervise::run(&options, supervise::Terminal::None)
+            supervise::run(&options, supervise::Output::Log)
         }
         Command::Web(arguments) => {
             let runtime = tokio::runtime::Runtime::new()?;

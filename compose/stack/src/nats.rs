@@ -1,4 +1,4 @@
-//! A NATS server with streams (`JetStream`) on loopback, and who may say what on it.
+//! A NATS server with `JetStream` on loopback, and the permissions of its users.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -16,10 +16,10 @@ use crate::probe::Probe;
 use crate::server::Server;
 
 pub const READY_WITHIN: Duration = Duration::from_mins(1);
-/// The streams' files are closed on the way out.
+/// It closes the streams' files.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
-/// A user of the message bus with the least that its job needs.
+/// With the least privileges that it needs.
 #[derive(Clone, Debug)]
 pub struct User {
     pub name: &'static str,
@@ -29,12 +29,12 @@ pub struct User {
 }
 
 impl User {
-    /// The relay fills the stream, and makes it when it is missing or was wiped.
+    /// The relay publishes events, and creates the stream if it is missing.
     pub fn command_api(password: String) -> Self {
         Self { name: "command-api", password, publish: &["sales.events.>", "$JS.API.>"], subscribe: &["_INBOX.>"] }
     }
 
-    /// The projector reads events and publishes checkpoints: it can neither publish events nor change or delete their stream.
+    /// The projector reads events and publishes checkpoints. It can neither publish events nor change or delete their stream.
     pub fn projector(password: String) -> Self {
         Self {
             name: "projector",
@@ -55,7 +55,7 @@ impl User {
         }
     }
 
-    /// Another system: it may make a consumer and acknowledge, and has no say over the stream or over other consumers.
+    /// Another system: it can create a consumer and acknowledge, but can change neither the stream nor other consumers.
     pub fn subscriber(password: String) -> Self {
         Self {
             name: "subscriber",
@@ -84,7 +84,7 @@ impl User {
 #[derive(Clone, Debug)]
 pub struct Nats {
     pub binary: PathBuf,
-    /// Holds the configuration and the streams.
+    /// Contains the configuration and the streams.
     pub folder: PathBuf,
     pub log: PathBuf,
     pub address: SocketAddr,
@@ -98,16 +98,16 @@ impl Nats {
         format!("nats://{user}:{password}@{}", self.address)
     }
 
-    /// Where NATS keeps the streams: a folder that it makes in ours.
+    /// The streams.
     pub fn store(&self) -> PathBuf {
         self.folder.join("jetstream")
     }
 
-    /// Writes the configuration and says how to start the server with it.
+    /// Writes the configuration.
     pub fn server(&self) -> Result<Server> {
         fs::create_dir_all(&self.folder)?;
         let configuration = self.folder.join("nats.conf");
-        // Readable by us alone, because of the passwords.
+        // It contains passwords.
         OpenOptions::new()
             .create(true)
             .truncate(true)

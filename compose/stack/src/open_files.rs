@@ -1,9 +1,9 @@
-//! How many files a process may have open, connections included. Children inherit it.
+//! The limit of open files and connections per process, which children inherit.
 
 use anyhow::{Result, ensure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Raises the limit where it is lower, as far as the system lets us.
+/// Raises the limit if it is lower.
 pub fn allow(needed: u64) -> Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft >= needed {
@@ -11,8 +11,8 @@ pub fn allow(needed: u64) -> Result<()> {
     }
     ensure!(
         hard >= needed,
-        "{needed} files have to be open in one process, but no more than {hard} may be; as root, `ulimit -Hn {needed}` \
-         raises that for a shell and what it starts"
+        "a process needs {needed} open files, but the limit is {hard}; as root, `ulimit -Hn {needed}` raises it for a \
+         shell and its children"
     );
     Ok(setrlimit(Resource::RLIMIT_NOFILE, needed, hard)?)
 }

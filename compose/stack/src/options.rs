@@ -1,4 +1,4 @@
-//! How a stack is to run.
+//! Options of a stack.
 
 use std::ffi::OsString;
 use std::num::NonZero;
@@ -11,8 +11,8 @@ use clap::Args;
 use crate::traefik::Tls;
 use crate::{checkout, ports};
 
-/// More would only compete for the same cores.
-const MOST_REPLICAS: usize = 16;
+/// More would compete for the same cores.
+const MAX_REPLICAS: usize = 16;
 
 #[derive(Args, Clone, Debug)]
 pub struct Options {
@@ -20,32 +20,32 @@ pub struct Options {
     #[arg(long, value_name = "PORT", default_value_t = 8000)]
     pub http_port: u16,
 
-    /// Port of Traefik's dashboard, on 127.0.0.1
+    /// Port of the Traefik dashboard, on 127.0.0.1
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     pub dashboard_port: u16,
 
-    /// Ask for tokens: only customers need none. Makes tokens when there are none yet, and prints addresses to sign in with
+    /// Require access tokens for everything but buying; creates tokens at the first start and prints sign-in URLs
     #[arg(long)]
     pub secure: bool,
 
-    /// OpenID Connect issuer whose tokens are accepted as well, with --secure
+    /// OpenID Connect issuer whose tokens are also accepted; requires --secure
     #[arg(long, value_name = "URL", requires_all = ["secure", "oidc_client_id", "oidc_client_secret"])]
     pub oidc_issuer: Option<String>,
 
-    /// The pages' client at the issuer; it leads browsers back to /api/session/callback
+    /// Client id of the pages at the issuer, with the redirect URI /api/session/callback
     #[arg(long, value_name = "ID", requires = "oidc_issuer")]
     pub oidc_client_id: Option<String>,
 
-    /// File with the secret of the pages' client
+    /// File with the client secret of the pages
     #[arg(long = "oidc-client-secret-file", value_name = "FILE", requires = "oidc_issuer")]
     pub oidc_client_secret: Option<PathBuf>,
 
-    /// How many requests per second one address may send, and twice as many at once; more are refused (429). Without it,
-    /// there is no such limit
+    /// Requests per second from one address, with bursts of twice as many; further requests are refused (429) [default:
+    /// no limit]
     #[arg(long, value_name = "N")]
     pub limit_per_address: Option<NonZero<u32>>,
 
-    /// File with a certificate chain (PEM): pages and API are then served by TLS, at https addresses
+    /// File with a certificate chain (PEM), to serve pages and API over HTTPS
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_certificate: Option<PathBuf>,
 
@@ -56,15 +56,15 @@ pub struct Options {
     #[command(flatten)]
     pub data: Data,
 
-    /// How many processes of a service run, such as query-api=3 (command-api, projector, query-api; one each unless
-    /// said otherwise); may be given for several services
+    /// Number of processes of a service, such as query-api=3; services: command-api, projector, query-api; repeatable
+    /// [default: 1 each]
     #[arg(long, value_name = "NAME=N")]
     pub replicas: Vec<Replicas>,
 }
 
 #[derive(Args, Clone, Debug)]
 pub struct Data {
-    /// Folder of the databases and logs, made when missing
+    /// Folder of the databases and logs, created if missing
     #[arg(long = "data-dir", value_name = "FOLDER", default_value_os_t = default_folder())]
     pub folder: PathBuf,
 }
@@ -74,7 +74,7 @@ fn default_folder() -> PathBuf {
 }
 
 impl Options {
-    /// Beside whatever else runs on this machine, for tests and benches.
+    /// For tests and benchmarks.
     pub fn on_free_ports(folder: &Path) -> Result<Self> {
         Ok(Self {
             http_port: ports::free()?.port(),
@@ -91,11 +91,11 @@ impl Options {
         })
     }
 
-    /// The two ports that people use have to be free, as they were chosen by people.
+    /// Checks the two ports that are not chosen automatically.
     pub fn check_ports(&self) -> Result<()> {
         for (port, option) in [(self.http_port, "--http-port"), (self.dashboard_port, "--dashboard-port")] {
             let free = ports::is_free(port).with_context(|| format!("cannot listen on port {port} of 127.0.0.1"))?;
-            ensure!(free, "port {port} of 127.0.0.1 is taken by another program; choose another one with {option}");
+            ensure!(free, "port {port} of 127.0.0.1 is in use by another program; choose another one with {option}");
         }
         Ok(())
     }
@@ -109,13 +109,13 @@ impl Options {
         Some(Tls { certificate, key })
     }
 
-    /// Where browsers find the system under one of its names.
+    /// The origin of the system's URLs under one of its host names.
     pub fn origin(&self, host: &str) -> String {
         let scheme = if self.tls_certificate.is_some() { "https" } else { "http" };
         format!("{scheme}://{host}:{}", self.http_port)
     }
 
-    /// The same options for another process of ours.
+    /// The same options as command-line arguments.
     pub fn to_arguments(&self) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = vec![
             format!("--http-port={}", self.http_port).into(),
@@ -154,7 +154,7 @@ pub enum Service {
 impl Service {
     pub const ALL: [Self; 3] = [Self::CommandApi, Self::Projector, Self::QueryApi];
 
-    /// Of its package, its binary and its process.
+    /// The name of its package, its binary and its process.
     pub fn name(self) -> &'static str {
         match self {
             Self::CommandApi => "command-api",
@@ -174,12 +174,12 @@ impl FromStr for Replicas {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let (name, count) = text.split_once('=').context("write it as NAME=N, such as query-api=3")?;
+        let (name, count) = text.split_once('=').context("expected NAME=N, such as query-api=3")?;
         let Some(service) = Service::ALL.into_iter().find(|service| service.name() == name) else {
-            bail!("{name} is none of command-api, projector and query-api");
+            bail!("{name} is not one of command-api, projector and query-api");
         };
-        let count = count.parse().with_context(|| format!("{count} is not a number of processes"))?;
-        ensure!((1..=MOST_REPLICAS).contains(&count), "from 1 to {MOST_REPLICAS} processes can run");
+        let count = count.parse().with_context(|| format!("{count} is not a number"))?;
+        ensure!((1..=MAX_REPLICAS).contains(&count), "the number of processes must be from 1 to {MAX_REPLICAS}");
         Ok(Self { service, count })
     }
 }

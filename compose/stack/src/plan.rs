@@ -1,4 +1,4 @@
-//! What a stack consists of: who listens where, and who is connected to whom.
+//! The servers of a stack, with their addresses.
 
 use std::net::SocketAddr;
 
@@ -78,7 +78,7 @@ impl Plan {
     }
 }
 
-/// The first replica has the name of its service alone.
+/// The first replica is named like its service.
 fn replica_name(service: Service, number: usize) -> String {
     match number {
         1 => service.name().to_owned(),

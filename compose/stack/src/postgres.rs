@@ -1,4 +1,4 @@
-//! A Postgres cluster on loopback: its data folder, its server, its URLs.
+//! A Postgres server on loopback: its data folder, its settings, its URLs.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write;
@@ -18,45 +18,46 @@ use crate::process::Process;
 use crate::provision::remove_folder;
 use crate::server::Server;
 
-/// The superuser.
+/// Superuser.
 pub const ADMIN: &str = "postgres";
 
 const INITDB_WITHIN: Duration = Duration::from_mins(1);
-/// Recovery after a crash replays up to `max_wal_size` of log.
+/// Crash recovery replays up to `max_wal_size` of WAL.
 pub const READY_WITHIN: Duration = Duration::from_mins(2);
 /// The fast shutdown writes a checkpoint: all of `shared_buffers` may be dirty.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 
-/// What differs between running the shop and running tests.
+/// Settings that differ between a stack and tests.
 #[derive(Clone, Copy, Debug)]
 pub struct Tuning {
     pub initdb: &'static [&'static str],
     pub settings: &'static [(&'static str, &'static str)],
 }
 
-/// `fsync` and `synchronous_commit` are on by default, and stay on in both: they are what a receipt promises.
+/// `fsync` and `synchronous_commit` stay on, as by default: receipts promise durability.
 const SETTINGS: &[(&str, &str)] =
     &[("listen_addresses", "127.0.0.1"), ("unix_socket_directories", ""), ("timezone", "UTC"), ("log_timezone", "UTC")];
 
 pub const SHOP: Tuning = Tuning {
     initdb: &[],
     settings: &[
-        // Holds the index over the ids, which every purchase enters at a random place, up to some 20 million events.
+        // Holds the index of event ids, into which purchases insert at random places, up to some 20 million events.
         ("shared_buffers", "1GB"),
         ("max_connections", "200"),
-        // After a checkpoint each page is written to the WAL as a whole once: seldom is cheaper. Recovery takes longer.
+        // After a checkpoint each changed page is once written to the WAL as a whole: fewer checkpoints write less.
+        // Recovery takes longer.
         ("checkpoint_timeout", "15min"),
         ("max_wal_size", "4GB"),
-        // Compiling a statement takes longer than any of ours.
+        // Compiling a statement takes longer than running any of the services' statements.
         ("jit", "off"),
         ("log_line_prefix", "%m [%p] %q%u@%d "),
     ],
 };
 
 pub const TESTS: Tuning = Tuning {
-    // The folder is thrown away with the machine's crash, which is all that syncing it would guard against.
+    // Syncing protects against a crash of the machine, after which tests do not reuse the folder.
     initdb: &["--no-sync"],
-    // Every test has its own database and pools.
+    // Each test has its own database and connection pools.
     settings: &[("shared_buffers", "64MB"), ("max_connections", "400")],
 };
 
@@ -84,7 +85,7 @@ impl Cluster {
         self.data.is_dir()
     }
 
-    /// Makes the data folder. It gets its name when it is complete.
+    /// Creates the data folder. It is renamed to its final name when it is complete.
     pub fn initialize(&self, interrupt: &Interrupt) -> Result<()> {
         let partial = self.data.with_extension("partial");
         let password_file = self.data.with_extension("password");
@@ -100,9 +101,9 @@ impl Cluster {
             .mode(0o600)
             .open(&password_file)?
             .write_all(self.admin_password.as_bytes())?;
-        let made = self.initdb(&partial, &password_file, interrupt);
+        let initialized = self.initdb(&partial, &password_file, interrupt);
         fs::remove_file(&password_file)?;
-        made.context("cannot make the Postgres data folder")?;
+        initialized.context("cannot create the Postgres data folder")?;
         fs::rename(&partial, &self.data)?;
         Ok(())
     }
@@ -110,7 +111,7 @@ impl Cluster {
     fn initdb(&self, data: &Path, password_file: &Path, interrupt: &Interrupt) -> Result<()> {
         let mut program = self.program("initdb", data)?;
         program.arguments.extend(
-            // The builtin locale sorts the same on every machine, whatever its C library thinks.
+            // The builtin locale sorts the same on every machine, independent of its C library.
             ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"].map(Into::into),
         );
         program.arguments.extend(["--auth=scram-sha-256", "--data-checksums", "--username", ADMIN].map(Into::into));
@@ -147,13 +148,13 @@ impl Cluster {
             environment: Vec::new(),
             account: Account::for_postgres()?,
             log: self.log.clone(),
-            // SIGINT is the fast shutdown; SIGTERM would wait for every client to hang up.
+            // SIGINT is the fast shutdown; SIGTERM would wait for all clients to disconnect.
             stop_signal: Signal::SIGINT,
             stop_within: STOP_WITHIN,
         })
     }
 
-    /// The library lies beside the binaries in one of the two layouts that packagers use.
+    /// In one of the two layouts that packagers use.
     fn has_statement_statistics(&self) -> bool {
         ["../lib/postgresql", "../lib"]
             .iter()

@@ -1,4 +1,4 @@
-//! Whether a server can do its job right now, asked the way its clients would.
+//! Checks whether a server is ready, through the interface that its clients use.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A server on the same machine that needs longer than this is not ready for anyone.
+/// A server on the same machine that takes longer is not ready.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Probe {
     /// Answers `GET path` with 200.
     Http { address: SocketAddr, path: String },
-    /// Asks a new connection for its password, rather than refusing it because of starting up or shutting down.
+    /// Requests authentication on a new connection, instead of refusing it while it starts up or shuts down.
     Postgres { address: SocketAddr },
 }
 
@@ -44,7 +44,7 @@ fn postgres_accepts(address: SocketAddr) -> io::Result<bool> {
     let mut header = [0; 5];
     stream.read_exact(&mut header)?;
     let [kind, length @ ..] = header;
-    // Read to its end, the length included in itself: hanging up before that counts as a fault in the server's log.
+    // The length includes itself. The server logs a fault if the message is not read to its end.
     let rest = u64::from(u32::from_be_bytes(length)).saturating_sub(4);
     io::copy(&mut stream.take(rest), &mut io::sink())?;
     Ok(kind == AUTHENTICATION_REQUEST)

@@ -1,4 +1,4 @@
-//! A running child process: watched, waited for within a bound, and stopped within a bound.
+//! A running child process. Every wait for it has a timeout.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -14,10 +14,10 @@ use crate::interrupt::Interrupt;
 use crate::launch::Program;
 use crate::probe::Probe;
 
-/// How often a wait looks again: short beside the start of any server, and cheap.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// Short compared with the start of any server.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What is shown of a log when its process died: enough for an error and its cause.
+/// The part of a log that an exit report shows: enough for an error and its cause.
 const TAIL_LINES: usize = 20;
 const TAIL_BYTES: u64 = 16 * 1024;
 
@@ -26,13 +26,14 @@ pub struct Process {
     program: Program,
     child: Child,
     id: ProcessId,
+    stop_requested: Option<Instant>,
 }
 
 impl Process {
     pub fn start(program: Program) -> Result<Self> {
         let child = program.start()?;
         let id = ProcessId::of_child(&child)?;
-        Ok(Self { program, child, id })
+        Ok(Self { program, child, id, stop_requested: None })
     }
 
     pub fn id(&self) -> ProcessId {
@@ -43,57 +44,64 @@ impl Process {
         &self.program
     }
 
-    /// The exit status once the process has ended.
-    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+    /// `None` while the process runs.
+    pub fn exit_status(&mut self) -> io::Result<Option<ExitStatus>> {
         self.child.try_wait()
     }
 
-    /// Waits until the probe passes; a process that ends first is an error that shows the end of its log.
-    pub fn wait_ready(&mut self, probe: &Probe, limit: Duration, interrupt: &Interrupt) -> Result<()> {
-        self.wait("get ready", limit, interrupt, |process| match process.ended()? {
-            Some(status) => bail!("{}", process.obituary(status)),
+    /// Waits until the probe passes. It is an error if the process exits first.
+    pub fn wait_ready(&mut self, probe: &Probe, timeout: Duration, interrupt: &Interrupt) -> Result<()> {
+        self.wait("become ready", timeout, interrupt, |process| match process.exit_status()? {
+            Some(status) => bail!("{}", process.exit_report(status)),
             None => Ok(probe.passes()),
         })
     }
 
-    /// Waits until a process that is expected to end has ended with success.
-    pub fn wait_success(mut self, limit: Duration, interrupt: &Interrupt) -> Result<()> {
-        self.wait("end", limit, interrupt, |process| match process.ended()? {
-            Some(status) if !status.success() => bail!("{}", process.obituary(status)),
-            ended => Ok(ended.is_some()),
+    /// Waits until a process that does one job has exited with success.
+    pub fn wait_success(mut self, timeout: Duration, interrupt: &Interrupt) -> Result<()> {
+        self.wait("finish", timeout, interrupt, |process| match process.exit_status()? {
+            Some(status) if !status.success() => bail!("{}", process.exit_report(status)),
+            status => Ok(status.is_some()),
         })
     }
 
     fn wait(
         &mut self,
         what: &str,
-        limit: Duration,
+        timeout: Duration,
         interrupt: &Interrupt,
-        has_happened: impl Fn(&mut Self) -> Result<bool>,
+        is_done: impl Fn(&mut Self) -> Result<bool>,
     ) -> Result<()> {
         let started = Instant::now();
-        while !has_happened(self)? {
+        while !is_done(self)? {
             interrupt.check()?;
             ensure!(
-                started.elapsed() < limit,
-                "{} did not {what} within {limit:?}; {}",
+                started.elapsed() < timeout,
+                "{} did not {what} within {timeout:?}; {}",
                 self.program.name,
                 self.log_tail()
             );
-            thread::sleep(LOOK_AGAIN);
+            thread::sleep(POLL_INTERVAL);
         }
         Ok(())
     }
 
-    /// Asks for an orderly end, waits for it, and forces it when it takes too long.
+    /// Sends the stop signal, once, and returns when it was sent.
+    pub fn request_stop(&mut self) -> Instant {
+        *self.stop_requested.get_or_insert_with(|| {
+            self.id.signal(self.program.stop_signal);
+            Instant::now()
+        })
+    }
+
+    /// Requests a graceful stop, waits for it, and kills the process after the timeout.
     pub fn stop(&mut self) -> io::Result<ExitStatus> {
-        let asked = Instant::now();
-        self.id.signal(self.program.stop_signal);
-        while asked.elapsed() < self.program.stop_within {
-            if let Some(status) = self.ended()? {
+        let requested = self.request_stop();
+        while requested.elapsed() < self.program.stop_within {
+            if let Some(status) = self.exit_status()? {
                 return Ok(status);
             }
-            thread::sleep(LOOK_AGAIN);
+            thread::sleep(POLL_INTERVAL);
         }
         self.kill()
     }
@@ -103,9 +111,9 @@ impl Process {
         self.child.wait()
     }
 
-    /// A sentence on how the process ended, with the end of its log.
-    pub fn obituary(&self, status: ExitStatus) -> String {
-        format!("{} ended with {status}; {}", self.program.name, self.log_tail())
+    /// How the process exited, with the end of its log.
+    pub fn exit_report(&self, status: ExitStatus) -> String {
+        format!("{} exited with {status}; {}", self.program.name, self.log_tail())
     }
 
     fn log_tail(&self) -> String {
@@ -113,15 +121,16 @@ impl Process {
         let tail = read_tail(log).unwrap_or_else(|error| format!("(unreadable: {error})"));
         let lines: Vec<&str> = tail.lines().collect();
         let last = &lines[lines.len().saturating_sub(TAIL_LINES)..];
-        format!("the end of its log {}:\n    {}", log.display(), last.join("\n    "))
+        format!("end of its log {}:\n    {}", log.display(), last.join("\n    "))
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Nothing is left to tell anyone: a process that cannot be stopped gets the kernel's signal when we die.
-        if let Ok(None) = self.ended() {
-            let _ = self.stop();
+        if let Ok(None) = self.exit_status()
+            && let Err(error) = self.stop()
+        {
+            eprintln!("cannot stop {}: {error}", self.program.name);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is happening, for the one who waits: a tidy line for each step, with the time that it took.
+//! Prints a line for each step with its duration.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -9,19 +9,18 @@ use anyhow::Result;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     Shown,
-    /// For tests, whose own output is what matters.
+    /// For tests.
     Silent,
 }
 
 impl Progress {
-    /// Announces something that may take long or prints output of its own.
     pub fn heading(self, text: impl Display) {
         if self == Self::Shown {
             println!("{text}");
         }
     }
 
-    /// Runs one step and says how long it took.
+    /// Runs one step and prints how long it took.
     pub fn step<T>(self, name: &str, run: impl FnOnce() -> Result<T>) -> Result<T> {
         let started = Instant::now();
         let result = run()?;
@@ -29,11 +28,11 @@ impl Progress {
         Ok(result)
     }
 
-    /// Names what is about to be measured, and then says what came out.
+    /// Prints the name of a measurement before it runs, and its result afterwards.
     pub fn measure<T: Display>(self, name: &str, run: impl FnOnce() -> Result<T>) -> Result<T> {
         if self == Self::Shown {
             print!("  {name:<56} ");
-            // Only a terminal that has gone away refuses, and then nobody waits for it.
+            // Fails only if the terminal is closed.
             let _ = io::stdout().flush();
         }
         let result = run();

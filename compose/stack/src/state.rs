@@ -1,11 +1,10 @@
-//! Who is running, in memory for us and in a file for `status`, `down` and whoever comes after a crash.
+//! The processes of a running stack, written to a file for `status`, `down` and the next `up` after a crash.
 
 use std::fmt;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result};
@@ -37,7 +36,6 @@ impl Urls {
     }
 }
 
-/// For people: one line each.
 impl fmt::Display for Urls {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "  shop       {}", self.shop)?;
@@ -48,7 +46,7 @@ impl fmt::Display for Urls {
     }
 }
 
-/// One process, as it was started last.
+/// One process; after a restart, the new one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
     pub name: String,
@@ -61,30 +59,45 @@ pub struct Entry {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct State {
     pub supervisor: ProcessId,
-    /// Everything was ready once.
+    /// All servers have become ready.
     pub is_complete: bool,
     pub urls: Urls,
-    /// In the order of their start.
+    /// In start order.
     pub processes: Vec<Entry>,
 }
 
 impl State {
-    /// `None` when no stack runs that has said so.
+    /// Of a stack that this process is about to start.
+    pub fn new(urls: Urls) -> Result<Self> {
+        Ok(Self { supervisor: ProcessId::own()?, is_complete: false, urls, processes: Vec::new() })
+    }
+
+    /// `None` if no stack runs on the data folder.
     pub fn read(file: &Path) -> Result<Option<Self>> {
         match fs::read(file) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map(Some)
-                .with_context(|| format!("{} is damaged; stop what it lists and remove it", file.display())),
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).with_context(|| {
+                format!("{} is damaged; stop the processes that it lists and remove it", file.display())
+            }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
         }
     }
 
-    /// Asks every process right now whether it is ready.
+    /// Readers see the old state or the new one, never a part.
+    pub fn write(&self, file: &Path) -> Result<()> {
+        let partial = file.with_extension("partial");
+        let write = || {
+            fs::write(&partial, serde_json::to_vec_pretty(self)?)?;
+            fs::rename(&partial, file)
+        };
+        write().with_context(|| format!("cannot write {}", file.display()))
+    }
+
+    /// Probes all processes concurrently.
     pub fn status(&self) -> Status {
         let processes = thread::scope(|scope| {
-            let asked: Vec<_> = self.processes.iter().map(|entry| scope.spawn(|| ProcessStatus::of(entry))).collect();
-            asked.into_iter().map(|answer| answer.join().expect("a probe does not panic")).collect()
+            let probes: Vec<_> = self.processes.iter().map(|entry| scope.spawn(|| ProcessStatus::of(entry))).collect();
+            probes.into_iter().map(|probe| probe.join().expect("a probe does not panic")).collect()
         });
         Status { urls: self.urls.clone(), processes }
     }
@@ -116,59 +129,4 @@ impl ProcessStatus {
             log: entry.log.clone(),
         }
     }
-}
-
-/// The state of the stack that this process supervises. Every change goes to the file at once.
-#[derive(Debug)]
-pub struct Board {
-    file: PathBuf,
-    state: Mutex<State>,
-}
-
-impl Board {
-    pub fn new(file: PathBuf, urls: Urls) -> Result<Self> {
-        let supervisor = ProcessId::of_ourselves()?;
-        let state = State { supervisor, is_complete: false, urls, processes: Vec::new() };
-        write(&file, &state)?;
-        Ok(Self { file, state: Mutex::new(state) })
-    }
-
-    /// A process has started, or started again.
-    pub fn record(&self, entry: Entry) -> Result<()> {
-        let mut state = self.lock();
-        match state.processes.iter_mut().find(|known| known.name == entry.name) {
-            Some(known) => *known = entry,
-            None => state.processes.push(entry),
-        }
-        write(&self.file, &state)
-    }
-
-    pub fn complete(&self) -> Result<()> {
-        let mut state = self.lock();
-        state.is_complete = true;
-        write(&self.file, &state)
-    }
-
-    pub fn state(&self) -> State {
-        self.lock().clone()
-    }
-
-    /// After everything has stopped.
-    pub fn remove_file(&self) -> Result<()> {
-        fs::remove_file(&self.file).with_context(|| format!("cannot remove {}", self.file.display()))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Readers see the old state or the new one, never a part.
-fn write(file: &Path, state: &State) -> Result<()> {
-    let partial = file.with_extension("partial");
-    let write = || {
-        fs::write(&partial, serde_json::to_vec_pretty(state)?)?;
-        fs::rename(&partial, file)
-    };
-    write().with_context(|| format!("cannot write {}", file.display()))
 }

@@ -1,4 +1,4 @@
-//! Programs that we run to their end: cargo, npm, pip. They die with us, as the servers do.
+//! Runs programs to their end: cargo, npm, pip. Like the servers, they cannot outlive this process.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -7,20 +7,20 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
-use crate::launch::tied_to_us;
+use crate::launch::tied_to_parent;
 
 #[derive(Debug)]
 #[must_use]
 pub struct Tool {
     command: Command,
-    /// For messages: what a person would type.
+    /// The command line, for messages.
     line: String,
 }
 
 impl Tool {
     pub fn new(program: impl AsRef<Path>) -> Self {
         let program = program.as_ref();
-        let mut command = tied_to_us(None, Signal::SIGTERM);
+        let mut command = tied_to_parent(None, Signal::SIGTERM);
         command.arg(program);
         Self { command, line: program.file_name().unwrap_or_default().display().to_string() }
     }
@@ -50,7 +50,7 @@ impl Tool {
         &self.line
     }
 
-    /// What it prints.
+    /// Returns its standard output.
     pub fn output(mut self) -> Result<String> {
         let output = self.command.output().with_context(|| format!("cannot run {}", self.line))?;
         ensure!(
@@ -63,7 +63,7 @@ impl Tool {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// What it prints in one way or the other, or why it does not.
+    /// Returns its standard output and standard error, or why it cannot run.
     pub fn everything(mut self) -> String {
         match self.command.output() {
             Ok(output) => {
@@ -73,20 +73,20 @@ impl Tool {
         }
     }
 
-    /// Its output goes where ours goes. Returns its exit code.
+    /// Returns its exit code. It inherits the output streams.
     pub fn code(mut self) -> Result<i32> {
         let status = self.command.status().with_context(|| format!("cannot run {}", self.line))?;
         status.code().with_context(|| format!("`{}` ended with {status}", self.line))
     }
 
-    /// Its output goes where ours goes.
+    /// It inherits the output streams.
     pub fn run(mut self) -> Result<()> {
         let status = self.command.status().with_context(|| format!("cannot run {}", self.line))?;
         ensure!(status.success(), "`{}` ended with {status}", self.line);
         Ok(())
     }
 
-    /// Its output is shown only when it fails.
+    /// Its output is shown only if it fails.
     pub fn run_quietly(mut self) -> Result<()> {
         let output = self.command.output().with_context(|| format!("cannot run {}", self.line))?;
         if output.status.success() {

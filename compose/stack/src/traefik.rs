@@ -1,4 +1,4 @@
-//! Traefik in front of everything, on the two ports that people use.
+//! Traefik, the entry point of all requests.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -16,19 +16,19 @@ use crate::server::Server;
 
 const STATIC: &str = include_str!("../traefik/static.yml");
 const SERVICES: &str = include_str!("../traefik/services.yml");
-/// The same file as in containers.
+/// The same file as in the containers.
 const ROUTES: &str = include_str!("../../traefik/routes.yml");
 
-/// A page loads some ten files at once, and a crowd behind one address a few pages.
+/// A page loads some ten files at once, and users behind one address load several pages.
 const BURST_SECONDS: u64 = 2;
 const READY_WITHIN: Duration = Duration::from_mins(1);
-/// Above the grace that the configuration gives to requests in flight.
+/// Longer than the grace period for requests in flight in its configuration.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug)]
 pub struct Traefik {
     pub binary: PathBuf,
-    /// Holds the configuration.
+    /// Contains the configuration.
     pub folder: PathBuf,
     pub log: PathBuf,
     pub web: SocketAddr,
@@ -36,7 +36,7 @@ pub struct Traefik {
     pub command_api: Vec<SocketAddr>,
     pub query_api: Vec<SocketAddr>,
     pub pages: Vec<SocketAddr>,
-    /// Requests per second from one address, if they are limited.
+    /// Requests per second from one address.
     pub limit_per_address: Option<NonZero<u32>>,
     pub tls: Option<Tls>,
 }
@@ -49,10 +49,10 @@ pub struct Tls {
 }
 
 impl Traefik {
-    /// Writes the configuration and says how to start Traefik with it.
+    /// Writes the configuration.
     pub fn server(&self) -> Result<Server> {
         let static_file = self.folder.join("static.yml");
-        // Traefik reads every file in it.
+        // Traefik reads all files in it.
         let dynamic = self.folder.join("dynamic");
         fs::create_dir_all(&dynamic)?;
         let static_text = STATIC
@@ -81,13 +81,13 @@ impl Traefik {
                 stop_within: STOP_WITHIN,
             },
             address: self.web,
-            // There once it has read the routes.
+            // Exists once Traefik has read the routes.
             probe: Probe::Http { address: self.dashboard, path: "/api/http/routers/pages@file".to_owned() },
             ready_within: READY_WITHIN,
         })
     }
 
-    /// The variables that `ROUTES` reads.
+    /// The variables in `ROUTES`.
     fn environment(&self) -> Vec<(String, String)> {
         let rate = self.limit_per_address.map_or(0, NonZero::get);
         let burst = BURST_SECONDS * u64::from(rate);
@@ -106,7 +106,7 @@ fn servers(addresses: &[SocketAddr]) -> String {
 }
 
 fn certificates(tls: Option<&Tls>) -> String {
-    // JSON is YAML, whatever the files are called.
+    // JSON, which is YAML: it quotes all file names.
     let files = |tls: &Tls| json!({ "certFile": tls.certificate, "keyFile": tls.key });
     Value::from_iter(tls.map(files)).to_string()
 }

@@ -1,4 +1,4 @@
-//! Versions as programs print them, as far as it matters here: major and minor.
+//! Major and minor versions, parsed from the output of programs.
 
 use std::fmt;
 use std::path::Path;
@@ -15,9 +15,9 @@ impl Version {
         Self { major, minor }
     }
 
-    /// What `program` says when asked; `None` when it cannot be run or says something else.
-    pub fn of(program: &Path, question: &str) -> Option<Self> {
-        let output = Command::new(program).arg(question).output().ok()?;
+    /// `None` if the program cannot be run or prints no version.
+    pub fn of(program: &Path, argument: &str) -> Option<Self> {
+        let output = Command::new(program).arg(argument).output().ok()?;
         Self::find_in(&String::from_utf8_lossy(&output.stdout))
     }
 
@@ -44,7 +44,7 @@ mod tests {
     use super::Version;
 
     #[test]
-    fn the_version_is_found_in_what_the_programs_print() {
+    fn the_version_is_found_in_the_output_of_programs() {
         for (printed, version) in [
             ("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)", Version::new(15, 18)),
             ("nats-server: v2.15.1", Version::new(2, 15)),

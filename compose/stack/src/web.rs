@@ -1,4 +1,4 @@
-//! The web server of the pages: static files, compressed when they were built.
+//! The web server of the pages: static files, compressed at build time.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,24 +14,24 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tower_http::services::ServeDir;
 
-/// Vite names these files after a hash of their content.
+/// The names of these files contain a hash of their content.
 const HASHED: &str = "/assets/";
-const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
-/// Kept, but used only after asking whether it changed.
-const ASK: HeaderValue = HeaderValue::from_static("no-cache");
+const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+/// Cached, but revalidated before each use.
+const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// Serves `root` until SIGTERM or Ctrl-C.
 pub async fn serve(listen: SocketAddr, root: &Path) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let stopped = async move {
+    let shutdown = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
     };
     let listener = TcpListener::bind(listen).await?;
-    axum::serve(listener, router(root)).with_graceful_shutdown(stopped).await
+    axum::serve(listener, router(root)).with_graceful_shutdown(shutdown).await
 }
 
 fn router(root: &Path) -> Router {
@@ -41,14 +41,14 @@ fn router(root: &Path) -> Router {
         .route("/readyz", get(StatusCode::OK))
         .route("/startupz", get(StatusCode::OK))
         .fallback_service(files)
-        .layer(middleware::from_fn(say_how_long_to_keep))
+        .layer(middleware::from_fn(set_cache_control))
 }
 
-async fn say_how_long_to_keep(request: Request, next: Next) -> Response {
+async fn set_cache_control(request: Request, next: Next) -> Response {
     let is_hashed = request.uri().path().starts_with(HASHED);
     let mut response = next.run(request).await;
-    // A file that is missing during an upgrade may be there a moment later.
-    let keep = if is_hashed && !response.status().is_client_error() { FOREVER } else { ASK };
-    response.headers_mut().insert(header::CACHE_CONTROL, keep);
+    // A file that is missing during an upgrade may exist a moment later.
+    let value = if is_hashed && !response.status().is_client_error() { IMMUTABLE } else { REVALIDATE };
+    response.headers_mut().insert(header::CACHE_CONTROL, value);
     response
 }

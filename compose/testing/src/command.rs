@@ -33,7 +33,7 @@ impl Command {
     pub async fn ended(mut self) -> Ended {
         let started = Instant::now();
         loop {
-            if let Some(status) = self.0.ended().expect("a child can be waited for") {
+            if let Some(status) = self.0.exit_status().expect("a child can be waited for") {
                 return Ended { success: status.success(), log: self.log() };
             }
             assert!(started.elapsed() < END_WITHIN, "it does not end:\n{}", self.log());
@@ -42,7 +42,7 @@ impl Command {
     }
 
     pub fn is_running(&mut self) -> bool {
-        self.0.ended().expect("a child can be waited for").is_none()
+        self.0.exit_status().expect("a child can be waited for").is_none()
     }
 
     /// Sends any signal, such as SIGSTOP.

@@ -24,7 +24,7 @@ fn make_ours() -> PathBuf {
     let all = binaries.join("stack-tests");
     fs::create_dir_all(&all).expect("a test may write below the target folder");
     sweep(&all);
-    let ours = ProcessId::of_ourselves().expect("/proc is mounted");
+    let ours = ProcessId::own().expect("/proc is mounted");
     let folder = all.join(ours.to_string());
     fs::create_dir(&folder).expect("a test may write below the target folder");
     folder

@@ -16,7 +16,7 @@ pub type Past<'a> = (&'a str, (&'a str, String));
 /// Writes events of the past into the log of a running stack. It has to be empty still: its times never run backwards, which
 /// is also why no service could write them. From there on they are events like any other.
 pub async fn record(stack: &Stack, options: &Options, events: &[Past<'_>]) -> Result<()> {
-    let secrets = Secrets::load_or_make(&DataFolder::open(&options.data.folder)?.secrets())?;
+    let secrets = Secrets::load_or_create(&DataFolder::open(&options.data.folder)?.secrets())?;
     let address = stack.server("postgres").map(|server| server.address).expect("a stack has a Postgres");
     let url = format!("postgres://{ADMIN}:{}@{address}/{EVENT_STORE}", secrets.postgres);
     let mut connection = PgConnection::connect(&url).await?;

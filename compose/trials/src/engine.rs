@@ -110,8 +110,8 @@ fn start() -> Result<Result<Process, String>> {
     let mut daemon = Process::start(program)?;
     let started = Instant::now();
     while !succeeds(&["version"]) {
-        if let Some(status) = daemon.ended()? {
-            return Ok(Err(daemon.obituary(status)));
+        if let Some(status) = daemon.exit_status()? {
+            return Ok(Err(daemon.exit_report(status)));
         }
         if started.elapsed() > READY_WITHIN {
             return Ok(Err(format!("dockerd does not answer within {READY_WITHIN:?}")));

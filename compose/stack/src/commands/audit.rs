@@ -8,7 +8,7 @@ use crate::cli;
 use crate::services::{EVENT_STORE, READ_MODEL};
 use crate::tool::Tool;
 
-/// Runs the auditor's command line on the databases of the running stack, with the public key of its checkpoints.
+/// Runs `auditor` on the databases of the running stack, with its public checkpoint key.
 pub fn run(arguments: &cli::Audit) -> Result<()> {
     let running = Running::find(&arguments.data)?;
     let url = |database| running.url("auditor", &running.secrets.auditor_db, database);

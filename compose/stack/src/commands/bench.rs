@@ -9,8 +9,8 @@ use crate::prerequisites;
 use crate::progress::Progress;
 
 pub fn run(bench: &Bench) -> Result<()> {
-    let only_help = bench.arguments.iter().any(|argument| argument == "--help" || argument == "-h");
-    if !only_help {
+    let is_help = bench.arguments.iter().any(|argument| argument == "--help" || argument == "-h");
+    if !is_help {
         prerequisites::check_for_benches()?;
         up::prepare()?;
         Progress::Shown.step("baselines", build_baselines)?;

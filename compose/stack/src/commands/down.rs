@@ -7,14 +7,14 @@ use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
 use crate::data_folder::DataFolder;
-use crate::leftovers;
 use crate::options::Data;
+use crate::orphans;
 use crate::progress::Progress;
 use crate::state::State;
 
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// More than the sum of what each process may take.
-const STOPPED_WITHIN: Duration = Duration::from_secs(150);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// Longer than the sum of the processes' timeouts.
+const STOP_TIMEOUT: Duration = Duration::from_secs(150);
 
 pub fn run(data: &Data) -> Result<()> {
     let folder = DataFolder::existing(&data.folder);
@@ -28,15 +28,15 @@ pub fn run(data: &Data) -> Result<()> {
 fn stop(folder: &DataFolder) -> Result<()> {
     if let Some(state) = State::read(&folder.state())? {
         state.supervisor.signal(Signal::SIGTERM);
-        let asked = Instant::now();
+        let requested = Instant::now();
         while state.supervisor.is_alive() {
-            if asked.elapsed() > STOPPED_WITHIN {
-                // Its children are told by the kernel.
+            if requested.elapsed() > STOP_TIMEOUT {
+                // The kernel then sends its children their stop signals.
                 state.supervisor.signal(Signal::SIGKILL);
             }
-            thread::sleep(LOOK_AGAIN);
+            thread::sleep(POLL_INTERVAL);
         }
     }
     let _lock = folder.lock()?.with_context(|| folder.why_locked())?;
-    leftovers::clear(folder)
+    orphans::end(folder)
 }

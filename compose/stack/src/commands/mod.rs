@@ -1,4 +1,4 @@
-//! What each command does.
+//! The subcommands, one file each.
 
 pub mod audit;
 pub mod bench;

@@ -1,4 +1,4 @@
-//! The stack that is running already, for commands that work on its databases.
+//! The running stack, for commands that access its databases.
 
 use std::net::SocketAddr;
 
@@ -21,7 +21,7 @@ impl Running {
         let folder = DataFolder::existing(&data.folder).with_context(not_running)?;
         let state = State::read(&folder.state())?.with_context(not_running)?;
         let postgres = state.processes.iter().find(|entry| entry.name == "postgres").with_context(not_running)?.address;
-        let secrets = Secrets::load_or_make(&folder.secrets())?;
+        let secrets = Secrets::load_or_create(&folder.secrets())?;
         Ok(Self { folder, secrets, postgres })
     }
 

@@ -1,4 +1,7 @@
-//! Keeps a stack running until it is told to stop.
+//! Runs a stack until it is interrupted.
+
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -10,36 +13,40 @@ use crate::progress::Progress;
 use crate::secrets::Secrets;
 use crate::stack::Stack;
 
-/// Who reads what it says.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Where the output goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Terminal {
-    /// The one who started it.
-    Here,
-    /// Nobody: it goes into a log, where no token belongs.
-    None,
+pub enum Output {
+    Terminal,
+    /// Must not contain tokens.
+    Log,
 }
 
-/// In the terminal of `up`, or without one for `up --detach`.
-pub fn run(options: &Options, terminal: Terminal) -> Result<()> {
+/// In the foreground for `up`, in the background for `up --detach`.
+pub fn run(options: &Options, output: Output) -> Result<()> {
     let interrupt = Interrupt::listen()?;
     Progress::Shown.heading("Starting");
-    let stack = Stack::start(options, Progress::Shown, &interrupt)?;
+    let mut stack = Stack::start(options, Progress::Shown, &interrupt)?;
     println!("Ready\n{}", stack.urls());
     if !options.secure {
         println!("{}", access::IS_OPEN);
     }
-    match terminal {
-        Terminal::Here => {
+    match output {
+        Output::Terminal => {
             if options.secure {
                 let folder = DataFolder::open(&options.data.folder)?;
-                let secrets = Secrets::load_or_make(&folder.secrets())?;
+                let secrets = Secrets::load_or_create(&folder.secrets())?;
                 print!("{}", access::how_to_sign_in(options, &secrets.access_tokens));
             }
-            println!("Ctrl-C stops it.");
+            println!("Press Ctrl-C to stop.");
         }
-        Terminal::None => println!("`cargo stack down` stops it."),
+        Output::Log => println!("Stop it with `cargo stack down`."),
     }
-    interrupt.wait();
+    while !interrupt.is_raised() {
+        stack.restart_exited();
+        thread::sleep(POLL_INTERVAL);
+    }
     stack.stop();
     Ok(())
 }

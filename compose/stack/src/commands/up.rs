@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
-use super::supervise::{self, Terminal};
+use super::supervise::{self, Output};
 use crate::access;
 use crate::build_services::build_services;
 use crate::cli::Up;
@@ -22,34 +22,33 @@ use crate::secrets::Secrets;
 use crate::state::State;
 use crate::{checkout, pages, prerequisites, provision};
 
-/// How often the one in front looks at what the one in the background says.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 pub fn run(up: &Up) -> Result<()> {
     prerequisites::check()?;
     let folder = DataFolder::open(&up.options.data.folder)?;
-    // Looked at before building, which may take minutes. The lock itself is for the one that keeps running.
+    // Checked before a build of minutes. The supervisor takes the lock itself.
     drop(folder.lock()?.with_context(|| folder.why_locked())?);
     up.options.check_ports()?;
     prepare()?;
     if up.detach {
         follow(start_in_background(&up.options, &folder)?, &folder)?;
-        // Here and not by the one in the background, what it says is kept.
+        // Not printed by the supervisor, whose output is logged.
         if up.options.secure {
-            let secrets = Secrets::load_or_make(&folder.secrets())?;
+            let secrets = Secrets::load_or_create(&folder.secrets())?;
             print!("{}", access::how_to_sign_in(&up.options, &secrets.access_tokens));
         }
         Ok(())
     } else {
-        supervise::run(&up.options, Terminal::Here)
+        supervise::run(&up.options, Output::Terminal)
     }
 }
 
-/// Installs and builds what changed since the last time.
+/// Installs the servers, and builds the services and the pages.
 pub fn prepare() -> Result<()> {
     Progress::Shown.heading("Preparing");
-    // Two that start at the same time would install into the same folders.
-    let _one_at_a_time = checkout::lock("prepare")?;
+    // Concurrent runs would install into the same folders.
+    let _lock = checkout::lock("prepare")?;
     provision::tools(Progress::Shown)?;
     Progress::Shown.step("services", build_services)?;
     pages::build(Progress::Shown)
@@ -57,7 +56,7 @@ pub fn prepare() -> Result<()> {
 
 fn start_in_background(options: &Options, folder: &DataFolder) -> Result<Child> {
     let log = folder.new_supervisor_log()?;
-    // By its name: cargo may have put a new file in our own one's place meanwhile.
+    // By its name: cargo may have replaced this program's own file meanwhile.
     Command::new(checkout::binary("stack")?)
         .arg("supervise")
         .args(options.to_arguments())
@@ -68,24 +67,24 @@ fn start_in_background(options: &Options, folder: &DataFolder) -> Result<Child> 
         .context("cannot start the supervisor")
 }
 
-/// Shows what the supervisor says until everything is ready.
+/// Prints the supervisor's log until everything is ready.
 fn follow(mut supervisor: Child, folder: &DataFolder) -> Result<()> {
     let interrupt = Interrupt::listen()?;
     let id = ProcessId::of_child(&supervisor)?;
     let mut log = File::open(folder.log(SUPERVISOR))?;
-    let mut show_news = || -> Result<()> {
-        let mut news = Vec::new();
-        log.read_to_end(&mut news)?;
-        io::stdout().write_all(&news)?;
+    let mut print_new = || -> Result<()> {
+        let mut new = Vec::new();
+        log.read_to_end(&mut new)?;
+        io::stdout().write_all(&new)?;
         Ok(io::stdout().flush()?)
     };
     loop {
-        // Asked before reading the log: what it says last is not missed.
-        let ended = supervisor.try_wait()?;
+        // Before the log is read, so that its last lines are not missed.
+        let exited = supervisor.try_wait()?;
         let is_complete =
             State::read(&folder.state())?.is_some_and(|state| state.supervisor == id && state.is_complete);
-        show_news()?;
-        if let Some(status) = ended {
+        print_new()?;
+        if let Some(status) = exited {
             bail!("the stack did not start ({status})");
         }
         if is_complete {
@@ -94,6 +93,6 @@ fn follow(mut supervisor: Child, folder: &DataFolder) -> Result<()> {
         if interrupt.is_raised() {
             id.signal(Signal::SIGTERM);
         }
-        thread::sleep(LOOK_AGAIN);
+        thread::sleep(POLL_INTERVAL);
     }
 }

@@ -99,7 +99,7 @@ fn postgres_of(system: &Running) -> SocketAddr {
 }
 
 fn admin_url(system: &Running, address: SocketAddr) -> String {
-    let secrets = Secrets::load_or_make(&data_folder(system).secrets()).unwrap();
+    let secrets = Secrets::load_or_create(&data_folder(system).secrets()).unwrap();
     format!("postgres://postgres:{}@{address}/event_store", secrets.postgres)
 }
 
@@ -127,7 +127,7 @@ async fn keep_checkpoint(system: &Running, position: i64, file: &str) {
 
 /// Lets the restored cluster read what Barman kept for it, until it is one that can be written.
 async fn recover(system: &Running) {
-    let secrets = Secrets::load_or_make(&data_folder(system).secrets()).unwrap();
+    let secrets = Secrets::load_or_create(&data_folder(system).secrets()).unwrap();
     let cluster = Cluster {
         binaries: tools().postgres.clone(),
         data: data_folder(system).postgres(),

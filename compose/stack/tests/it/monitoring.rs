@@ -89,7 +89,7 @@ struct Prometheus {
 
 impl Prometheus {
     async fn watch(system: &Running, folder: &Path) -> Self {
-        let secrets = Secrets::load_or_make(&DataFolder::existing(system.folder()).unwrap().secrets()).unwrap();
+        let secrets = Secrets::load_or_create(&DataFolder::existing(system.folder()).unwrap().secrets()).unwrap();
         let token = folder.join("token");
         fs::write(&token, &secrets.access_tokens["operator"]).unwrap();
         let processes = system.status().processes;
@@ -174,7 +174,7 @@ async fn whatever_an_alert_or_a_dashboard_asks_for_is_there() {
     let (system, folder) = (Running::up(&["--secure"]), TempDir::new().unwrap());
     let prometheus = Prometheus::watch(&system, folder.path()).await;
     let sales = {
-        let secrets = Secrets::load_or_make(&DataFolder::existing(system.folder()).unwrap().secrets()).unwrap();
+        let secrets = Secrets::load_or_create(&DataFolder::existing(system.folder()).unwrap().secrets()).unwrap();
         secrets.access_tokens["sales-team"].clone()
     };
     let sell = async || {

@@ -120,7 +120,7 @@ async fn whatever_is_killed_is_named_and_comes_back_where_it_was() {
         until(&format!("{name} is back"), async || find(name).pid != before.pid && find(name).ready).await;
         assert_eq!(find(name).address, before.address);
         let log = std::fs::read_to_string(system.folder().join("logs/stack.log")).unwrap();
-        assert!(log.contains(&format!("{name} ended with signal: 9")), "{log}");
+        assert!(log.contains(&format!("{name} exited with signal: 9")), "{log}");
     }
     until("everything has found together", async || system.status().processes.iter().all(|process| process.ready))
         .await;

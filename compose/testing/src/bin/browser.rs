@@ -90,6 +90,6 @@ fn build_licence_key_example() -> Result<PathBuf> {
 /// Called by what they may do.
 fn tokens_of(options: &Options) -> Result<Value> {
     let folder = DataFolder::open(&options.data.folder)?;
-    let tokens = Secrets::load_or_make(&folder.secrets())?.access_tokens;
+    let tokens = Secrets::load_or_create(&folder.secrets())?.access_tokens;
     Ok(json!({ "sales": tokens["sales-team"], "operator": tokens["operator"], "auditor": tokens["auditor"] }))
 }
