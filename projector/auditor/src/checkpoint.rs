@@ -1,4 +1,4 @@
-//! The newest checkpoint, and that its log begins with that of an older one.
+//! The newest checkpoint, and its consistency with older ones.
 
 use anyhow::{Context, bail, ensure};
 use contract::position::Position;
@@ -11,7 +11,7 @@ use reqwest::{Client, Url};
 use serde::Deserialize;
 use sqlx::PgPool;
 
-/// Who is asked for checkpoints and for what connects them.
+/// Source of checkpoints and consistency proofs.
 #[derive(Clone, Debug)]
 pub enum Checkpoints {
     ReadModel(PgPool),
@@ -24,11 +24,11 @@ struct ConsistencyProof {
 }
 
 impl Checkpoints {
-    /// The newest note, as it was signed.
+    /// The newest signed note.
     pub async fn newest(&self) -> anyhow::Result<String> {
         match self {
             Self::ReadModel(pool) => {
-                let (_, note) = transparency::head(pool).await.context("the read model cannot be read")?;
+                let (_, note) = transparency::head(pool).await.context("cannot read the read model")?;
                 note.context("no checkpoint of this log is signed yet")
             }
             Self::Http(url, client) => get(client, url.join("/api/events/checkpoint")?).await,
@@ -46,12 +46,12 @@ impl Checkpoints {
                 url.query_pairs_mut().append_pair("from", &older.to_string()).append_pair("to", &newer.to_string());
                 let proof: ConsistencyProof = serde_json::from_str(&get(client, url).await?)?;
                 let hashes = proof.hashes.iter().map(|hash| Hash::parse_hash(hash));
-                hashes.collect::<Result<_, _>>().context("the proof holds something that is no hash")
+                hashes.collect::<Result<_, _>>().context("the proof contains an invalid hash")
             }
         }
     }
 
-    /// Makes sure that a newer checkpoint is of a log that begins with the log of an older one.
+    /// Verifies that the log of a newer checkpoint begins with the log of an older one.
     pub async fn compare(&self, older: &Checkpoint, newer: &Checkpoint) -> anyhow::Result<Result<(), String>> {
         if newer.position < older.position {
             let (newer, older) = (newer.position, older.position);
@@ -67,10 +67,9 @@ impl Checkpoints {
     }
 }
 
-/// What position a note is for. Whether it is signed is not looked at.
+/// The position that a note states. Does not verify the signature.
 pub fn position_in(note: &str) -> anyhow::Result<Position> {
-    let size: i64 =
-        note.lines().nth(1).and_then(|size| size.parse().ok()).context("what was given is no checkpoint")?;
+    let size: i64 = note.lines().nth(1).and_then(|size| size.parse().ok()).context("not a checkpoint")?;
     Ok(size.try_into()?)
 }
 

@@ -1,4 +1,4 @@
-//! What can be asked of the auditor's tools.
+//! The command line.
 
 use std::path::PathBuf;
 
@@ -8,11 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use auditor::history::Interval;
 
-/// Reads the whole event log without trusting anybody
+/// Verify, replay and export the event log independently of the services
 ///
-/// Everything works on the event store itself, through the shop's HTTP interface, and, but for `checkpoint`, on an export file
-/// without access to any server. Exit codes: 0 when all is well, 1 when something is wrong with the log, 2 when that could not
-/// be found out.
+/// Reads the event store, the shop's HTTP API or, except for `checkpoint`, an export file without any server. Exit codes: 0: no
+/// fault found; 1: the log is wrong; 2: verification could not be completed.
 #[derive(Parser, Debug)]
 #[command(name = "auditor", version, disable_help_subcommand = true)]
 pub struct Cli {
@@ -22,23 +21,23 @@ pub struct Cli {
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Find out whether the log is the one that was signed, and name the first event that is not
+    /// Verify the log against signed checkpoints, and name the first event that differs
     ///
-    /// Checks that positions follow each other without a hole and times never run backwards, that every event is written exactly
-    /// as this system writes it, and that the Merkle tree over the events is the one of each checkpoint. Without checkpoints and
-    /// a public key it can only tell that the log is well-formed, not that nobody rewrote it.
+    /// Checks that positions have no gap, that times never decrease, that every event is encoded exactly as this system encodes it,
+    /// and that the Merkle tree over the events matches each checkpoint. Without checkpoints and a public key, it can only verify
+    /// that the log is well-formed, not that it was never rewritten.
     Verify(Verify),
-    /// Add up what was sold, up to the end or to any position or time, and compare it with the read model
+    /// Compute the totals from the log, up to any position or time, and compare them with the read model
     ///
-    /// Everything is compared at the read model's own position, which is where it ends unless told otherwise: the totals, and the history if
-    /// that is shown. Elsewhere, and in a file that ends before, the totals are compared at the last position of which the read
-    /// model has kept them: every 10,000th.
+    /// By default, replay ends at the read model's position and compares the totals there, and the history if it is shown. At
+    /// any other position, and for a file that ends earlier, it compares the totals at the last snapshot of the read model, one
+    /// per 10,000 positions.
     Replay(Replay),
-    /// Write the log to a file that can be verified and replayed without access to any server
+    /// Write the log to a file that can be verified and replayed without any server
     ///
-    /// A file that exists is continued, whether its export was interrupted or the log has grown since.
+    /// An existing file is continued, whether its export was interrupted or the log has grown since.
     Export(Export),
-    /// Get the newest checkpoint, and make sure that it continues the older ones
+    /// Fetch the newest checkpoint, and verify that it is consistent with the older ones
     Checkpoint(Checkpoint),
     /// Verify the proof that comes with a receipt
     Proof(Proof),
@@ -68,9 +67,9 @@ pub struct Verify {
     #[arg(long, value_name = "KEY", env = "CHECKPOINT_PUBLIC_KEY")]
     pub public_key: Option<String>,
 
-    /// File of checkpoints that the log must agree with, old ones above all; may be repeated
+    /// File of checkpoints to verify the log against, above all old ones; may be repeated
     ///
-    /// Those beside an export file are taken as well, and so is the newest that the read model or the shop knows.
+    /// The checkpoints alongside an export file and the newest one of the read model or the shop are used as well.
     #[arg(long, value_name = "FILE", requires = "public_key")]
     pub checkpoints: Vec<PathBuf>,
 
@@ -84,15 +83,15 @@ pub struct Replay {
     #[command(flatten)]
     pub log: Log,
 
-    /// Stop behind this position
+    /// Stop after this position
     #[arg(long, value_name = "POSITION", conflicts_with = "at_time")]
     pub at_position: Option<i64>,
 
-    /// Stop behind the last event of this time, such as 2026-12-31T23:59:59.999999Z
+    /// Stop after the last event of this time, such as 2026-12-31T23:59:59.999999Z
     #[arg(long, value_name = "TIME")]
     pub at_time: Option<DateTime<Utc>>,
 
-    /// Show what was sold by minute, hour, day or month too
+    /// Show the sales per minute, hour, day or month as well
     #[arg(long, value_name = "INTERVAL")]
     pub history: Option<Interval>,
 
@@ -108,7 +107,7 @@ pub struct Replay {
 pub enum Format {
     Text,
     Json,
-    /// The history alone
+    /// The history only
     Csv,
 }
 
@@ -117,11 +116,11 @@ pub struct Export {
     #[command(flatten)]
     pub log: Log,
 
-    /// File to write or to continue; checkpoints go into another one, with .checkpoints behind its name
+    /// File to write or continue; checkpoints go to a second file with the suffix .checkpoints
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
 
-    /// Last position to export, instead of that of the newest checkpoint
+    /// Last position to export; defaults to the position of the newest checkpoint
     #[arg(long, value_name = "POSITION")]
     pub until: Option<i64>,
 }
@@ -135,14 +134,14 @@ pub struct Checkpoint {
     #[arg(long, value_name = "KEY", env = "CHECKPOINT_PUBLIC_KEY")]
     pub public_key: String,
 
-    /// File of the auditor's checkpoints: the new one is compared with them and appended
+    /// File of the auditor's checkpoints: the new one is checked against them and appended
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
 pub struct Proof {
-    /// What the receipt page gave, or GET /api/events/{purchase id}/proof
+    /// Proof from the receipt page, or from GET /api/events/{purchase id}/proof
     pub file: PathBuf,
 
     /// Public key of the log, or a file that holds it

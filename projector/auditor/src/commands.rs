@@ -1,4 +1,4 @@
-//! The commands: from arguments to what is printed. True when all is well, false when something is wrong with the log.
+//! The commands: from arguments to output. They return false when the log is wrong.
 
 use std::{
     fs::File,
@@ -45,7 +45,7 @@ pub async fn verify(arguments: cli::Verify) -> anyhow::Result<bool> {
     let mut checkpoints = Vec::new();
     if let Some(key) = &arguments.public_key {
         let key = notes::public_key(key)?;
-        // Asked for before the end of the log, which then is not before it. A file is complete with what is beside it.
+        // Fetched before the end of the log is read, so that the log is not shorter. A file comes with its own checkpoints.
         if !matches!(source, Source::File(_))
             && let Some(known) = checkpoints_of(&source, read_model.as_ref())
         {
@@ -65,8 +65,8 @@ pub async fn verify(arguments: cli::Verify) -> anyhow::Result<bool> {
     } else {
         print_verdict(&verdict, started.elapsed());
     }
-    // That nothing is wrong with the log cannot be said of a part of it.
-    ensure!(!verdict.is_interrupted, "the export is not whole");
+    // A part of the log proves nothing about the rest.
+    ensure!(!verdict.is_interrupted, "the export is incomplete");
     Ok(verdict.fault.is_none())
 }
 
@@ -83,7 +83,7 @@ fn print_verdict(verdict: &verify::Verdict, took: Duration) {
         Some(newest) => {
             println!("checkpoints        {} agree, the newest for position {newest}", verdict.confirmed.len());
         }
-        None => println!("checkpoints        none: nothing tells whether this is the log that was signed"),
+        None => println!("checkpoints        none: nothing shows whether this is the log that was signed"),
     }
     match &verdict.fault {
         None => println!("verdict            no fault found"),
@@ -104,7 +104,7 @@ pub async fn replay(arguments: cli::Replay) -> anyhow::Result<bool> {
     let read_model = read_model(&arguments.log)?;
     let wanted = arguments.at_position.map(Position::try_from).transpose()?;
     let mut history = arguments.history.map(|interval| History::new(interval, arguments.time_zone));
-    // Read before the log is, which then does not end before it.
+    // Read before the log, so that the log is not shorter.
     let live = match &read_model {
         Some(read_model) => Some(replay::live(read_model, history.as_ref()).await?),
         None => None,
@@ -139,7 +139,7 @@ pub async fn replay(arguments: cli::Replay) -> anyhow::Result<bool> {
     compare(&replayed, history.as_ref(), &live, &read_model).await
 }
 
-/// Compares with the read model, as far as it knows what was replayed: everything at its own position, the totals now and then before.
+/// Compares with the read model: totals and history at its own position, only the totals at a snapshot.
 async fn compare(
     replayed: &Replayed,
     history: Option<&History>,
@@ -172,13 +172,13 @@ async fn compare(
     match &live.history {
         Some(held) if at_live => {
             if let Some(beginning) = history.first_difference(held) {
-                eprintln!("WRONG: the history of the read model is another one from {beginning} on");
+                eprintln!("WRONG: the history of the read model differs from {beginning} on");
                 return Ok(false);
             }
             eprintln!("the read model holds the same history");
         }
         _ => {
-            eprintln!("the history was not compared: the read model holds that of position {}", live.totals.position);
+            eprintln!("history not compared: the read model holds the one of position {}", live.totals.position);
         }
     }
     Ok(true)
@@ -221,7 +221,7 @@ fn print_csv(history: &History) {
     }
 }
 
-/// The same shape as `GET /api/get_current_money`, but for the sums over all licences.
+/// The shape of `GET /api/get_current_money`, without the sums over all licences.
 fn totals_json(replayed: &AsOf) -> Map<String, Value> {
     let by_license: Map<String, Value> = License::ALL
         .into_iter()
@@ -250,12 +250,11 @@ pub async fn export(arguments: cli::Export) -> anyhow::Result<bool> {
         None => arguments.until.map(Position::try_from).transpose()?,
     };
     if export.position > Position::START {
-        eprintln!("continuing behind position {}", export.position);
+        eprintln!("continuing after position {}", export.position);
     }
     export.extend(&source, until).await?;
     if let Some(note) = newest {
-        // Behind the lines: an export that was interrupted holds less than its checkpoint would say. It is not trusted here: `verify`
-        // looks at all of them.
+        // After the lines: an interrupted export would hold less than its checkpoint covers. `verify` checks the signature.
         let file = checkpoints_file(&arguments.output);
         if notes::read_if_any(&file)?.last() != Some(&note) {
             append(&file, &note)?;
@@ -263,14 +262,14 @@ pub async fn export(arguments: cli::Export) -> anyhow::Result<bool> {
     }
     println!("{} holds the log up to position {}", arguments.output.display(), export.position);
     if until.is_none() {
-        eprintln!("no checkpoint goes with it: --read-model says where they are");
+        eprintln!("exported without a checkpoint: --read-model names where they are");
     }
     Ok(true)
 }
 
 fn append(file: &Path, note: &str) -> anyhow::Result<()> {
     let append = || append_note(&File::options().create(true).append(true).open(file)?, note);
-    append().with_context(|| format!("{} cannot be written", file.display()))
+    append().with_context(|| format!("cannot write {}", file.display()))
 }
 
 pub async fn checkpoint(arguments: cli::Checkpoint) -> anyhow::Result<bool> {
@@ -278,9 +277,9 @@ pub async fn checkpoint(arguments: cli::Checkpoint) -> anyhow::Result<bool> {
     let read_model = read_model(&arguments.log)?;
     let key = notes::public_key(&arguments.public_key)?;
     let checkpoints = checkpoints_of(&source, read_model.as_ref())
-        .context("checkpoints are asked for at the shop (https://…) or in the read model (--read-model)")?;
+        .context("checkpoints come from the shop (https://…) or from the read model (--read-model)")?;
     let note = checkpoints.newest().await?;
-    let [newest] = &open_all(&key, std::slice::from_ref(&note))?[..] else { bail!("one note is one checkpoint") };
+    let [newest] = &open_all(&key, std::slice::from_ref(&note))?[..] else { bail!("expected one checkpoint") };
     let known = match &arguments.file {
         Some(file) => notes::read_if_any(file)?,
         None => Vec::new(),
@@ -295,19 +294,19 @@ pub async fn checkpoint(arguments: cli::Checkpoint) -> anyhow::Result<bool> {
         append(&file, &note)?;
     }
     print!("{note}");
-    eprintln!("it continues {} older ones", known.len());
+    eprintln!("consistent with {} older checkpoints", known.len());
     Ok(true)
 }
 
 pub fn proof(arguments: &cli::Proof) -> anyhow::Result<bool> {
     let key = notes::public_key(&arguments.public_key)?;
     let json = std::fs::read_to_string(&arguments.file)
-        .with_context(|| format!("{} cannot be read", arguments.file.display()))?;
+        .with_context(|| format!("cannot read {}", arguments.file.display()))?;
     match proof::verify(&json, &key)? {
         Ok((event, checkpoint)) => {
             println!("{event}");
             eprintln!(
-                "this event is in the log that {} signed up to position {}",
+                "the log that {} signed up to position {} contains this event",
                 checkpoint.origin, checkpoint.position
             );
             Ok(true)

@@ -1,4 +1,4 @@
-//! What single events say, and whether they are written as this system writes them. Batches are examined on all cores.
+//! Decodes events and checks that they are encoded as this system encodes them. Batches are examined on all cores.
 
 use std::{num::NonZero, thread::available_parallelism};
 
@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::source::{Batch, Source};
 
-/// What is wanted of each event.
+/// Which results to compute per event.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wanted {
     pub hashes: bool,
@@ -22,45 +22,45 @@ pub struct Wanted {
     pub meanings: bool,
 }
 
-/// An event that is written as it should be.
+/// An event with a canonical encoding.
 pub struct Examined {
     pub position: Position,
     pub time: DateTime<Utc>,
-    /// What it means, if that was wanted.
+    /// The decoded event, if wanted.
     pub event: Option<Event>,
-    /// Its leaf in the tree; without meaning unless it was wanted.
+    /// Its leaf hash; all zero unless wanted.
     pub hash: Hash,
 }
 
-/// Some events in their order, and the first thing that is wrong with them.
+/// Consecutive events, and the first fault among them.
 #[derive(Default)]
 pub struct Share {
     pub events: Vec<Examined>,
-    /// Their lines, each with its line break, if they were wanted.
+    /// Their lines with line breaks, if wanted.
     pub lines: Vec<u8>,
-    /// What they take where they are kept.
+    /// Their stored size.
     pub bytes: usize,
     pub fault: Option<Fault>,
 }
 
-/// Something about an event that no event of this system has.
+/// A deviation from every event that this system writes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Fault {
-    /// Where, as far as the event itself can tell.
+    /// The position that the event itself states, if readable.
     pub position: Option<Position>,
     pub what: String,
-    /// It may be the export alone that is not whole.
+    /// The export may merely be incomplete.
     pub is_torn: bool,
 }
 
-/// Everything after a position, examined: in order, several batches at the same time.
+/// Examines the events after a position: in order, several batches concurrently.
 pub fn examined(
     source: &Source,
     after: Position,
     until: Option<Position>,
     wanted: Wanted,
 ) -> impl Stream<Item = anyhow::Result<Share>> + Unpin + use<> {
-    // One more than cores: the one that is added up next is done already.
+    // One more than cores: the next batch is ready while the previous one is consumed.
     let at_once = available_parallelism().map_or(1, NonZero::get) + 1;
     let batches = ReceiverStream::new(source.read(after, until));
     batches
@@ -72,14 +72,15 @@ pub fn examined(
         .boxed()
 }
 
-/// Nothing follows a fault.
+/// Stops at the first fault.
 fn examine(batch: &Batch, wanted: Wanted) -> Share {
     let mut share = Share { events: Vec::with_capacity(batch.events()), bytes: batch.bytes(), ..Share::default() };
     share.fault = match batch {
         Batch::Rows(rows) => rows.iter().find_map(|row| examine_row(row, &mut share, wanted).err()),
         Batch::Lines(lines) => lines.iter().find_map(|line| examine_line(line, &mut share, wanted).err()),
         Batch::Torn(_) => {
-            let what = "the file ends in the middle of a line: the export was interrupted, and `auditor export` goes on with it";
+            let what =
+                "the file ends in the middle of a line: the export was interrupted, and `auditor export` resumes it";
             Some(Fault { is_torn: true, ..fault(None, what) })
         }
         Batch::Endless(_) => Some(fault(None, "its line is longer than that of any event")),
@@ -102,7 +103,7 @@ fn fault(position: Option<Position>, what: impl Into<String>) -> Fault {
     Fault { position, what: what.into(), is_torn: false }
 }
 
-/// Takes an event that could be read. `line` is how it is written, where that is known.
+/// Adds a decoded event. `line` is its stored line, where there is one.
 fn take(event: &CloudEvent<'_>, line: Option<&[u8]>, share: &mut Share, wanted: Wanted) -> Result<(), Fault> {
     let at = |what: String| fault(Some(event.position), what);
     let start = share.lines.len();
@@ -110,7 +111,7 @@ fn take(event: &CloudEvent<'_>, line: Option<&[u8]>, share: &mut Share, wanted: 
     let canonical = &share.lines[start..];
     if line.is_some_and(|line| line != canonical) {
         return Err(at(format!(
-            "its line is not as this system writes it, which would be {}",
+            "its line is not encoded as this system encodes it, which would be {}",
             String::from_utf8_lossy(canonical)
         )));
     }

@@ -1,7 +1,6 @@
-//! The log as a file: one event a line, each exactly the bytes that were signed, with the checkpoints in another file beside it.
+//! The log as a file: one event per line, each exactly the bytes that were signed. A second file holds the checkpoints.
 //!
-//! A file that is there already is continued: whether its export was interrupted or the log has grown since, it ends up byte
-//! for byte as if it had been written in one go.
+//! An existing file is continued. The result is byte for byte the same as that of one uninterrupted export.
 
 use std::{
     ffi::OsString,
@@ -21,31 +20,31 @@ use crate::{
     source::{LONGEST_LINE, Source},
 };
 
-/// How every line begins.
+/// Beginning of every line.
 const BEGINNING: &[u8] = br#"{"specversion":"1.0","id":""#;
 
-/// The disk writes this while the next lines are made; it would start at the end otherwise.
+/// Syncing in between lets the disk write while further lines are produced.
 const SYNCED_AT_ONCE: usize = 32 << 20;
 
-/// Where the checkpoints of an export are.
+/// Path of the checkpoints of an export.
 pub fn checkpoints_file(export: &Path) -> PathBuf {
     let mut name = OsString::from(export);
     name.push(".checkpoints");
     name.into()
 }
 
-/// A file that is being written.
+/// An export in progress.
 pub struct Export {
     file: File,
-    /// What it holds: every event up to this one.
+    /// Position of the last event in the file.
     pub position: Position,
 }
 
 impl Export {
-    /// Opens a file, or what an earlier export has left of it. Half a line at its end is cut off; a file of something else is left alone.
+    /// Opens a new file or an earlier export. Truncates an incomplete last line; rejects any other file without changing it.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let open = || File::options().create(true).read(true).write(true).truncate(false).open(path);
-        let mut file = open().with_context(|| format!("{} cannot be written", path.display()))?;
+        let mut file = open().with_context(|| format!("cannot write {}", path.display()))?;
         let length = file.metadata()?.len();
         let mut beginning = Vec::new();
         (&file).take(BEGINNING.len() as u64).read_to_end(&mut beginning)?;
@@ -59,7 +58,7 @@ impl Export {
         if whole > 0 {
             let line = tail[..whole - 1].rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
             let last = CloudEvent::parse(line)
-                .with_context(|| format!("{} is not an export: its last line is no event", path.display()))?;
+                .with_context(|| format!("{} is not an export: its last line is not an event", path.display()))?;
             position = last.position;
         } else {
             ensure!(start == 0, "{} is not an export: it holds no line", path.display());
@@ -70,7 +69,7 @@ impl Export {
         Ok(Self { file, position })
     }
 
-    /// Appends everything up to a position, or up to the end of the log.
+    /// Appends the events up to a position, or up to the end of the log.
     pub async fn extend(&mut self, source: &Source, until: Option<Position>) -> anyhow::Result<()> {
         let end = match until {
             Some(until) => Some(until),

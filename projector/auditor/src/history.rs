@@ -1,4 +1,4 @@
-//! Sales by hour, day or month.
+//! Sales per minute, hour, day or month.
 
 use std::collections::BTreeMap;
 
@@ -22,14 +22,14 @@ pub enum Interval {
     Month,
 }
 
-/// What was sold of a licence within an interval. A reset takes nothing back from what was sold before it.
+/// Sales of a licence within an interval. A reset does not reduce earlier sales.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub struct Sold {
     pub sales_count: i64,
     pub revenue: Money,
 }
 
-/// An interval, by its beginning in local time.
+/// Sales and resets within an interval.
 #[derive(Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Bucket {
     pub by_license: BTreeMap<License, Sold>,
@@ -74,7 +74,7 @@ impl History {
         self.buckets.entry(self.beginning(time)).or_default()
     }
 
-    /// What a generation of the read model holds, in the same intervals.
+    /// The history of a generation of the read model, in the same intervals.
     pub async fn of_read_model(&self, read_model: &mut PgConnection, generation: i64) -> sqlx::Result<Self> {
         let mut history = Self::new(self.interval, self.time_zone);
         // Hours and longer intervals of every time zone are whole quarters of an hour.
@@ -87,7 +87,7 @@ impl History {
         .bind(minutes)
         .fetch(&mut *read_model);
         while let Some(row) = rows.try_next().await? {
-            let unknown = || sqlx::Error::Decode("the history holds what this program does not know".into());
+            let unknown = || sqlx::Error::Decode("the history holds an unknown licence or currency".into());
             let license = License::by_name(row.try_get("license")?).ok_or_else(unknown)?;
             let revenue = Money::from_parts(row.try_get("revenue_minor")?, row.try_get("currency")?);
             let (revenue, count) = (revenue.ok_or_else(unknown)?, row.try_get("sales_count")?);
@@ -102,13 +102,13 @@ impl History {
         Ok(history)
     }
 
-    /// The beginning of the first interval of which another history says something else.
+    /// The beginning of the first interval that differs in another history.
     pub fn first_difference<'a>(&'a self, other: &'a Self) -> Option<&'a str> {
         let beginnings = self.buckets.keys().chain(other.buckets.keys());
         beginnings.filter(|at| self.buckets.get(*at) != other.buckets.get(*at)).min().map(String::as_str)
     }
 
-    /// With its offset, so that the hour that comes twice in autumn is two.
+    /// Includes the UTC offset, which separates the two ambiguous hours in autumn.
     fn beginning(&self, time: DateTime<Utc>) -> String {
         let local = time.with_timezone(&self.time_zone).trunc_subsecs(0);
         let (date, hour) = (local.date_naive(), local.hour());

@@ -1,15 +1,14 @@
-//! The auditor's tools. The log comes in at the top and leaves as a verdict, as totals, or as a file:
+//! The auditor's tools:
 //!
-//! - [`source`]: where the log is read from: the database, the HTTP interface, an export file
-//! - [`examine`]: what a single event says, and whether it is written as it should be; many at a time
-//! - [`verify`]: whether the whole is what was signed, and which event is the first that is not; with [`recorded`], the hashes
-//!   that the transparency log has noted
-//! - [`replay`]: what it adds up to, at any time, compared with the read model; with [`history`]
-//! - [`export`]: the log as a file that needs nobody to be verified
-//! - [`checkpoint`]: the newest checkpoint, and that it continues the one that the auditor has
-//! - [`proof`]: the proof that comes with a receipt
-//!
-//! and [`notes`] reads keys and checkpoints from files, [`progress`] tells how far it has come.
+//! - [`source`]: reads the log from the database, the HTTP API or an export file
+//! - [`examine`]: decodes events and checks their encoding, in batches
+//! - [`verify`]: compares the log with signed checkpoints and locates the first difference, with the leaf hashes of the
+//!   transparency log ([`recorded`])
+//! - [`replay`]: computes totals and [`history`], and compares them with the read model
+//! - [`export`]: writes the log to a file
+//! - [`checkpoint`]: fetches the newest checkpoint and verifies its consistency with older ones
+//! - [`proof`]: verifies the proof of a receipt
+//! - [`notes`]: reads keys and checkpoints from files; [`progress`]: shows progress
 
 pub mod checkpoint;
 pub mod examine;

@@ -12,9 +12,9 @@ use event_log::config;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Something is wrong with the log.
+/// The log is wrong.
 const WRONG: u8 = 1;
-/// It could not be found out.
+/// Verification could not be completed.
 const UNKNOWN: u8 = 2;
 
 #[tokio::main]

@@ -1,4 +1,4 @@
-//! How far it has come, for whoever waits: a bar in a terminal, otherwise a line from time to time.
+//! Progress: a bar in a terminal, otherwise a line every few seconds.
 
 use std::{
     io::{IsTerminal, stderr},
@@ -12,12 +12,12 @@ use crate::{examine::Share, source::Source};
 
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Counts events, or the bytes of them where their number is not known beforehand.
+/// Counts events, or bytes where the number of events is unknown.
 pub struct Progress {
     bar: ProgressBar,
     in_bytes: bool,
     what: &'static str,
-    told_at: Instant,
+    reported_at: Instant,
 }
 
 impl Progress {
@@ -38,13 +38,13 @@ impl Progress {
         let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr())
             .with_style(ProgressStyle::with_template(template).expect("a valid template"))
             .with_message(what);
-        Self { bar, in_bytes, what, told_at: Instant::now() }
+        Self { bar, in_bytes, what, reported_at: Instant::now() }
     }
 
     pub fn advance(&mut self, share: &Share) {
         self.bar.inc(if self.in_bytes { share.bytes } else { share.events.len() } as u64);
-        if !stderr().is_terminal() && self.told_at.elapsed() >= LINE_INTERVAL {
-            self.told_at = Instant::now();
+        if !stderr().is_terminal() && self.reported_at.elapsed() >= LINE_INTERVAL {
+            self.reported_at = Instant::now();
             let unit = if self.in_bytes { "bytes" } else { "events" };
             let (done, rate) = (self.bar.position(), self.bar.per_sec());
             match self.bar.length() {

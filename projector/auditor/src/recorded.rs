@@ -1,5 +1,5 @@
-//! The hashes of single events that the transparency log noted when they were appended. They are worth nothing by themselves,
-//! as they are in a database too; but where a checkpoint confirms them, they tell which event was changed.
+//! The leaf hashes that the transparency log recorded. On their own they prove nothing, since they are stored in a database
+//! too. Where a checkpoint confirms them, they show which event was changed.
 
 use contract::position::Position;
 use event_log::transparency::{
@@ -16,17 +16,17 @@ const _: () = assert!(TILE_WIDTH == 256);
 
 pub struct Recorded {
     read_model: PgPool,
-    /// The tile of level 1 that was needed last, with its index: one hash for every 256 events.
+    /// The last tile of level 1 that was read, with its index: one hash per 256 events.
     above: Option<(i64, Vec<u8>)>,
-    /// The tree over the full tiles that were compared. Its root is that over their events, as a tile is as wide as a power of two.
+    /// The tree over the full tiles compared so far. Since a tile spans a power of two, its root equals that over their events.
     compared: Tree,
     difference: Option<Difference>,
 }
 
-/// The first event whose hash was another one when it was noted.
+/// The first event whose recorded hash differs.
 struct Difference {
     position: Position,
-    /// Its tile, and what was noted there.
+    /// Its tile, as recorded.
     index: i64,
     noted: Vec<u8>,
 }
@@ -40,7 +40,7 @@ impl Recorded {
         self.difference.as_ref().map(|difference| difference.position)
     }
 
-    /// Compares the hashes of a tile's events, which may be less than a tile. The tiles come one after the other.
+    /// Compares the hashes of a tile, which may be partial. Tiles must be passed in order.
     pub async fn compare(&mut self, index: i64, hashes: &[u8]) -> sqlx::Result<()> {
         if self.difference.is_some() || hashes.is_empty() {
             return Ok(());
@@ -63,9 +63,9 @@ impl Recorded {
         Ok(())
     }
 
-    /// The first event that is not the one that was signed, if what was noted proves it to the checkpoint: that all events of the tiles
-    /// before are those that were signed, and that the hash was, with which the event disagrees. Whoever changes the log may have changed
-    /// what was noted as well, so that it points somewhere else.
+    /// The first event that differs from the signed one, if the recorded hashes prove it against the checkpoint: the events of all
+    /// earlier tiles and the recorded hash of this event are covered by the signature. An attacker may have changed recorded hashes
+    /// as well, to make them point elsewhere.
     pub async fn first_change(&self, checkpoint: &Checkpoint) -> sqlx::Result<Option<Position>> {
         let Some(Difference { position, index, noted }) = &self.difference else { return Ok(None) };
         if *position > checkpoint.position {
@@ -86,7 +86,7 @@ impl Recorded {
         Ok((is_proved && follows).then_some(*position))
     }
 
-    /// A proof of what was noted, with a tile as it was read before; none where something is missing.
+    /// A proof from recorded tiles, with one tile as read before. None if a tile is missing.
     async fn prove(&self, proof: Proof, index: i64, noted: &[u8]) -> sqlx::Result<Option<Vec<Hash>>> {
         let mut tiles = transparency::tiles(&self.read_model, &proof.tiles()).await?;
         tiles.insert(TileId { level: 0, index }, noted.to_vec());

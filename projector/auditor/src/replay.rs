@@ -1,4 +1,4 @@
-//! What the log adds up to, at any position or time, and whether the read model says the same.
+//! Totals computed from the log, at any position or time, and those of the read model.
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
@@ -21,11 +21,11 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Until {
     pub position: Option<Position>,
-    /// Events of this time still count.
+    /// Inclusive.
     pub time: Option<DateTime<Utc>>,
 }
 
-/// What the events add up to, up to a position.
+/// Totals as of a position.
 #[derive(Clone, Debug)]
 pub struct AsOf {
     pub position: Position,
@@ -36,15 +36,15 @@ pub struct AsOf {
 #[derive(Debug)]
 pub struct Replayed {
     pub totals: AsOf,
-    /// At the last position before or there of which the read model keeps the totals.
+    /// At the last snapshot position reached.
     pub kept: Option<AsOf>,
 }
 
-/// What queries are answered from.
+/// The live generation of the read model.
 #[derive(Debug)]
 pub struct Live {
     pub totals: AsOf,
-    /// If it was asked for, and the read model has one.
+    /// If requested.
     pub history: Option<History>,
 }
 
@@ -69,7 +69,7 @@ pub async fn replay(source: &Source, until: Until, mut history: Option<&mut Hist
             if event.position != expected {
                 bail!("position {expected} is missing, {} follows: verify the log first", event.position);
             }
-            let meaning = event.event.as_ref().context("its meaning was asked for")?;
+            let meaning = event.event.as_ref().context("events are decoded when wanted")?;
             replayed.totals.apply(meaning).with_context(|| format!("the event at position {expected}"))?;
             if let Some(history) = &mut history {
                 history.add(event.time, meaning).with_context(|| format!("the event at position {expected}"))?;
@@ -87,7 +87,7 @@ pub async fn replay(source: &Source, until: Until, mut history: Option<&mut Hist
     Ok(Replayed { totals: replayed, kept })
 }
 
-/// What queries are answered from, with the history in the intervals of a pattern.
+/// Reads the live generation, with its history in the intervals of `pattern`.
 pub async fn live(read_model: &PgPool, pattern: Option<&History>) -> anyhow::Result<Live> {
     const UNREADABLE: &str = "the read model cannot be read";
     let mut connection = read_model.acquire().await.context(UNREADABLE)?;
@@ -102,7 +102,7 @@ pub async fn live(read_model: &PgPool, pattern: Option<&History>) -> anyhow::Res
     Ok(Live { totals: AsOf { position: live.checkpoint, as_of: None, totals: live.totals }, history })
 }
 
-/// The totals that the read model keeps of a position.
+/// The snapshot of the totals at a position.
 pub async fn kept(read_model: &PgPool, position: Position) -> anyhow::Result<Option<AsOf>> {
     let rows = sqlx::query(
         "select license, sales_count, revenue_minor, totals_snapshot.currency

@@ -1,4 +1,4 @@
-//! Where the log comes from. Whatever it is, it arrives in batches, in the order in which it is kept, unchecked.
+//! Sources of the log. Each delivers batches in stored order, unchecked.
 
 use std::{
     fs::File,
@@ -28,25 +28,25 @@ use tokio::{
 
 use crate::checkpoint::{self, Checkpoints};
 
-/// Events that are examined together: enough for all cores, little for the memory.
+/// Events per batch: enough to keep all cores busy, small in memory.
 const BATCH: usize = 8192;
-/// Batches that are read ahead.
+/// Batches read ahead.
 const AHEAD: usize = 4;
-/// Events per statement. No statement may take long, as the database keeps old versions of rows for as long as one runs.
-const STRETCH: i64 = 200_000;
-/// One for the log, one for whoever asks in between.
+/// Events per statement. Statements stay short, because a running one keeps the database from removing old row versions.
+const CHUNK_EVENTS: i64 = 200_000;
+/// One for the log, one for queries in between.
 const CONNECTIONS: u32 = 2;
-/// A server that does not take a connection by then is away.
+/// Past it, the server counts as unreachable.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a server may say nothing. It reads a stretch of the log meanwhile, which it gives up after ten seconds.
+/// Longest pause within a response. The server reads a chunk of the log meanwhile, for ten seconds at most.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// No event is larger: requests are bounded, and all else in a line is of fixed length.
+/// Upper bound for a line: requests are bounded, and the rest of a line has a fixed length.
 pub const LONGEST_LINE: usize = 256 * 1024;
-/// How often a download that breaks off is taken up again before anything has come.
+/// Attempts to resume a download without progress.
 const ATTEMPTS: u32 = 5;
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// A place where the log is kept.
+/// A source of the log.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// The event store itself.
@@ -57,15 +57,15 @@ pub enum Source {
     File(PathBuf),
 }
 
-/// Some events, as they are kept.
+/// Some events in their stored form.
 pub enum Batch {
     /// Rows of a binary COPY.
     Rows(Vec<Bytes>),
     /// Lines of an export.
     Lines(Vec<Bytes>),
-    /// What stands behind the last line break of a file.
+    /// The bytes after the last line break of a file.
     Torn(Bytes),
-    /// The beginning of what is too long for a line.
+    /// The beginning of a line that exceeds the bound.
     Endless(Bytes),
 }
 
@@ -77,7 +77,7 @@ impl Batch {
         }
     }
 
-    /// As they are kept, line breaks included.
+    /// Stored size, including line breaks.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Rows(rows) => rows.iter().map(Bytes::len).sum(),
@@ -87,7 +87,7 @@ impl Batch {
     }
 }
 
-/// Shows the token, if there is one, with every request.
+/// Sends the access token, if any, with every request.
 fn client(access_token: Option<&str>) -> anyhow::Result<Client> {
     let mut headers = HeaderMap::new();
     if let Some(token) = access_token {
@@ -105,7 +105,7 @@ impl Source {
             return Ok(Self::Database(database::pool("the source", text, "auditor", CONNECTIONS)?));
         }
         if text.starts_with("http://") || text.starts_with("https://") {
-            let url = text.parse().with_context(|| format!("{text} is not an address"))?;
+            let url = text.parse().with_context(|| format!("{text} is not a URL"))?;
             return Ok(Self::Http(url, client(access_token)?));
         }
         let file = Path::new(text);
@@ -115,7 +115,7 @@ impl Source {
         bail!("{text} is neither a file nor the address of an event store (postgres://…) or of the shop (https://…)")
     }
 
-    /// The position of the last event, where that can be known without reading all.
+    /// The position of the last event, where it is known without reading everything.
     pub async fn end(&self) -> anyhow::Result<Option<Position>> {
         match self {
             Self::Database(pool) => {
@@ -129,7 +129,7 @@ impl Source {
         }
     }
 
-    /// About where it ends, for whoever waits: nothing else is to rely on it.
+    /// An estimate of the end, for the progress display only.
     pub async fn supposed_end(&self) -> Option<Position> {
         match self {
             Self::Database(_) => self.end().await.ok()?,
@@ -141,7 +141,7 @@ impl Source {
         }
     }
 
-    /// How much there is to read, in bytes, where events cannot be counted beforehand.
+    /// Size in bytes, where the number of events is unknown.
     pub fn bytes(&self) -> Option<u64> {
         match self {
             Self::File(file) => file.metadata().map(|metadata| metadata.len()).ok(),
@@ -149,7 +149,7 @@ impl Source {
         }
     }
 
-    /// Everything after a position, up to and with another one.
+    /// Reads the events after a position, up to and including another one.
     pub fn read(&self, after: Position, until: Option<Position>) -> Receiver<anyhow::Result<Batch>> {
         let (sender, receiver) = mpsc::channel(AHEAD);
         let source = self.clone();
@@ -163,7 +163,7 @@ impl Source {
                 }
             };
             if let Err(error) = read {
-                // Whoever does not listen any more does not want to know either.
+                // The receiver may be gone; then the error is of no interest.
                 let _ = sender.send(Err(error)).await;
             }
         });
@@ -182,11 +182,11 @@ async fn read_rows(
         None => Source::Database(pool.clone()).end().await?.context("a database knows its end")?,
     };
     while after < end {
-        let until = end.min(after.plus(STRETCH));
-        let mut stretch = scan(pool, after, until).await?;
+        let until = end.min(after.plus(CHUNK_EVENTS));
+        let mut chunk = scan(pool, after, until).await?;
         let mut missing = usize::try_from(until.get() - after.get()).unwrap_or(usize::MAX);
         loop {
-            let rows = stretch.next_rows(BATCH).await.context("the event store cannot be read")?;
+            let rows = chunk.next_rows(BATCH).await.context("the event store cannot be read")?;
             let last = rows.len() < BATCH;
             missing = missing.saturating_sub(rows.len());
             if !rows.is_empty() && batches.send(Ok(Batch::Rows(rows))).await.is_err() {
@@ -196,9 +196,9 @@ async fn read_rows(
                 break;
             }
         }
-        drop(stretch);
+        drop(chunk);
         if missing > 0 {
-            // Whoever reads is to see what follows the hole, and nothing behind it: that may be as far away as somebody likes.
+            // Deliver the first event after the gap and no more: it may be arbitrarily far away.
             let next =
                 scan_first(pool, until, end).await?.next_rows(1).await.context("the event store cannot be read")?;
             let _ = batches.send(Ok(Batch::Rows(next))).await;
@@ -253,7 +253,7 @@ impl Lines {
         self.rest.extend_from_slice(bytes);
     }
 
-    /// What comes now belongs to a line that no event has. Nothing is read behind its beginning.
+    /// The current line exceeds the bound; reading stops here.
     fn is_endless(&self) -> bool {
         self.rest.len() > LONGEST_LINE
     }
@@ -270,7 +270,7 @@ impl Lines {
     }
 }
 
-/// A download that breaks off goes on behind the last whole line.
+/// An interrupted download resumes after the last complete line.
 async fn read_http(
     url: &Url,
     client: &Client,
@@ -287,7 +287,7 @@ async fn read_http(
             Err(Broken::Connection(error)) => {
                 attempts = if after > from { 1 } else { attempts + 1 };
                 if attempts == ATTEMPTS {
-                    return Err(error).context(format!("the download broke off behind position {after}"));
+                    return Err(error).context(format!("the download was interrupted after position {after}"));
                 }
                 sleep(RETRY_DELAY).await;
             }
@@ -296,7 +296,7 @@ async fn read_http(
 }
 
 enum Broken {
-    /// Trying again may help.
+    /// A retry may succeed.
     Connection(anyhow::Error),
     Refused(anyhow::Error),
 }

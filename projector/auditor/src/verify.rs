@@ -1,4 +1,4 @@
-//! Whether a log is what was signed: in order, without a hole, written as it should be, and with the tree of each checkpoint.
+//! Verifies a log: in order, without a gap, canonically encoded, and matching the tree of each checkpoint.
 
 use chrono::{DateTime, Utc};
 use contract::position::Position;
@@ -16,26 +16,26 @@ use crate::{
     source::Source,
 };
 
-/// What was found out about a log.
+/// Result of a verification.
 #[derive(Debug, Serialize)]
 pub struct Verdict {
-    /// How many events were read.
+    /// Number of events read.
     pub events: Position,
     /// The root of the tree over them, in base64.
     pub root: String,
     pub last_recorded_at: Option<DateTime<Utc>>,
-    /// Positions of the checkpoints that the log agrees with.
+    /// Positions of the checkpoints that the log matches.
     pub confirmed: Vec<Position>,
-    /// The first thing that is wrong.
+    /// The first fault.
     pub fault: Option<Fault>,
-    /// The fault is that an export ends in the middle of a line, behind all checkpoints: that says nothing against the log.
+    /// The only fault is an export that ends in the middle of a line, after all checkpoints: no evidence against the log.
     pub is_interrupted: bool,
 }
 
-/// The first thing that is wrong with a log.
+/// The first fault in a log.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Fault {
-    /// The first event that is not as it was, or that is missing. When it is only known to be one of several: the first of them …
+    /// The first changed or missing event. If it is only known to be one of several: the first of them …
     pub position: Position,
     /// … and the last of them.
     pub until: Position,
@@ -48,7 +48,7 @@ impl Fault {
     }
 }
 
-/// Reads the whole log and compares it with checkpoints whose signatures were verified before.
+/// Reads the whole log and compares it with checkpoints whose signatures are already verified.
 pub async fn verify(
     source: &Source,
     until: Option<Position>,
@@ -158,7 +158,7 @@ impl Reading {
         };
         let all_reached = self.reached == self.checkpoints.len();
         let is_interrupted = self.is_torn && all_reached && from_checkpoints.is_none();
-        // A fault of form may lie behind an event that was merely changed.
+        // A malformed event may follow one that was merely changed.
         let faults = from_checkpoints.into_iter().chain(self.fault.take());
         let fault = faults.min_by_key(|fault| fault.position);
         Ok(Verdict {
@@ -171,7 +171,7 @@ impl Reading {
         })
     }
 
-    /// Which event it is that makes the log contradict a checkpoint.
+    /// Locates the event at which the log contradicts a checkpoint.
     async fn locate(&self, checkpoint: &Checkpoint, root: Hash, recorded: Option<&Recorded>) -> anyhow::Result<Fault> {
         let confirmed = self.confirmed.iter().rfind(|confirmed| **confirmed < checkpoint.position);
         let first = confirmed.copied().unwrap_or_default().next();
@@ -188,11 +188,11 @@ impl Reading {
         Ok(Fault { position: first, until: checkpoint.position, what })
     }
 
-    /// A log that ends before a checkpoint was cut off.
+    /// A log that ends before a checkpoint was truncated.
     fn compare_ends(&self) -> Option<Fault> {
         let checkpoint = self.checkpoints.last().filter(|newest| newest.position > self.last)?;
         if self.fault.is_some() {
-            return None; // it was not read to its end
+            return None; // not read to its end
         }
         let (position, until) = (self.last.next(), checkpoint.position);
         let what = format!(
@@ -202,16 +202,16 @@ impl Reading {
         Some(Fault { position, until, what })
     }
 
-    /// Hashes that differ although no checkpoint is contradicted: behind the last checkpoint nobody can tell which is right.
+    /// Hashes that differ although the log matches every checkpoint: after the last checkpoint, nothing shows which is right.
     fn beyond_checkpoints(&self, recorded: Option<&Recorded>) -> Option<Fault> {
         let changed = recorded?.first_difference()?;
         let confirmed = self.confirmed.last().copied().unwrap_or_default();
         Some(Fault::at(
             changed,
             if changed <= confirmed {
-                "the event is as it was signed, but the hash of it in the transparency log was changed"
+                "the event is as it was signed, but its hash in the transparency log was changed"
             } else {
-                "it is not the event whose hash the transparency log has noted, and no checkpoint was given that tells which of them was changed"
+                "it is not the event whose hash the transparency log recorded, and no checkpoint shows which of them was changed"
             },
         ))
     }

@@ -1,5 +1,5 @@
-//! Whatever bytes arrive as an event, a row, a checkpoint, a proof or an export: they are refused, or they are what was signed, and
-//! nothing panics. The bytes are real ones, damaged in thousands of ways.
+//! Any bytes that arrive as an event, row, checkpoint, proof or export are rejected, or they are what was signed; nothing
+//! panics. The bytes are real ones, damaged in thousands of ways.
 
 use std::{collections::HashMap, fs, path::Path};
 
@@ -32,14 +32,14 @@ const CASES: u32 = 20_000;
 /// Of those that read and write files.
 const FILE_CASES: u32 = 2_000;
 
-/// What can happen to bytes on their way.
+/// One kind of damage.
 #[derive(Clone, Debug)]
 enum Damage {
     Set(Index, u8),
     Flip(Index, u8),
     Insert(Index, Vec<u8>),
     Remove(Index, usize),
-    /// A part again, somewhere else.
+    /// Copies a part to another place.
     Copy(Index, usize, Index),
     CutOff(Index),
 }
@@ -69,7 +69,7 @@ impl Damage {
 }
 
 fn damage() -> impl Strategy<Value = Vec<Damage>> {
-    // What means something in JSON, in notes or in numbers is tried more often.
+    // Bytes with a meaning in JSON, notes or numbers are more frequent.
     let byte = || prop_oneof![any::<u8>(), select(&b"\"{}[],:\\\n0189-+eE. \0\xff"[..])];
     let one = prop_oneof![
         4 => (any::<Index>(), byte()).prop_map(|(at, byte)| Damage::Set(at, byte)),
@@ -116,7 +116,7 @@ fn signed() -> (SigningKey, Checkpoint, String, Vec<String>) {
 }
 
 #[test]
-fn a_damaged_line_is_refused_or_is_an_event_that_is_written_as_it_was_read() {
+fn a_damaged_line_is_rejected_or_encodes_back_to_itself() {
     check(CASES, &(line(), damage()), |(line, damage)| {
         let bytes = damaged(line.as_bytes(), &damage);
         let Ok(event) = CloudEvent::parse(&bytes) else { return Ok(()) };
@@ -133,7 +133,7 @@ fn a_damaged_line_is_refused_or_is_an_event_that_is_written_as_it_was_read() {
 }
 
 #[test]
-fn data_of_any_type_and_version_is_refused_or_understood_for_good() {
+fn data_of_any_type_and_version_is_rejected_or_decodes_stably() {
     let types = prop_oneof![select(&["LicensePurchased", "SalesReset"][..]).prop_map(str::to_owned), any::<String>()];
     let inputs = (types, prop_oneof![0..4_i16, any::<i16>()], line(), damage());
     check(CASES, &inputs, |(event_type, version, line, damage)| {
@@ -169,7 +169,7 @@ fn row(line: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_damaged_row_is_refused_or_read_within_its_bounds() {
+fn a_damaged_row_is_rejected_or_read_within_its_bounds() {
     check(CASES, &(line(), damage()), |(line, damage)| {
         let whole = row(line);
         prop_assert!(parse_row(&whole).is_ok());
@@ -182,7 +182,7 @@ fn a_damaged_row_is_refused_or_read_within_its_bounds() {
 }
 
 #[test]
-fn a_damaged_checkpoint_is_refused_or_says_what_was_signed() {
+fn a_damaged_checkpoint_is_rejected_or_states_what_was_signed() {
     let (key, checkpoint, note, _) = signed();
     check(CASES, &damage(), |damage| {
         let bytes = damaged(note.as_bytes(), &damage);
@@ -196,7 +196,7 @@ fn a_damaged_checkpoint_is_refused_or_says_what_was_signed() {
 }
 
 #[test]
-fn a_damaged_proof_is_refused_or_proves_the_event_that_was_signed() {
+fn a_damaged_proof_is_rejected_or_proves_the_signed_event() {
     let (key, checkpoint, note, hashes) = signed();
     let first = LOG.lines().next().unwrap();
     let whole = json!({ "event": first, "hashes": hashes, "checkpoint": note }).to_string();
@@ -213,7 +213,7 @@ fn a_damaged_proof_is_refused_or_proves_the_event_that_was_signed() {
 }
 
 #[test]
-fn a_damaged_export_is_found_out() {
+fn a_damaged_export_is_detected() {
     let (_, checkpoint, ..) = signed();
     let (runtime, folder) = (Runtime::new().unwrap(), TempDir::new().unwrap());
     let file = folder.path().join("log.ndjson");
@@ -237,7 +237,7 @@ fn continued(file: &Path) -> Option<Position> {
 }
 
 #[test]
-fn a_damaged_export_is_continued_behind_a_whole_line_or_not_at_all() {
+fn a_damaged_export_is_continued_after_a_complete_line_or_not_at_all() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("log.ndjson");
     check(FILE_CASES, &damage(), |damage| {

@@ -1,4 +1,4 @@
-//! The vectors that other verifiers are written against. They are added to, never changed.
+//! Golden vectors for other verifiers. Vectors are added, never changed.
 
 use std::{
     collections::HashMap,
@@ -52,7 +52,7 @@ fn vectors(log: &str, key: &SigningKey) -> Value {
 }
 
 #[test]
-fn the_golden_vectors_are_what_this_system_makes() {
+fn this_system_produces_the_golden_vectors() {
     let log = std::fs::read_to_string(golden("log.ndjson")).unwrap();
     for line in log.lines() {
         let event = CloudEvent::parse(line.as_bytes()).unwrap();
@@ -68,7 +68,7 @@ fn the_golden_vectors_are_what_this_system_makes() {
 }
 
 #[test]
-fn the_second_verifier_agrees_with_the_golden_vectors_and_with_no_others() {
+fn the_second_verifier_accepts_the_golden_vectors_and_no_others() {
     let (vectors, log) = (golden("vectors.json"), golden("log.ndjson"));
     let agrees = second_verifier(&[&vectors, &log], "vectors");
     assert!(agrees.status.success(), "{}", text(&agrees));
@@ -93,7 +93,7 @@ fn the_second_verifier_agrees_with_the_golden_vectors_and_with_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_verifiers_agree_on_an_export_and_on_one_that_was_changed() {
+async fn both_verifiers_agree_on_an_export_and_on_a_changed_one() {
     let log = SignedLog::create().await;
     let projector = log.projector().await;
     log.grow(300).await;

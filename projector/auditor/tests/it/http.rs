@@ -1,4 +1,4 @@
-//! What an auditor does who has no access to any database.
+//! Auditing without access to any database.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ async fn query_api(log: &SignedLog) -> Service {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_export_through_the_shop_is_verified_and_is_the_same_as_one_from_the_database() {
+async fn an_export_through_the_shop_verifies_and_equals_one_from_the_database() {
     let log = SignedLog::create().await;
     let _projector = log.projector().await;
     log.grow(7000).await;
@@ -39,13 +39,13 @@ async fn an_export_through_the_shop_is_verified_and_is_the_same_as_one_from_the_
     assert!(verified.contains("7010 events") && verified.contains("2 agree"), "{verified}");
     let verified = run(&["verify", &query_api.url(), "--public-key", key.to_str().unwrap()]);
     assert!(verified.contains("7010 events") && verified.contains("1 agree"), "{verified}");
-    // Whoever waits without a key is told how long as well.
+    // Progress is shown without a key as well.
     let source = Source::parse(&query_api.url(), None).unwrap();
     assert_eq!(source.supposed_end().await.map(Position::get), Some(7010));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_checkpoint_must_continue_the_ones_that_the_auditor_has() {
+async fn a_new_checkpoint_must_be_consistent_with_the_auditors_own() {
     let log = SignedLog::create().await;
     let projector = log.projector().await;
     log.grow(300).await;
@@ -71,7 +71,7 @@ async fn a_new_checkpoint_must_continue_the_ones_that_the_auditor_has() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_proof_of_a_purchase_stands_by_itself() {
+async fn the_proof_of_a_purchase_verifies_offline() {
     let log = SignedLog::create().await;
     let _projector = log.projector().await;
     log.grow(400).await;

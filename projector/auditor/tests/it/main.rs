@@ -1,4 +1,4 @@
-//! The auditor's tools against real logs, honest ones and others.
+//! The auditor's tools against real logs, intact and tampered.
 
 mod bad_input;
 mod export;

@@ -1,4 +1,4 @@
-//! What the log adds up to, then and now.
+//! Totals at any position or time.
 
 use contract::position::Position;
 use serde_json::Value;
@@ -30,9 +30,9 @@ fn replay(log: &SignedLog, arguments: &[&str]) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_totals_can_be_replayed_at_any_position_and_time_and_by_the_hour_that_comes_twice() {
+async fn totals_replay_at_any_position_and_time_and_in_the_ambiguous_hour() {
     let log = SignedLog::create().await;
-    // In Berlin the hour from 2 to 3 comes twice on this night.
+    // In Berlin, the hour from 2 to 3 occurs twice this night.
     append_at(&log, "2026-10-25T00:30:00Z", &[purchased("pro", 19_900), purchased("pro", 19_900)]).await;
     append_at(&log, "2026-10-25T01:30:00Z", &[purchased("basic", 4_900)]).await;
     append_at(&log, "2026-10-26T10:00:00Z", &[reset(), purchased("pro", 100)]).await;
@@ -59,7 +59,7 @@ async fn the_totals_can_be_replayed_at_any_position_and_time_and_by_the_hour_tha
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn totals_that_do_not_follow_from_the_log_are_found() {
+async fn totals_that_do_not_match_the_log_are_detected() {
     let log = SignedLog::create().await;
     let projector = log.projector().await;
     let head = log.grow(250).await;
@@ -80,7 +80,7 @@ async fn totals_that_do_not_follow_from_the_log_are_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_history_that_does_not_follow_from_the_log_is_found() {
+async fn a_history_that_does_not_match_the_log_is_detected() {
     let log = SignedLog::create().await;
     let projector = log.projector().await;
     let head = log.grow(250).await;
@@ -109,7 +109,7 @@ async fn a_history_that_does_not_follow_from_the_log_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_ends_before_the_read_model_is_replayed_and_compared_where_the_totals_were_kept() {
+async fn a_file_that_ends_before_the_read_model_is_compared_at_a_snapshot() {
     let log = SignedLog::create().await;
     let projector = log.projector().await;
     let (event_store, read_model) = (log.databases.event_store_url("auditor"), log.databases.read_model_url("auditor"));
@@ -148,7 +148,7 @@ async fn a_file_that_ends_before_the_read_model_is_replayed_and_compared_where_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_of_every_version_that_was_ever_published_are_replayed() {
+async fn events_of_every_published_version_are_replayed() {
     let log = SignedLog::create().await;
     let published: Vec<Value> =
         serde_json::from_str(include_str!("../../../../shared/contract/golden/events.json")).unwrap();

@@ -9,7 +9,7 @@ use event_log::transparency::signed_checkpoint::{Checkpoint, SigningKey, generat
 use tempfile::TempDir;
 use testing::{Databases, Service, Until, eventually, purchased, reset};
 
-/// Nothing listens there: for tests in which NATS plays no part.
+/// Nothing listens at this address: these tests need no NATS.
 const NO_NATS: &str = "nats://127.0.0.1:1";
 
 pub struct SignedLog {
@@ -80,7 +80,7 @@ impl SignedLog {
         self.folder.path().join(name)
     }
 
-    /// The public key, in a file as an auditor has it.
+    /// File with the public key.
     pub fn public_key_file(&self) -> PathBuf {
         let file = self.file("key.pub");
         std::fs::write(&file, self.key.verifying_key().to_string()).unwrap();
@@ -88,7 +88,7 @@ impl SignedLog {
     }
 }
 
-/// Runs the auditor's binary, connected to nothing but what the arguments say.
+/// Runs the auditor's binary with nothing but the arguments.
 pub fn audit(arguments: &[&str]) -> Output {
     auditor().args(arguments).output().unwrap()
 }

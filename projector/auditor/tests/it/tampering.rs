@@ -1,4 +1,4 @@
-//! Whatever a superuser does to the past, `verify` notices it, and names the place.
+//! `verify` detects every change that a superuser makes to the past, and names its position.
 
 use auditor::{
     recorded::Recorded,
@@ -81,7 +81,7 @@ impl Audit {
         .await;
     }
 
-    /// What somebody does who has the databases and even the private key: makes the tree anew from the changed log, and signs it.
+    /// An attacker with the databases and the private key: rebuilds the tree from the changed log, and signs it.
     async fn forge_tree(&self) {
         let events =
             event_log::read_after(self.log.databases.event_store(), Position::START, EVENTS * 2).await.unwrap();
@@ -110,13 +110,13 @@ async fn execute_unguarded(connection: &mut PgConnection, statements: &str) {
     transaction.commit().await.unwrap();
 }
 
-/// What is done to the log, as SQL, with the first position that it changes and the last that it may be noticed at.
+/// A change of the log as SQL, with its first position and the last one at which it may be detected.
 struct Crime {
     what: String,
     statements: String,
     first: i64,
     last: i64,
-    /// The hashes are made anew and signed as well.
+    /// The hashes are recomputed and signed as well.
     forged: bool,
 }
 
@@ -174,7 +174,7 @@ fn commit_crime(random: &mut StdRng, kept: i64, head: i64) -> Crime {
             crime("cut", cut, p, head)
         }
         9 => {
-            // Counting one's way to it would take for ever.
+            // Reading position by position would never get there.
             let far = random.random_range(head + 2..i64::MAX);
             let insert = format!(
                 "insert into event select {far}, recorded_at, gen_random_uuid(), schema_version, event_type, data, metadata
@@ -194,7 +194,7 @@ fn commit_crime(random: &mut StdRng, kept: i64, head: i64) -> Crime {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_is_done_to_the_past_is_named_with_its_place() {
+async fn every_change_to_the_past_is_named_with_its_position() {
     let audit = Audit::begin().await;
     let honest = audit.verify().await;
     assert_eq!(honest.fault, None, "an honest log");
@@ -211,7 +211,7 @@ async fn whatever_is_done_to_the_past_is_named_with_its_place() {
         };
         let (position, until) = (fault.position.get(), fault.until.get());
         let named = if crime.forged {
-            // The hashes of single events are forged as well, so that only checkpoints tell where it began.
+            // Leaf hashes are forged as well, so that only checkpoints bound the first change.
             position <= crime.first && (crime.first..=crime.last).contains(&until)
         } else if crime.what == "cut" {
             (position, until) == (crime.first, crime.last)
@@ -225,7 +225,7 @@ async fn whatever_is_done_to_the_past_is_named_with_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_far_away_ends_a_replay_and_an_export_as_well() {
+async fn an_event_far_after_the_end_ends_a_replay_and_an_export() {
     let audit = Audit::begin().await;
     let insert = "insert into event select 9000000000000000000, recorded_at, gen_random_uuid(), schema_version, event_type, data, metadata
                       from event where position = 1";
@@ -240,9 +240,9 @@ async fn an_event_far_away_ends_a_replay_and_an_export_as_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_noted_hash_that_was_changed_beside_an_event_does_not_make_verify_name_another_event() {
+async fn a_changed_leaf_hash_does_not_make_verify_name_another_event() {
     let audit = Audit::begin().await;
-    // The first checkpoint behind the event is one that follows from the tile of level 1, and not from the hashes in this tile.
+    // The first checkpoint after the event follows from the tile of level 1, not from the hashes in this tile.
     let event = "update event set data = '{\"license\":\"basic\",\"price\":{\"amount_minor\":1,\"currency\":\"EUR\"}}' where position = 200";
     audit.tamper(event).await;
     let fault = audit.verify().await.fault.unwrap();
