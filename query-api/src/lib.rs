@@ -80,7 +80,7 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
     let streams = Places::new(tasks.drain_token(), &mut registry);
     let signer = config.license_key.as_deref().map(LicenseSigner::parse).transpose().context("LICENSE_KEY")?;
     if signer.is_none() {
-        warn!("LICENSE_KEY is not set: no licence keys are handed out");
+        warn!(event.name = "license_key.missing", "LICENSE_KEY is not set: no licence keys are issued");
     }
     let sources = Sources::new(event_store, read_model, watch, streams, signer);
     Ok(Service {

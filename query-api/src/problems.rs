@@ -6,7 +6,7 @@ use tracing::error;
 
 /// The query parameters are each valid, but not together.
 pub fn invalid_query(detail: impl Into<String>) -> Problem {
-    Problem::bad_request("invalid-query", "The query parameters do not have the expected shape", detail)
+    Problem::bad_request("invalid-query", "Invalid query parameters", detail)
 }
 
 pub fn event_store(error: &ReadError) -> Problem {
