@@ -1,61 +1,58 @@
-//! What wrk reports of a load, and whether all of it succeeded.
+//! The results of a load as wrk reports them.
+
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use crate::figures::{Latency, count};
-use crate::load::{GRACE, LATE, Load, Traffic};
+use crate::load::{Load, Traffic};
 
-/// What came of a load.
+/// wrk waits this long for answers after the last request. In whole seconds, as wrk counts them.
+pub const GRACE: Duration = Duration::from_secs(1);
+/// wrk leaves later answers out of its latencies; here they fail the run. Shorter than the limits of the services.
+pub const LATE: &str = "5s";
+
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Answers {
     sent: i64,
-    answered: i64,
-    /// Answers with a status from 400.
+    /// Requests answered with success, once [`Self::check`] has passed.
+    pub answered: i64,
+    /// Answers with status 400 or above.
     refused: i64,
     /// Connections that could not be opened, written to or read from.
     broken: i64,
     late: i64,
     duration_s: f64,
-    p50_ms: f64,
-    p99_ms: f64,
-    p999_ms: f64,
+    #[serde(flatten)]
+    pub latency: Latency,
 }
 
 impl Answers {
-    /// wrk prints a summary for people first.
+    /// Finds the line of JSON after wrk's own summary.
     pub fn parse(output: &str) -> Result<Self> {
         let line = output.lines().rfind(|line| line.starts_with('{')).context("wrk reported no figures")?;
         serde_json::from_str(line).with_context(|| format!("wrk reported {line}"))
     }
 
-    /// Anything but a success for every single request fails the run.
+    /// Fails unless every request was answered with success and in time.
     pub fn check(&self, traffic: Traffic) -> Result<()> {
         let Self { sent, answered, refused, broken, late, .. } = self;
         ensure!(
             *refused == 0 && *broken == 0 && *late == 0,
             "of {answered} requests {refused} were refused and {late} took longer than {LATE}, and {broken} \
-             connections broke; the services' logs say more"
+             connections broke; see the logs of the services"
         );
-        // wrk counts no error when a server hangs up on a request: it connects again, and the answer is missing.
+        // wrk counts no error if a server closes the connection on a request: it reconnects, and the answer is missing.
         ensure!(
             matches!(traffic, Traffic::Reads) || sent == answered,
-            "{sent} purchases were sent but {answered} answered, also {GRACE:?} after the last one"
+            "{sent} purchases were sent, but {answered} were answered within {GRACE:?} after the last one"
         );
-        ensure!(*answered > 0, "not a single request was answered");
+        ensure!(*answered > 0, "no request was answered");
         Ok(())
     }
 
-    /// Requests that were answered with success.
-    pub fn count(&self) -> i64 {
-        self.answered
-    }
-
-    pub fn latency(&self) -> Latency {
-        Latency { p50_ms: self.p50_ms, p99_ms: self.p99_ms, p999_ms: self.p999_ms }
-    }
-
-    /// Per second of sending. The last answers come a little later, as the first ones came a little after the start.
+    /// Per second of sending: the last answers come about as late as the first ones did.
     pub fn rate(&self, load: Load) -> f64 {
         let seconds = match load.traffic {
             Traffic::Reads => self.duration_s,
@@ -73,16 +70,16 @@ mod tests {
     const GOOD: &str = r#"{"sent":10,"answered":10,"refused":0,"broken":0,"late":0,"duration_s":3.0,"p50_ms":1.5,"p99_ms":2.0,"p999_ms":2.5}"#;
 
     #[test]
-    fn the_figures_are_the_last_line_after_what_wrk_prints_for_people() {
+    fn the_figures_are_the_last_line_of_the_output() {
         let answers = Answers::parse(&format!("Running 3s test @ http://127.0.0.1/\n  2 threads\n{GOOD}\n")).unwrap();
-        assert_eq!(answers.count(), 10);
+        assert_eq!(answers.answered, 10);
         assert!(answers.check(Traffic::Purchases).is_ok());
         assert!(Answers::parse("Running 3s test").is_err());
         assert!(Answers::parse("{\"sent\":1}").is_err());
     }
 
     #[test]
-    fn whatever_is_not_a_success_fails_the_run() {
+    fn any_failed_request_fails_the_run() {
         for (good, bad) in [
             ("\"answered\":10", "\"answered\":9"),
             ("\"refused\":0", "\"refused\":1"),

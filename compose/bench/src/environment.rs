@@ -1,23 +1,21 @@
-//! On what was measured: the machine, the versions, the settings of Postgres.
+//! The measured environment: machine, versions, settings of Postgres.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
-use std::process::Command;
 use std::thread::available_parallelism;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
-use crate::driver::Bench;
-use crate::figures::{median, number};
-use crate::rig::ONE_ROW_CONNECTIONS;
+use crate::figures::{median, milliseconds, number};
+use crate::test_bed::{ONE_ROW_CONNECTIONS, TestBed};
 use stack::checkout;
+use stack::tool::Tool;
 
-/// What a commit does to the disk: a page of the write-ahead log is written and synced.
+/// What a commit does at least: it writes and syncs a page of the write-ahead log.
 const SYNCED_BYTES: usize = 8192;
 const SYNCS: usize = 200;
 
@@ -32,29 +30,31 @@ const POSTGRES_SETTINGS: [&str; 8] = [
     "jit",
 ];
 
+type Entries = BTreeMap<&'static str, String>;
+
 #[derive(Clone, Debug, Serialize)]
 pub struct Environment {
-    pub machine: BTreeMap<&'static str, String>,
-    pub versions: BTreeMap<&'static str, String>,
-    pub postgres_settings: BTreeMap<&'static str, String>,
-    pub baselines: BTreeMap<&'static str, String>,
+    pub machine: Entries,
+    pub versions: Entries,
+    pub postgres_settings: Entries,
+    pub baselines: Entries,
 }
 
-pub fn describe(bench: &Bench) -> Result<Environment> {
+pub fn describe(bed: &TestBed) -> Result<Environment> {
     Ok(Environment {
-        machine: machine(bench.rig.folder.path())?,
-        versions: versions(bench)?,
-        postgres_settings: bench.block_on(postgres_settings(bench))?,
+        machine: machine(bed.folder.path())?,
+        versions: versions(bed)?,
+        postgres_settings: postgres_settings(bed)?,
         baselines: [("connections in the pool of one row each", ONE_ROW_CONNECTIONS.to_string())].into(),
     })
 }
 
-fn machine(data: &Path) -> Result<BTreeMap<&'static str, String>> {
+fn machine(data: &Path) -> Result<Entries> {
     let processors = fs::read_to_string("/proc/cpuinfo")?;
     let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let memory = fs::read_to_string("/proc/meminfo")?;
     let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or("unknown");
-    Ok(BTreeMap::from([
+    Ok(Entries::from([
         ("processor", model.map_or("unknown", |(_, model)| model).to_owned()),
         ("cores", available_parallelism()?.to_string()),
         ("memory", total.trim().to_owned()),
@@ -64,7 +64,7 @@ fn machine(data: &Path) -> Result<BTreeMap<&'static str, String>> {
     ]))
 }
 
-/// Of the mount that the folder lies on: the longest of those above it.
+/// Of the innermost mount above the folder.
 fn file_system(folder: &Path) -> Result<String> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     let above = mounts.lines().filter_map(|line| {
@@ -83,47 +83,35 @@ fn sync_ms(folder: &Path) -> Result<f64> {
         let started = Instant::now();
         file.write_all(&[1; SYNCED_BYTES])?;
         file.sync_data()?;
-        samples.push(started.elapsed().as_secs_f64() * 1000.0);
+        samples.push(milliseconds(started.elapsed()));
     }
     fs::remove_file(&path)?;
     Ok(median(&samples))
 }
 
-fn versions(bench: &Bench) -> Result<BTreeMap<&'static str, String>> {
-    let program = |name| -> Result<_> { Ok(bench.rig.server(name)?.program.path.clone()) };
-    let changes =
-        said("git", ["-C".as_ref(), checkout::root().as_os_str(), "status".as_ref(), "--porcelain".as_ref()])?;
-    let commit = said("git", ["-C".as_ref(), checkout::root().as_os_str(), "rev-parse".as_ref(), "HEAD".as_ref()])?;
-    let commit = if changes.is_empty() { commit } else { format!("{commit}, with changes") };
-    Ok(BTreeMap::from([
-        ("commit", commit),
-        ("rustc", first_line(&said("rustc", ["--version".as_ref()])?)),
-        ("postgres", first_line(&said(program("postgres")?, ["--version".as_ref()])?)),
-        ("nats-server", first_line(&said(program("nats")?, ["--version".as_ref()])?)),
-        ("traefik", first_line(&said(program("traefik")?, ["version".as_ref()])?)),
-        ("wrk", first_line(&said("wrk", ["--version".as_ref()])?)),
+fn versions(bed: &TestBed) -> Result<Entries> {
+    let git = |arguments: &[&str]| Tool::new("git").args(arguments).in_folder(checkout::root()).output();
+    let first_line = |program: &Path, argument| {
+        // Not only on success: `wrk --version` exits with 1.
+        let output = Tool::new(program).arg(argument).everything();
+        let words = output.lines().next().unwrap_or_default().split_whitespace();
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let of_server = |name, argument| -> Result<_> { Ok(first_line(&bed.server(name)?.program.path, argument)) };
+    let changes = if git(&["status", "--porcelain"])?.is_empty() { "" } else { ", with changes" };
+    Ok(Entries::from([
+        ("commit", format!("{}{changes}", git(&["rev-parse", "HEAD"])?.trim())),
+        ("rustc", first_line(Path::new("rustc"), "--version")),
+        ("postgres", of_server("postgres", "--version")?),
+        ("nats-server", of_server("nats", "--version")?),
+        ("traefik", of_server("traefik", "version")?),
+        ("wrk", first_line(Path::new("wrk"), "--version")),
     ]))
 }
 
-fn said<'a>(program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = &'a OsStr>) -> Result<String> {
-    let program = program.as_ref();
-    let output = Command::new(program).args(arguments).output();
-    let output = output.with_context(|| format!("cannot run {}", program.display()))?;
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-/// Without the padding of a column.
-fn first_line(text: &str) -> String {
-    let words = text.lines().next().unwrap_or_default().split_whitespace();
-    words.collect::<Vec<_>>().join(" ")
-}
-
-/// As the server has them, whoever set them.
-async fn postgres_settings(bench: &Bench) -> Result<BTreeMap<&'static str, String>> {
-    let mut settings = BTreeMap::new();
-    for name in POSTGRES_SETTINGS {
-        let value = sqlx::query_scalar("select current_setting($1)").bind(name);
-        settings.insert(name, value.fetch_one(&bench.ledger.event_store).await?);
-    }
-    Ok(settings)
+fn postgres_settings(bed: &TestBed) -> Result<Entries> {
+    let settings = sqlx::query_scalar("select current_setting(name) from unnest($1::text[]) as name");
+    let settings: Vec<String> =
+        bed.block_on(async { Ok(settings.bind(POSTGRES_SETTINGS.as_slice()).fetch_all(&bed.event_store).await?) })?;
+    Ok(POSTGRES_SETTINGS.into_iter().zip(settings).collect())
 }

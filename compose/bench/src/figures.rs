@@ -1,8 +1,9 @@
-//! What a measurement comes to: medians over repetitions, ratios to what was measured beside it, targets.
+//! Figures: medians over repetitions, ratios, percentiles.
 
 use std::fmt;
+use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Unit {
@@ -20,7 +21,7 @@ pub enum Unit {
     Times,
 }
 
-/// The median of what the repetitions measured, and each of them.
+/// The samples of all repetitions, and their median.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figure {
     pub median: f64,
@@ -33,33 +34,38 @@ impl Figure {
         Self { median: median(&samples), unit, samples }
     }
 
-    /// The median over repetitions of what was measured, divided by what was measured next to it. Repetitions are taken
-    /// in turns, so that a machine that drifts slows both.
-    pub fn beside(&self, other: &Self) -> f64 {
-        if self.samples.len() != other.samples.len() {
-            return self.median / other.median;
+    pub fn single(unit: Unit, sample: f64) -> Self {
+        Self::new(unit, vec![sample])
+    }
+
+    /// The median of the ratios within each repetition: a machine that slows down over time slows both sides.
+    pub fn ratio_to(&self, baseline: &Self) -> f64 {
+        if self.samples.len() != baseline.samples.len() {
+            return self.median / baseline.median;
         }
-        let ratios: Vec<f64> = self.samples.iter().zip(&other.samples).map(|(ours, theirs)| ours / theirs).collect();
-        median(&ratios)
+        median(&self.ratios(baseline))
+    }
+
+    pub fn ratios(&self, baseline: &Self) -> Vec<f64> {
+        self.samples.iter().zip(&baseline.samples).map(|(ours, theirs)| ours / theirs).collect()
     }
 }
 
 impl fmt::Display for Figure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let number = number(self.median);
-        match self.unit {
-            Unit::PerSecond => write!(formatter, "{number}/s"),
-            Unit::Milliseconds => write!(formatter, "{number} ms"),
-            Unit::Seconds => write!(formatter, "{number} s"),
-            Unit::Megabytes => write!(formatter, "{number} MB"),
-            Unit::Bytes => write!(formatter, "{number} bytes"),
-            Unit::Times => write!(formatter, "{number}"),
-        }
+        let unit = match self.unit {
+            Unit::PerSecond => "/s",
+            Unit::Milliseconds => " ms",
+            Unit::Seconds => " s",
+            Unit::Megabytes => " MB",
+            Unit::Bytes => " bytes",
+            Unit::Times => "",
+        };
+        write!(formatter, "{}{unit}", number(self.median))
     }
 }
 
-/// Latencies in milliseconds.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[expect(clippy::struct_field_names, reason = "the unit belongs to the name")]
 pub struct Latency {
     pub p50_ms: f64,
@@ -67,7 +73,13 @@ pub struct Latency {
     pub p999_ms: f64,
 }
 
-/// Half of the samples lie below. Not a number when there are none.
+impl fmt::Display for Latency {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&[self.p50_ms, self.p99_ms, self.p999_ms].map(number).join(" / "))
+    }
+}
+
+/// NaN without samples.
 pub fn median(samples: &[f64]) -> f64 {
     let sorted = sorted(samples);
     let middle = sorted.len() / 2;
@@ -78,11 +90,10 @@ pub fn median(samples: &[f64]) -> f64 {
     }
 }
 
-/// The smallest sample that `per_mille` thousandths of all do not exceed.
+/// The smallest sample that is at least as large as `per_mille` thousandths of all. NaN without samples.
 pub fn percentile(samples: &[f64], per_mille: usize) -> f64 {
-    let sorted = sorted(samples);
-    let rank = (sorted.len() * per_mille).div_ceil(1000).max(1);
-    sorted.get(rank - 1).copied().unwrap_or(f64::NAN)
+    let rank = (samples.len() * per_mille).div_ceil(1000).max(1);
+    sorted(samples).get(rank - 1).copied().unwrap_or(f64::NAN)
 }
 
 fn sorted(samples: &[f64]) -> Vec<f64> {
@@ -91,18 +102,22 @@ fn sorted(samples: &[f64]) -> Vec<f64> {
     sorted
 }
 
-/// A count as a figure. Counts of events stay far below the 2⁵³ from which on this would round.
+/// Exact up to 2⁵³, far above any count of events.
 #[expect(clippy::cast_precision_loss, reason = "see above")]
 pub fn count(number: i64) -> f64 {
     number as f64
 }
 
-/// A count for people.
+pub fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+/// With separators.
 pub fn whole(number: i64) -> String {
     grouped(&number.to_string())
 }
 
-/// Large numbers with separators, and small ones with the digits that tell them apart.
+/// Large numbers with separators, small ones with up to two decimals.
 pub fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 1000.0 => grouped(&format!("{value:.0}")),
@@ -133,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_median_is_the_middle_or_between_the_two_in_the_middle() {
+    fn the_median_is_the_middle_sample_or_between_the_two_in_the_middle() {
         same(median(&[3.0, 1.0, 2.0]), 2.0);
         same(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
         assert!(median(&[]).is_nan());
@@ -149,16 +164,16 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_compares_what_was_measured_side_by_side() {
+    fn a_ratio_compares_the_samples_of_each_repetition() {
         // The machine became twice as slow after the first repetition.
         let ours = Figure::new(Unit::PerSecond, vec![100.0, 50.0, 50.0]);
         let theirs = Figure::new(Unit::PerSecond, vec![200.0, 100.0, 100.0]);
-        same(ours.beside(&theirs), 0.5);
-        same(ours.beside(&Figure::new(Unit::PerSecond, vec![25.0])), 2.0);
+        same(ours.ratio_to(&theirs), 0.5);
+        same(ours.ratio_to(&Figure::new(Unit::PerSecond, vec![25.0])), 2.0);
     }
 
     #[test]
-    fn numbers_read_well() {
+    fn numbers_have_separators_or_decimals() {
         assert_eq!([0, 17, 10_000_000].map(whole), ["0", "17", "10,000,000"]);
         for (value, text) in [(1_234_567.4, "1,234,567"), (999.6, "1000"), (12.34, "12.3"), (0.126, "0.13")] {
             assert_eq!(number(value), text);

@@ -1,57 +1,58 @@
-//! `cargo stack bench`: measures a stack of its own, beside baselines of its own.
+//! `cargo stack bench`: measures a stack and its baselines, all of them on their own data and ports.
 //!
-//! - [`settings`]: what is measured, how often and for how long; [`environment`]: on what
-//! - [`rig`]: the stack and what it is compared with, all running at once and driven one after the other
-//! - [`load`]: wrk, whose every purchase is counted, and its [`answers`]; [`ledger`]: acknowledged = stored = projected; [`driver`]: both
+//! - [`settings`]: sections, repetitions, durations; [`environment`]: machine and versions
+//! - [`test_bed`]: the stack and its baselines; [`drive`]: puts them under load in turns
+//! - [`load`], [`wrk`], [`answers`]: the load generator; [`consistency_check`]: acknowledged = stored = projected
 //! - [`purchases`], [`reads`], [`visible`], [`streams`], [`rebuild`], [`footprint`], [`growth`]: the sections
-//! - [`usage`]: memory and CPU time of processes; [`fill`]: a log that has grown
-//! - [`figures`], [`row`], [`report`]: what came out
+//! - [`usage`]: memory and CPU time of processes; [`fill`]: fills the log
+//! - [`figures`], [`runs`], [`row`], [`report`]: the results
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use chrono::{SubsecRound, Utc};
 
 use stack::data_folder::DataFolder;
 use stack::interrupt::Interrupt;
 use stack::progress::Progress;
 use stack::provision::remove_folder;
 
-use self::driver::Bench;
-use self::report::Report;
-use self::rig::Rig;
+use self::report::{Measured, Report};
 use self::row::Row;
 use self::settings::{Section, Settings};
+use self::test_bed::TestBed;
 
 mod answers;
-mod driver;
+mod consistency_check;
+mod drive;
 mod environment;
 mod figures;
 mod fill;
 mod footprint;
 mod growth;
-mod ledger;
 mod load;
 mod purchases;
 mod reads;
 mod rebuild;
 mod report;
-mod rig;
 mod row;
+mod runs;
 pub mod settings;
 mod streams;
+mod test_bed;
 mod usage;
 mod visible;
+mod wrk;
 
-/// Files that each process may have to have open: Traefik has two for each of the connections that keep to a rate, and
-/// everybody some more.
-pub const OPEN_FILES: u64 = 2 * load::MOST_OPEN_CONNECTIONS as u64 + 1000;
+/// Limit of open files for each process: Traefik has two for each connection of a load at a fixed rate.
+pub const OPEN_FILES: u64 = 2 * load::MAX_OPEN_CONNECTIONS as u64 + 1000;
 
-/// Measures, saves the results in `folder` and shows them. Everything has to be built before.
+/// Measures, saves the results in `folder` and prints them. All programs have to be built already.
 pub fn run(folder: &Path, settings: Settings, interrupt: &Interrupt) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let _only_one = lock(folder)?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let _lock = lock(folder)?;
     let data = folder.join("data");
     remove_folder(&data)?;
     let measured = measure(&data, settings, interrupt);
@@ -67,45 +68,42 @@ pub fn run(folder: &Path, settings: Settings, interrupt: &Interrupt) -> Result<(
 }
 
 fn measure(data: &Path, settings: Settings, interrupt: &Interrupt) -> Result<Report> {
-    let started = Instant::now();
-    let progress = Progress::Shown;
-    progress.heading("Starting");
-    let rig = Rig::start(DataFolder::open(data)?, progress, interrupt)?;
-    let mut bench = Bench::new(rig, settings, progress, interrupt)?;
-    let environment = environment::describe(&bench)?;
-    bench.idle = footprint::Idle::look(&bench)?;
-    let mut report = Report::new(environment, bench.settings.clone());
-    let sections = bench.settings.sections.clone();
-    for (index, &section) in sections.iter().enumerate() {
+    let (started_at, started) = (Utc::now().trunc_subsecs(0), Instant::now());
+    Progress::Shown.heading("Starting");
+    let mut bed = TestBed::start(DataFolder::open(data)?, settings.clone(), interrupt)?;
+    let environment = environment::describe(&bed)?;
+    bed.idle_memory = footprint::idle_memory(&bed)?;
+    let mut sections = Vec::new();
+    for (index, &section) in settings.sections.iter().enumerate() {
         let minutes = started.elapsed().as_secs() / 60;
-        let name = section.name();
-        progress.heading(format_args!("[{} of {}] {name}, {minutes} min after the start", index + 1, sections.len()));
-        let rows = measure_section(&mut bench, section)?;
-        report.add(section, rows);
+        let (number, name) = (settings.sections.len(), section.name());
+        Progress::Shown.heading(format_args!("[{} of {number}] {name}, {minutes} min after the start", index + 1));
+        sections.push(Measured { section, rows: measure_section(&mut bed, section)? });
     }
-    report.finish(started.elapsed());
-    Ok(report)
+    Ok(Report { started_at, took_s: started.elapsed().as_secs(), settings, environment, sections })
 }
 
-fn measure_section(bench: &mut Bench, section: Section) -> Result<Vec<Row>> {
+fn measure_section(bed: &mut TestBed, section: Section) -> Result<Vec<Row>> {
     match section {
-        Section::Purchases => purchases::direct(bench),
-        Section::Traefik => purchases::through_traefik(bench),
-        Section::Reads => reads::measure(bench),
-        Section::Visible => visible::measure(bench),
-        Section::Streams => streams::measure(bench),
-        Section::Rebuild => rebuild::measure(bench),
-        Section::Footprint => footprint::measure(bench),
-        Section::Growth => growth::measure(bench),
+        Section::Purchases => purchases::direct(bed),
+        Section::Traefik => purchases::through_traefik(bed),
+        Section::Reads => reads::measure(bed),
+        Section::Visible => visible::measure(bed),
+        Section::Streams => streams::measure(bed),
+        Section::Rebuild => rebuild::measure(bed),
+        Section::Footprint => footprint::measure(bed),
+        Section::Growth => growth::measure(bed),
     }
 }
 
-/// Two benches at once would remove each other's data, and measure each other.
+/// Two benches at once would remove each other's data and slow each other down.
 fn lock(folder: &Path) -> Result<File> {
     let file = File::create(folder.join("lock"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => bail!("another bench is running in {}; wait for it", folder.display()),
+        Err(TryLockError::WouldBlock) => {
+            bail!("another bench is running in {}; wait until it has finished", folder.display())
+        }
         Err(TryLockError::Error(error)) => Err(error.into()),
     }
 }

@@ -1,13 +1,12 @@
 -- What wrk sends, and what it reports: one line of JSON.
 --
---   wrk … <url> -- purchases <seconds>          as fast as the answers come
---   wrk … <url> -- purchases <seconds> <rate>   at a rate per second and thread, whatever the answers do
+--   wrk … <url> -- purchases <seconds>          at the maximum rate
+--   wrk … <url> -- purchases <seconds> <rate>   at a fixed rate per second and thread
 --   wrk … <url> -- reads
 --
--- wrk cuts off what is under way at its deadline, so that nobody could say whether those purchases were stored. Here
--- the sending ends earlier than wrk does: past `seconds`, request() returns nothing. wrk then writes nothing and waits
--- for an answer that never comes, while the requests under way are answered. So each purchase that was sent is counted
--- as acknowledged or as an error.
+-- At its deadline wrk drops the requests in flight, so it would be unknown whether these purchases were stored. This
+-- script stops sending before wrk ends: after `seconds`, request() returns nothing. wrk then sends nothing more and
+-- still receives the answers to the requests in flight. So each purchase is counted as acknowledged or as an error.
 
 local ffi = require("ffi")
 local bit = require("bit")
@@ -25,7 +24,7 @@ local function now()
   return tonumber(instant.seconds) + tonumber(instant.nanoseconds) * 1e-9
 end
 
--- Each thread has a Lua of its own. With a common seed they would send the same keys.
+-- Each thread has its own Lua state. With the same seed all of them would send the same keys.
 local function seed()
   local random = assert(io.open("/dev/urandom", "rb"))
   local bytes = random:read(6)
@@ -37,12 +36,12 @@ local function seed()
   math.randomseed(number)
 end
 
--- A purchase of each licence, complete but for the key, which is written over in place: putting strings together for
--- every request would cost the generator more than it costs the service to answer.
+-- One complete request per licence. Only the key is overwritten in place: building a string for each request would cost
+-- the generator more CPU time than the service needs to answer it.
 local LICENSES = { "basic", "pro", "enterprise" }
 local BLANK_KEY = "00000000-0000-4000-8000-000000000000"
 local DIGITS = ffi.new("uint8_t[16]", { ("0123456789abcdef"):byte(1, 16) })
--- Where the random digits of a version 4 UUID are; the one in between holds the variant.
+-- Offsets of the random digits in a version 4 UUID. The digit at offset 19 holds the variant.
 local PLACES = ffi.new("uint8_t[30]",
   { 0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 15, 16, 17, 20, 21, 22, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35 })
 local VARIANT = 19
@@ -77,7 +76,7 @@ end
 local threads = {}
 
 function setup(thread)
-  -- Before it starts its threads, wrk asks the first of them for a request, to see whether it is one.
+  -- Before it starts the threads, wrk calls request() once on the first one to check its syntax.
   thread:set("handed_out", #threads == 0 and -1 or 0)
   table.insert(threads, thread)
 end
@@ -96,8 +95,8 @@ local function send_purchases(seconds)
   end
 end
 
--- Whichever connection is free takes the next place in a timetable that was drawn up without regard to the answers:
--- a Poisson process. While connections are left, a slow answer delays nobody else's request.
+-- Requests arrive as a Poisson process that does not depend on the answers; any free connection sends the next one. As
+-- long as there are free connections, a slow answer delays no other request.
 local function keep_to_rate(rate)
   local due
   function delay()

@@ -1,38 +1,25 @@
-//! Reads of the totals per second, beside a handler that answers with bytes that never change.
+//! Reads of the totals per second, compared with a handler that answers with constant bytes.
 
 use anyhow::Result;
 
-use crate::driver::{Bench, Compared, Subject};
-use crate::ledger::Books;
 use crate::load::Traffic;
-use crate::purchases::row;
 use crate::row::{Row, Target};
 use crate::settings::READERS;
+use crate::test_bed::{Subjects, TestBed};
 
-const BESIDE_CONSTANT: Target = Target::RatioAtLeast(0.9);
+const TO_CONSTANT: Target = Target::RatioAtLeast(0.9);
 
-pub fn measure(bench: &mut Bench) -> Result<Vec<Row>> {
-    let direct = compare(bench)?;
-    let addresses = bench.rig.addresses;
-    let ours = Subject { name: "totals through Traefik", address: addresses.traefik, books: Books::None };
-    let constant = Subject { name: "Traefik, constant", address: addresses.nothing_traefik, books: Books::None };
-    let [behind, constant] = bench.in_turns([ours, constant], bench.load(Traffic::Reads, READERS))?;
+pub fn measure(bed: &mut TestBed) -> Result<Vec<Row>> {
+    let Subjects { totals, constant, traefik_totals, traefik_constant, .. } = bed.subjects;
+    let load = bed.load(Traffic::Reads, READERS);
+    let direct = bed.compare([totals, constant], load)?;
+    let [ours, constant] = bed.in_turns([traefik_totals, traefik_constant], load)?;
     let rows = vec![
-        row("totals", READERS, &direct.ours).beside("constant", direct.nothing.rate()).target(BESIDE_CONSTANT),
-        row("(constant)", READERS, &direct.nothing),
-        row("totals through Traefik", READERS, &behind).beside("Traefik, constant", constant.rate()),
-        row("(Traefik, constant)", READERS, &constant),
+        direct.ours.row().beside(direct.baseline.name, direct.baseline.rate()).target(TO_CONSTANT),
+        direct.baseline.baseline_row(),
+        ours.row().beside(constant.name, constant.rate()),
+        constant.baseline_row(),
     ];
-    bench.reads_at_start = Some(direct);
+    bed.at_start.push(direct);
     Ok(rows)
-}
-
-/// Without Traefik, in whatever log there is now.
-pub fn compare(bench: &Bench) -> Result<Compared> {
-    let addresses = bench.rig.addresses;
-    let ours = Subject { name: "totals", address: addresses.query_api, books: Books::None };
-    let nothing = Subject { name: "constant", address: addresses.nothing, books: Books::None };
-    let events = bench.block_on(bench.ledger.settle())?;
-    let [ours, nothing] = bench.in_turns([ours, nothing], bench.load(Traffic::Reads, READERS))?;
-    Ok(Compared { connections: READERS, events, ours, nothing })
 }

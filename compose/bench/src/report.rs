@@ -1,13 +1,11 @@
-//! The result: JSON for programs, a Markdown table for people.
+//! The report: JSON for programs, a Markdown table for people.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::environment::Environment;
@@ -17,44 +15,28 @@ use crate::settings::{Section, Settings};
 const HEADINGS: [&str; 7] = ["what", "measured", "p50 / p99 / p99.9 ms", "beside", "ratio", "target", "reached"];
 
 const HOW_TO_READ: &str = "Every figure is the median over the repetitions. A ratio is the median of the ratios \
-    within each repetition, in which what is compared was measured one after the other. After each load the log was \
-    counted: acknowledged = stored = projected. wrk corrects its latencies for requests that a slow answer kept back. \
-    The generator shares the machine with all that it measures.";
+    within each repetition, which measures both sides directly after each other. After each load the log was counted: \
+    acknowledged = stored = projected. wrk corrects its latencies for requests that a slow answer delayed. wrk and \
+    everything it measures share one machine.";
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    #[serde(serialize_with = "as_rfc3339")]
-    started_at: DateTime<Utc>,
-    took_s: u64,
-    settings: Settings,
-    environment: Environment,
-    sections: Vec<Measured>,
+    /// In whole seconds.
+    pub started_at: DateTime<Utc>,
+    pub took_s: u64,
+    pub settings: Settings,
+    pub environment: Environment,
+    pub sections: Vec<Measured>,
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct Measured {
-    section: Section,
-    rows: Vec<Row>,
-}
-
-fn as_rfc3339<S: serde::Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Secs, true))
+pub struct Measured {
+    pub section: Section,
+    pub rows: Vec<Row>,
 }
 
 impl Report {
-    pub fn new(environment: Environment, settings: Settings) -> Self {
-        Self { started_at: Utc::now(), took_s: 0, settings, environment, sections: Vec::new() }
-    }
-
-    pub fn add(&mut self, section: Section, rows: Vec<Row>) {
-        self.sections.push(Measured { section, rows });
-    }
-
-    pub fn finish(&mut self, took: Duration) {
-        self.took_s = took.as_secs();
-    }
-
-    /// Returns the name of the files, without their endings.
+    /// Returns the path of the files without their extensions.
     pub fn save(&self, folder: &Path) -> Result<String> {
         let name = folder.join(self.started_at.format("%Y%m%dT%H%M%SZ").to_string());
         for (ending, text) in [("json", serde_json::to_string_pretty(self)? + "\n"), ("md", self.page())] {
@@ -64,7 +46,6 @@ impl Report {
         Ok(name.display().to_string())
     }
 
-    /// In Markdown that reads well as it is.
     pub fn page(&self) -> String {
         let mut page = format!("# Bench of {}\n\n{HOW_TO_READ}\n", self.started_at.format("%Y-%m-%d %H:%M UTC"));
         for Measured { section, rows } in &self.sections {
@@ -77,21 +58,14 @@ impl Report {
             self.took_s / 60
         );
         let Environment { machine, versions, postgres_settings, baselines } = &self.environment;
-        list(&mut page, machine);
-        list(&mut page, versions);
-        list(&mut page, postgres_settings);
-        list(&mut page, baselines);
+        for (name, value) in [machine, versions, postgres_settings, baselines].into_iter().flatten() {
+            let _ = writeln!(page, "- {name}: {value}");
+        }
         page
     }
 }
 
-fn list(page: &mut String, entries: &BTreeMap<&'static str, String>) {
-    for (name, value) in entries {
-        let _ = writeln!(page, "- {name}: {value}");
-    }
-}
-
-/// A table whose columns stand below each other.
+/// A Markdown table with columns of equal width.
 fn aligned(rows: &[Row]) -> String {
     let mut lines = vec![HEADINGS.map(str::to_owned), [const { String::new() }; 7]];
     lines.extend(rows.iter().map(Row::cells));

@@ -1,4 +1,4 @@
-//! One line of the result: what was measured, beside what, and what it should have come to.
+//! A row of the results: a figure, its baseline, its target.
 
 use serde::Serialize;
 
@@ -11,16 +11,15 @@ pub struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub beside: Option<Beside>,
+    pub beside: Option<Baseline>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reached: Option<bool>,
 }
 
-/// What it is compared with.
 #[derive(Clone, Debug, Serialize)]
-pub struct Beside {
+pub struct Baseline {
     pub what: String,
     pub measured: Figure,
     pub ratio: f64,
@@ -29,9 +28,9 @@ pub struct Beside {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
-    /// Of the ratio.
+    /// The ratio to the baseline.
     RatioAtLeast(f64),
-    /// Of the figure itself, in its unit.
+    /// The figure itself, in its unit.
     AtMost(f64),
 }
 
@@ -48,12 +47,12 @@ impl Row {
 
     #[must_use]
     pub fn beside(mut self, what: impl Into<String>, measured: Figure) -> Self {
-        let ratio = self.measured.beside(&measured);
-        self.beside = Some(Beside { what: what.into(), measured, ratio });
+        let ratio = self.measured.ratio_to(&measured);
+        self.beside = Some(Baseline { what: what.into(), measured, ratio });
         self
     }
 
-    /// Last, when everything that the target is held against is there.
+    /// To be called last: it evaluates the row.
     #[must_use]
     pub fn target(mut self, target: impl Into<Option<Target>>) -> Self {
         self.target = target.into();
@@ -64,10 +63,7 @@ impl Row {
         self
     }
 
-    /// The cells of the table.
     pub fn cells(&self) -> [String; 7] {
-        let latency =
-            self.latency.map(|latency| [latency.p50_ms, latency.p99_ms, latency.p999_ms].map(number).join(" / "));
         let beside = self.beside.as_ref();
         let target = self.target.map(|target| match target {
             Target::RatioAtLeast(least) => format!("ratio ≥ {least}"),
@@ -76,7 +72,7 @@ impl Row {
         [
             self.what.clone(),
             self.measured.to_string(),
-            latency.unwrap_or_default(),
+            self.latency.map(|latency| latency.to_string()).unwrap_or_default(),
             beside.map(|beside| format!("{}: {}", beside.what, beside.measured)).unwrap_or_default(),
             beside.map(|beside| number(beside.ratio)).unwrap_or_default(),
             target.unwrap_or_default(),
@@ -95,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_reaches_its_target_from_it_upwards() {
+    fn a_ratio_reaches_its_target_if_it_is_at_least_as_high() {
         let row =
             |ours| Row::new("purchases", rate(ours)).beside("nothing", rate(100.0)).target(Target::RatioAtLeast(0.5));
         assert_eq!(row(50.0).reached, Some(true));
@@ -103,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_reaches_its_target_up_to_it() {
+    fn a_figure_reaches_its_target_if_it_is_at_most_as_high() {
         let row = |ms| Row::new("visible", Figure::new(Unit::Milliseconds, vec![ms])).target(Target::AtMost(5.0));
         assert_eq!(row(5.0).reached, Some(true));
         assert_eq!(row(5.1).reached, Some(false));
@@ -111,12 +107,12 @@ mod tests {
     }
 
     #[test]
-    fn without_a_target_nothing_is_missed() {
+    fn a_row_without_a_target_neither_reaches_nor_misses_it() {
         assert_eq!(Row::new("purchases", rate(1.0)).target(None).reached, None);
     }
 
     #[test]
-    fn a_ratio_that_was_never_measured_reaches_nothing() {
+    fn a_ratio_without_a_baseline_misses_its_target() {
         assert_eq!(Row::new("purchases", rate(1.0)).target(Target::RatioAtLeast(0.5)).reached, Some(false));
         let unmeasured = Row::new("purchases", rate(f64::NAN)).target(Target::AtMost(1.0));
         assert_eq!(unmeasured.reached, Some(false));

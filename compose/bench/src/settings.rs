@@ -1,21 +1,18 @@
-//! What is measured, how often and for how long.
+//! Sections, repetitions and durations.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
 use stack::checkout;
 
-/// The connections that the targets are about.
+/// Connections of the loads that have targets.
 pub const MOST_CONNECTIONS: u32 = 512;
 /// Connections of the loads that read.
 pub const READERS: u32 = 64;
-/// Clients of the stream of totals.
 const STREAM_CLIENTS: usize = 2000;
 
-/// A part of the bench that can be run alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Section {
@@ -25,15 +22,15 @@ pub enum Section {
     Traefik,
     /// Reads of the totals per second, direct and through Traefik
     Reads,
-    /// Time from a purchase to the totals that show it
+    /// Time from a purchase to totals that include it
     Visible,
-    /// Clients that are sent the totals as they change, while licences are bought
+    /// Clients that stream the totals during purchases
     Streams,
-    /// Rebuilding the read model, beside Postgres' own copy of the log
+    /// Rebuild of the read model and export of the log, compared with Postgres' COPY
     Rebuild,
-    /// Time to start, memory and CPU time of each process
+    /// Start-up time, memory and CPU time of each process
     Footprint,
-    /// Purchases, reads and disk space once the log has grown
+    /// Purchases, reads and disk space in a grown log
     Growth,
 }
 
@@ -52,37 +49,38 @@ impl Section {
     }
 }
 
-/// Measure everything on a stack and baselines of its own, in about 20 minutes
+/// Measure a system and its baselines, in about 20 minutes
 ///
-/// Drives purchases and reads with wrk, beside handlers on the same HTTP stack that store nothing or one row per
-/// request, and counts the log after every load: what was acknowledged is stored and projected, or the run fails.
-/// Measures the time from a purchase to the totals, the rebuild, the start, memory, CPU time and disk space as well,
-/// and the same in a log of 10 million events. Shows a table with ratios and targets, and saves it as JSON and
-/// Markdown. It needs the machine for itself, and about 10 GB of disk meanwhile.
+/// Starts a system and its baselines on their own data and ports, and drives them with wrk in turns. The baselines are
+/// HTTP handlers that store nothing, or one row per request. After each load it counts the log: the run fails unless
+/// every acknowledged purchase is stored and projected. It also measures the time from a purchase to the totals,
+/// rebuilds, start-up, memory, CPU time and disk space, and repeats the loads in a log of 10 million events. It prints
+/// a table with ratios and targets, and saves it as JSON and Markdown. Run it on an otherwise idle machine; it needs
+/// about 10 GB of disk while it runs.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "cargo stack bench", bin_name = "cargo stack bench")]
 pub struct Arguments {
-    /// A smoke test: one repetition of two seconds, and a log of 100,000 events. Its figures mean nothing
+    /// Smoke test: one repetition of two seconds, 100,000 events. The figures mean nothing
     #[arg(long, conflicts_with = "large")]
     pub quick: bool,
 
-    /// Let the log grow to 100 million events too, which takes about an hour and 30 GB
+    /// Repeat the loads at 100 million events too: about one more hour, 30 GB of disk
     #[arg(long)]
     pub large: bool,
 
-    /// Measure only these sections
+    /// Run only these sections
     #[arg(long, value_enum, value_delimiter = ',', value_name = "SECTION")]
     pub only: Vec<Section>,
 
-    /// How often each load is repeated, in turns with what it is compared with (3 times unless said otherwise)
+    /// Repetitions of each load [default: 3, with --quick 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub repetitions: Option<u32>,
 
-    /// How long each load lasts (8 seconds unless said otherwise)
+    /// Duration of each load [default: 8, with --quick 2]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub seconds: Option<u64>,
 
-    /// Folder of the results, and of the data meanwhile
+    /// Folder for the results, and for the data while it runs
     #[arg(long, value_name = "FOLDER", default_value_os_t = checkout::stack_folder().join("bench"))]
     pub folder: PathBuf,
 }
@@ -92,17 +90,16 @@ pub struct Settings {
     pub sections: Vec<Section>,
     pub repetitions: u32,
     pub seconds: u64,
-    /// Of the loads that go as fast as the answers come. The first ones meet the emptiest log.
+    /// Of the loads at the maximum rate, in this order.
     pub connections: Vec<u32>,
-    /// Before the first repetition of each subject; measured by nobody.
+    /// Before the first repetition of each subject, not measured.
     pub warm_up_seconds: u64,
-    /// Of the one load after which the projection is timed until it has drained.
+    /// Duration of the load after which the time to drain the projection is measured.
     pub long_load_seconds: u64,
-    /// Purchases that are followed until they are visible, while the system is idle.
+    /// Purchases followed until they are visible, without other load.
     pub idle_probes: u32,
-    /// Clients that are sent the totals as they change.
     pub stream_clients: usize,
-    /// At least this long a log is rebuilt.
+    /// The log is filled up to this length before it is rebuilt.
     pub rebuilt_events: i64,
     /// Lengths of the log at which the loads are repeated.
     pub grown_to: Vec<i64>,
@@ -131,11 +128,5 @@ impl From<&Arguments> for Settings {
                 (false, true) => vec![10_000_000, 100_000_000],
             },
         }
-    }
-}
-
-impl Settings {
-    pub fn load_time(&self) -> Duration {
-        Duration::from_secs(self.seconds)
     }
 }

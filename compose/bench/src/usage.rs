@@ -1,4 +1,4 @@
-//! What processes take: memory and CPU time, as the kernel counts them.
+//! Memory and CPU time of the stack's processes, from /proc.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,19 +9,16 @@ use crate::figures::count;
 use stack::identity::Stat;
 use stack::stack::Stack;
 
-/// The unit of CPU time in /proc: 100 to the second on every architecture of Linux that Rust runs on.
+/// CPU time in /proc has this unit on every architecture of Linux that Rust supports.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// By the name of the process.
 pub type Usage = BTreeMap<String, f64>;
 
-/// Resident memory in MB. Postgres is left out: most of it is one cache that all its processes share.
+/// Resident memory in MB. Without Postgres: its processes share most of their memory, a cache.
 pub fn resident_mb(stack: &Stack) -> Result<Usage> {
-    let mut usage = Usage::new();
-    for process in stack.status().processes.into_iter().filter(|process| process.name != "postgres") {
-        usage.insert(process.name, resident_mb_of(process.pid)?);
-    }
-    Ok(usage)
+    let processes = stack.status().processes.into_iter().filter(|process| process.name != "postgres");
+    processes.map(|process| Ok((process.name, resident_mb_of(process.pid)?))).collect()
 }
 
 fn resident_mb_of(pid: i32) -> Result<f64> {
@@ -32,30 +29,26 @@ fn resident_mb_of(pid: i32) -> Result<f64> {
     Ok(count(kilobytes) * 1024.0 / 1e6)
 }
 
-/// CPU time in seconds since each process started, with its children: those of Postgres do its work.
-pub fn cpu_seconds(stack: &Stack) -> Result<Usage> {
-    let everybody = everybody()?;
-    let mut usage = Usage::new();
-    for process in stack.status().processes {
-        let own = Stat::read(process.pid).with_context(|| format!("{} has ended", process.name))?;
-        let children = everybody.iter().filter(|other| other.parent == process.pid);
-        // Children that have ended are counted as waited for, so that nothing is lost or counted twice.
-        let ticks = own.cpu_ticks + own.children_cpu_ticks + children.map(|child| child.cpu_ticks).sum::<u64>();
-        usage.insert(process.name, count(i64::try_from(ticks)?) / TICKS_PER_SECOND);
-    }
-    Ok(usage)
-}
-
-fn everybody() -> Result<Vec<Stat>> {
-    let pids = fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    // Who has ended since the folder was read is not there any more.
-    Ok(pids.filter_map(|pid| Stat::read(pid).ok()).collect())
-}
-
-/// The larger of both, process by process.
-pub fn raise(most: &mut Usage, now: Usage) {
-    for (name, value) in now {
+/// Raises `most` to the memory that each process has now.
+pub fn record_memory(stack: &Stack, most: &mut Usage) -> Result<()> {
+    for (name, now) in resident_mb(stack)? {
         let most = most.entry(name).or_default();
-        *most = most.max(value);
+        *most = most.max(now);
     }
+    Ok(())
+}
+
+/// CPU time in seconds since each process started, including its children: those of Postgres do its work.
+pub fn cpu_seconds(stack: &Stack) -> Result<Usage> {
+    let pids = fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    // A process may end between the two reads.
+    let all: Vec<Stat> = pids.filter_map(|pid| Stat::read(pid).ok()).collect();
+    let usage = stack.status().processes.into_iter().map(|process| {
+        let own = Stat::read(process.pid).with_context(|| format!("{} has ended", process.name))?;
+        let children = all.iter().filter(|other| other.parent == process.pid);
+        // A child is in `children_cpu_ticks` once it has ended, and in /proc until then.
+        let ticks = own.cpu_ticks + own.children_cpu_ticks + children.map(|child| child.cpu_ticks).sum::<u64>();
+        Ok((process.name, count(i64::try_from(ticks)?) / TICKS_PER_SECOND))
+    });
+    usage.collect()
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use stack::state::State;
 use tempfile::TempDir;
 
-/// The shortest bench, through `cargo stack bench`, which builds what it needs.
+/// The shortest bench, run by `cargo stack bench`, which builds the programs it needs.
 fn bench(folder: &Path) -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["stack", "bench", "--quick", "--seconds=1", "--folder"]).arg(folder).stdin(Stdio::null());
@@ -35,7 +35,7 @@ fn every_section_is_measured_and_saved() {
     let output = bench(folder.path()).output().unwrap();
 
     assert_success(&output);
-    let [json] = &files(folder.path(), "json")[..] else { panic!("one run makes one file") };
+    let [json] = &files(folder.path(), "json")[..] else { panic!("one run saves one JSON file") };
     let report: Value = serde_json::from_str(json).unwrap();
     let sections = report["sections"].as_array().unwrap();
     let names: Vec<_> = sections.iter().map(|section| section["section"].as_str().unwrap()).collect();
@@ -51,40 +51,40 @@ fn every_section_is_measured_and_saved() {
     }
     assert_eq!(report["environment"]["postgres_settings"]["fsync"], "on");
     assert_eq!(report["environment"]["postgres_settings"]["synchronous_commit"], "on");
-    let [page] = &files(folder.path(), "md")[..] else { panic!("one run makes one page") };
+    let [page] = &files(folder.path(), "md")[..] else { panic!("one run saves one page") };
     assert!(text(&output.stdout).contains(page.as_str()));
     assert!(!folder.path().join("data").exists());
 }
 
 #[tokio::test]
-async fn a_purchase_that_nobody_accounts_for_fails_the_run() {
+async fn an_unaccounted_purchase_fails_the_run() {
     let folder = TempDir::new().unwrap();
     let mut bench =
         bench(folder.path()).arg("--only=reads").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(bench.stdout.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.any(|line| line.starts_with("[1 of 1]")));
-    // What it says from here on fits into the pipe, and waits there.
+    // The rest of the output fits into the pipe without a reader.
     let state = State::read(&folder.path().join("data/state.json")).unwrap().unwrap();
     let command_api = state.processes.iter().find(|entry| entry.name == "command-api").unwrap().address;
 
     let http = Client::new();
     while bench.try_wait().unwrap().is_none() {
         let purchase = http.post(format!("http://{command_api}/api/buy_mpi")).json(&json!({ "license": "pro" }));
-        // While it stops, nobody answers.
+        // It fails while command-api stops.
         let _ = purchase.send().await;
     }
 
     assert!(!bench.wait().unwrap().success());
     let mut error = String::new();
     bench.stderr.take().unwrap().read_to_string(&mut error).unwrap();
-    assert!(error.contains("the books do not agree"), "{error}");
+    assert!(error.contains("the consistency check failed"), "{error}");
     assert!(files(folder.path(), "json").is_empty());
     let logs = folder.path().join("data/logs");
     assert!(error.contains(&logs.display().to_string()) && logs.is_dir(), "{error}");
 }
 
 #[test]
-fn sections_that_do_not_exist_are_refused_with_those_that_do() {
+fn an_unknown_section_is_refused_with_a_list_of_all() {
     let folder = TempDir::new().unwrap();
     let output = bench(folder.path()).arg("--only=purchases,latency").output().unwrap();
     assert!(!output.status.success());
