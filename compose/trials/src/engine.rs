@@ -1,4 +1,4 @@
-//! Docker itself: the engine that runs already, or one that we start, and the two plugins that the files need.
+//! The Docker engine, found or started, and the plugins Compose and buildx.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -17,24 +17,23 @@ use stack::progress::Progress;
 use stack::tool::Tool;
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
-/// It stops its containers, each in its own time.
+/// The daemon stops its containers first.
 const STOP_WITHIN: Duration = Duration::from_mins(1);
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// What needs longer than any of our commands has hung.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Longer than any command takes.
 const COMMAND_LIMIT: Duration = Duration::from_mins(3);
 const KILL_AFTER_SECONDS: u8 = 10;
-/// How many of them are shown.
-const COMPLAINTS: usize = 20;
+const SHOWN_WARNINGS: usize = 20;
 
 pub struct Engine {
-    /// Where the client finds its plugins, if it has none by itself.
+    /// `DOCKER_CONFIG` with the plugins, unless they are installed.
     config: Option<PathBuf>,
-    /// The daemon, if it is ours.
+    /// The daemon, unless one ran already.
     daemon: Option<Process>,
 }
 
 impl Engine {
-    /// An engine, or why there is none.
+    /// An engine, or the reason why there is none.
     pub fn find() -> Result<Result<Self, String>> {
         let mut daemon = None;
         if !succeeds(&["version"]) {
@@ -58,7 +57,7 @@ impl Engine {
         self.docker_within(COMMAND_LIMIT, arguments)
     }
 
-    /// `docker …`, ended when it takes longer.
+    /// `docker …` with a time limit.
     pub fn docker_within(&self, limit: Duration, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Tool {
         let tool = Tool::new("timeout")
             .args([format!("--kill-after={KILL_AFTER_SECONDS}"), limit.as_secs().to_string(), "docker".to_owned()])
@@ -70,18 +69,18 @@ impl Engine {
         }
     }
 
-    /// What `docker …` prints, without the last line break.
-    pub fn says(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String> {
+    /// The output of `docker …`, without the last line break.
+    pub fn output(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String> {
         Ok(self.docker(arguments).output()?.trim_end().to_owned())
     }
 
-    /// What the daemon last found wrong, if it is ours.
-    pub fn complaints(&self) -> String {
+    /// The last warnings and errors of the daemon, if this process started it.
+    pub fn warnings(&self) -> String {
         let Some(daemon) = &self.daemon else { return String::new() };
         let log = fs::read_to_string(&daemon.program().log).unwrap_or_else(|error| error.to_string());
-        let is_complaint = |line: &&str| line.contains("level=warning") || line.contains("level=error");
-        let complaints: Vec<&str> = log.lines().filter(is_complaint).collect();
-        complaints[complaints.len().saturating_sub(COMPLAINTS)..].join("\n")
+        let is_warning = |line: &&str| line.contains("level=warning") || line.contains("level=error");
+        let warnings: Vec<&str> = log.lines().filter(is_warning).collect();
+        warnings[warnings.len().saturating_sub(SHOWN_WARNINGS)..].join("\n")
     }
 }
 
@@ -89,13 +88,13 @@ fn succeeds(arguments: &[&str]) -> bool {
     Command::new("docker").args(arguments).output().is_ok_and(|output| output.status.success())
 }
 
-/// Starts the daemon, or says why that cannot be. On the kernels that we know it needs no option.
+/// Starts the daemon, or returns the reason why that is impossible.
 fn start() -> Result<Result<Process, String>> {
     let Some(path) = on_path("dockerd") else {
-        return Ok(Err("no Docker engine runs here, and none is installed (apt-get install docker.io)".to_owned()));
+        return Ok(Err("no Docker engine is running, and none is installed (apt-get install docker.io)".to_owned()));
     };
     if !geteuid().is_root() {
-        return Ok(Err("no Docker engine runs here, and only root can start one".to_owned()));
+        return Ok(Err("no Docker engine is running, and only root can start one".to_owned()));
     }
     let program = Program {
         name: "dockerd".to_owned(),
@@ -114,9 +113,9 @@ fn start() -> Result<Result<Process, String>> {
             return Ok(Err(daemon.exit_report(status)));
         }
         if started.elapsed() > READY_WITHIN {
-            return Ok(Err(format!("dockerd does not answer within {READY_WITHIN:?}")));
+            return Ok(Err(format!("dockerd is not ready within {READY_WITHIN:?}")));
         }
-        thread::sleep(LOOK_AGAIN);
+        thread::sleep(POLL_INTERVAL);
     }
     Ok(Ok(daemon))
 }
@@ -126,7 +125,7 @@ fn on_path(program: &str) -> Option<PathBuf> {
     env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
-/// Compose and buildx from the packages of a distribution, into a folder of ours. `None` where nobody says how.
+/// Installs Compose and buildx in the stack folder, with a script of the stand-ins. `None` without that script.
 fn fetch_plugins() -> Result<Option<PathBuf>> {
     let config = checkout::stack_folder().join("docker");
     let plugins = config.join("cli-plugins");
@@ -141,10 +140,18 @@ fn fetch_plugins() -> Result<Option<PathBuf>> {
     Ok(Some(config))
 }
 
-/// Where the scripts are that make images in place of those that cannot be pulled.
+/// The folder of scripts that build images on machines that cannot pull them.
 pub fn stand_ins() -> Option<PathBuf> {
     let given = env::var_os("SALES_STAND_INS").map(PathBuf::from);
     given
         .or_else(|| checkout::root().parent().map(|folder| folder.join("shared/standins")))
         .filter(|folder| Path::is_dir(folder))
+}
+
+/// Prints `log` if `result` is an error.
+pub fn explained(result: Result<()>, log: impl FnOnce() -> String) -> Result<()> {
+    if result.is_err() {
+        eprintln!("{}", log());
+    }
+    result
 }

@@ -1,55 +1,61 @@
-//! What everybody who reads the Compose files says of them: both versions of Compose, and the swarm.
+//! The Compose files, checked by both versions of Compose and by the swarm.
 
 use std::process::Command;
 
 use anyhow::Result;
 
 use crate::engine::Engine;
-use crate::{project, swarm};
 use stack::checkout;
 use stack::progress::Progress;
 use stack::tool::Tool;
 
-/// Read behind the deploy file.
+pub const DEVELOPMENT: &str = "compose/docker-compose.yml";
+pub const DEPLOY: &str = "compose/docker-compose-deploy.yml";
+// Each of these extends the deploy file.
 const SIGN_IN: &str = "compose/docker-compose-oidc.yml";
-/// In the order in which the guide names them.
-const ALL: [&str; 5] = [swarm::FILE, SIGN_IN, swarm::MONITORING, swarm::HIGH_AVAILABILITY, swarm::BACKUP];
+pub const MONITORING: &str = "compose/docker-compose-monitoring.yml";
+pub const HIGH_AVAILABILITY: &str = "compose/docker-compose-ha.yml";
+pub const BACKUP: &str = "compose/docker-compose-backup.yml";
+/// Extends the monitoring file on machines that cannot pull images: without images that have no package.
+pub const PACKAGED: &str = "compose/trials/stand-ins/monitoring.yml";
+/// In the order of the guide.
+const ALL: [&str; 5] = [DEPLOY, SIGN_IN, MONITORING, HIGH_AVAILABILITY, BACKUP];
 
 pub fn are_accepted(engine: &Engine) -> Result<()> {
     let has_old = Command::new("docker-compose").arg("version").output().is_ok();
     if !has_old {
-        Progress::Shown.heading("  docker-compose 1.29 is not installed here, and was not asked");
+        Progress::Shown.heading("  docker-compose 1.29 is not installed: not tried");
     }
     for files in [
-        &[project::FILE][..],
-        &[swarm::FILE],
-        &[swarm::FILE, SIGN_IN],
-        &[swarm::FILE, swarm::MONITORING],
-        &[swarm::FILE, swarm::HIGH_AVAILABILITY],
-        &[swarm::FILE, swarm::BACKUP],
+        &[DEVELOPMENT][..],
+        &[DEPLOY],
+        &[DEPLOY, SIGN_IN],
+        &[DEPLOY, MONITORING],
+        &[DEPLOY, HIGH_AVAILABILITY],
+        &[DEPLOY, BACKUP],
         &ALL,
     ] {
         let named: Vec<&str> = files.iter().flat_map(|file| ["--file", file]).collect();
         let config = || named.iter().copied().chain(["config", "--quiet"]);
         Progress::Shown.step(files[files.len() - 1], || {
-            with_what_has_no_default(engine.docker(["compose"].into_iter().chain(config()))).run_quietly()?;
+            with_required_variables(engine.docker(["compose"].into_iter().chain(config()))).run_quietly()?;
             if has_old {
                 let old = Tool::new("docker-compose").args(config()).in_folder(checkout::root());
-                with_what_has_no_default(old).run_quietly()?;
+                with_required_variables(old).run_quietly()?;
             }
             Ok(())
         })?;
     }
-    // Older clients have no such command: they say the same when the stack is deployed.
+    // Older clients lack this command. They report the same errors on deployment.
     if engine.docker(["stack", "config", "--help"]).output().is_ok_and(|help| help.contains("docker stack config")) {
         let files = ALL.iter().flat_map(|file| ["--compose-file", file]);
         let config = engine.docker(["stack", "config"].into_iter().chain(files));
-        Progress::Shown.step("all of them, for a swarm", || with_what_has_no_default(config).run_quietly())?;
+        Progress::Shown.step("all of them, for a swarm", || with_required_variables(config).run_quietly())?;
     }
     Ok(())
 }
 
-fn with_what_has_no_default(tool: Tool) -> Tool {
+fn with_required_variables(tool: Tool) -> Tool {
     tool.env("SALES_HOST", "localhost")
         .env("SALES_TAG", "test")
         .env("SALES_PATRONI_TAG", "test")
@@ -63,7 +69,7 @@ mod tests {
     use stack::nats::User;
 
     #[test]
-    fn nats_lets_the_same_users_do_the_same_as_natively() {
+    fn nats_has_the_same_users_with_the_same_permissions_as_natively() {
         let conf = include_str!("../../nats/nats.conf");
         for user in [User::command_api, User::projector, User::subscriber].map(|user| user(String::new())) {
             let (_, entry) = conf.split_once(&format!("user: \"{}\"", user.name)).expect(user.name);
@@ -74,7 +80,6 @@ mod tests {
         assert_eq!(conf.matches("user:").count(), 3);
     }
 
-    /// The strings of a list.
     fn subjects<'a>(entry: &'a str, list: &str) -> Vec<&'a str> {
         let (_, rest) = entry.split_once(&format!("{list}: [")).unwrap();
         let (list, _) = rest.split_once(']').unwrap();

@@ -1,4 +1,4 @@
-//! Our images, built as everybody builds them, and stand-ins for those that cannot be pulled.
+//! The project's images, and stand-ins for public images that cannot be pulled.
 
 use std::env;
 use std::fs;
@@ -10,28 +10,28 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::engine::{Engine, stand_ins};
-use crate::project::FILE;
+use crate::files::DEVELOPMENT;
 use stack::progress::Progress;
 use stack::tool::Tool;
 use stack::{checkout, provision};
 
-/// Those of the services, which a new version replaces.
-pub const OURS: [&str; 4] = ["command-api", "projector", "query-api", "web"];
+/// Images of the services, which an update replaces.
+pub const SERVICES: [&str; 4] = ["command-api", "projector", "query-api", "web"];
 const MOST_BYTES: u64 = 15_000_000;
-/// nginx of the stand-in and the libraries around it are Debian's, half again as large as Alpine's.
+/// The stand-in contains nginx and libraries of Debian, half again as large as those of Alpine.
 const MOST_BYTES_OF_WEB_ON_A_STAND_IN: u64 = 18_000_000;
 
-/// Two slow cores, nothing compiled yet.
+/// On two slow cores, with an empty cache.
 const BUILD_LIMIT: Duration = Duration::from_mins(25);
 
-/// What the Dockerfile names, and what `build.sh` calls it.
+/// Base images of the Dockerfile, and the targets of `build.sh` that build stand-ins for them.
 const FOR_BUILDING: [(&str, &str); 4] = [
     ("busybox:1.35", "busybox"),
     ("rust:1.95-slim-bookworm", "rust"),
     ("node:20-slim", "node"),
     ("nginxinc/nginx-unprivileged:stable-alpine", "nginx"),
 ];
-/// What the Compose files name besides.
+/// Other images of the Compose files, likewise.
 const FOR_RUNNING: [(&str, &str); 4] = [
     ("traefik:v3.7", "traefik"),
     ("postgres:18", "postgres"),
@@ -39,37 +39,37 @@ const FOR_RUNNING: [(&str, &str); 4] = [
     ("dpage/pgadmin4:9", "pgadmin"),
 ];
 
-/// What `pack` calls what high availability needs besides ours.
+/// Public images for high availability, and the targets of `pack` that build stand-ins for them.
 const FOR_HIGH_AVAILABILITY: [(&str, &str); 2] =
     [("quay.io/coreos/etcd:v3.6.6", "etcd"), ("haproxy:3.2-alpine", "haproxy")];
-/// And monitoring.
+/// Likewise for monitoring.
 const FOR_MONITORING: [(&str, &str); 3] = [
     ("prom/alertmanager:v0.34.1", "alertmanager"),
     ("prom/node-exporter:v1.12.1", "node-exporter"),
     ("prometheuscommunity/postgres-exporter:v0.20.1", "postgres-exporter"),
 ];
 const PROMETHEUS: &str = "prom/prometheus:v3.14.0";
-/// What `build.sh` makes for it.
+/// The tag that `build.sh` gives its stand-in.
 const PROMETHEUS_STAND_IN: &str = "prom/prometheus:v3";
-/// Makes images of what is installed here, or packaged.
+/// Builds stand-ins from programs installed on this machine and from packages.
 const PACK: &str = "compose/trials/stand-ins/pack";
-/// Part of each program of ours: a section that says of which crates it is made.
-const MADE_OF: &[u8] = b".dep-v0";
+/// Name of the section in which each program lists its crates.
+const CRATE_LIST: &[u8] = b".dep-v0";
 
 pub enum Provided {
     All,
-    /// No registry of packages has Grafana, cAdvisor and the exporter of NATS.
-    WhatIsPackaged,
+    /// Grafana, cAdvisor and the NATS exporter are in no package registry.
+    OnlyPackaged,
 }
 
-/// Images with a tag of this run, or those with the tag that `SALES_TAG` names.
+/// Images tagged for this run, or existing ones with the tag in `SALES_TAG`.
 pub struct Images<'a> {
     engine: &'a Engine,
     pub tag: String,
 }
 
 impl<'a> Images<'a> {
-    /// Images, or why there are none.
+    /// Images, or the reason why there are none.
     pub fn find_or_build(engine: &'a Engine) -> Result<Result<Self, String>> {
         let given = env::var("SALES_TAG").ok();
         let images = Self { engine, tag: given.clone().unwrap_or_else(|| format!("test-{}", process::id())) };
@@ -78,27 +78,27 @@ impl<'a> Images<'a> {
         {
             return Ok(Err(format!("{image} cannot be pulled, and there is no stand-in for it")));
         }
-        images.stand_in_for(&FOR_BUILDING)?;
+        images.build_stand_ins(&FOR_BUILDING)?;
         if let Some(tag) = given {
-            Progress::Shown.heading(format_args!("  not built: SALES_TAG names {tag}"));
-            images.stand_in_for(&FOR_RUNNING)?;
+            Progress::Shown.heading(format_args!("  not built: SALES_TAG is {tag}"));
+            images.build_stand_ins(&FOR_RUNNING)?;
             return Ok(Ok(images));
         }
-        // Making stand-ins is mostly waiting for packages, and the compiler has enough to do.
+        // Stand-ins mostly wait for downloads, builds for the processor.
         thread::scope(|scope| {
-            let others = scope.spawn(|| images.stand_in_for(&FOR_RUNNING));
-            let built = Progress::Shown.step("our images", || {
-                let build = ["compose", "--file", FILE, "--profile", "auditor", "build", "--quiet"];
+            let others = scope.spawn(|| images.build_stand_ins(&FOR_RUNNING));
+            let built = Progress::Shown.step("images of the project", || {
+                let build = ["compose", "--file", DEVELOPMENT, "--profile", "auditor", "build", "--quiet"];
                 engine.docker_within(BUILD_LIMIT, build).env("SALES_TAG", &images.tag).run_quietly()
             });
-            let others = others.join().expect("making stand-ins fails without a panic");
+            let others = others.join().expect("building stand-ins does not panic");
             built.and(others)
         })?;
         Ok(Ok(images))
     }
 
-    /// Only those that are not there. Where nobody has stand-ins, they were pulled.
-    fn stand_in_for(&self, public: &[(&str, &str)]) -> Result<()> {
+    /// Builds the missing ones. Does nothing on machines that can pull images.
+    fn build_stand_ins(&self, public: &[(&str, &str)]) -> Result<()> {
         let Some(script) = stand_ins().map(|folder| folder.join("build.sh")).filter(|script| script.is_file()) else {
             return Ok(());
         };
@@ -111,7 +111,7 @@ impl<'a> Images<'a> {
         Ok(())
     }
 
-    /// Patroni on the image of Postgres, and what it works with.
+    /// The image of Patroni, and those it works with.
     pub fn provide_high_availability(&self) -> Result<()> {
         self.pack(&FOR_HIGH_AVAILABILITY)?;
         self.provide_on_postgres("patroni")
@@ -122,20 +122,19 @@ impl<'a> Images<'a> {
         self.provide_on_postgres("barman")
     }
 
-    /// What watches the rest: all of it, or as much as there are packages of.
     pub fn provide_monitoring(&self) -> Result<Provided> {
         self.pack(&FOR_MONITORING)?;
         if stand_ins().is_none() {
             return Ok(Provided::All);
         }
-        self.stand_in_for(&[(PROMETHEUS_STAND_IN, "prometheus")])?;
+        self.build_stand_ins(&[(PROMETHEUS_STAND_IN, "prometheus")])?;
         if self.inspect(PROMETHEUS, "{{.Id}}").is_err() {
             self.engine.docker(["tag", PROMETHEUS_STAND_IN, PROMETHEUS]).run_quietly()?;
         }
-        Ok(Provided::WhatIsPackaged)
+        Ok(Provided::OnlyPackaged)
     }
 
-    /// Where nobody has stand-ins, Docker pulls them.
+    /// Does nothing on machines that can pull images.
     fn pack(&self, public: &[(&str, &str)]) -> Result<()> {
         if stand_ins().is_none() {
             return Ok(());
@@ -150,22 +149,22 @@ impl<'a> Images<'a> {
         Ok(())
     }
 
-    /// Where nobody has stand-ins, Docker builds it.
-    fn provide_on_postgres(&self, ours: &str) -> Result<()> {
-        let image = self.name(ours);
-        Progress::Shown.step(ours, || {
+    /// Builds an image with the Dockerfile, or with `pack` on machines that cannot pull images.
+    fn provide_on_postgres(&self, name: &str) -> Result<()> {
+        let image = self.image(name);
+        Progress::Shown.step(name, || {
             if stand_ins().is_none() {
-                let target = format!("--target={ours}");
+                let target = format!("--target={name}");
                 let build = ["build", "--quiet", "--file=compose/Dockerfile", &target, "--tag", &image, "."];
                 return self.engine.docker_within(BUILD_LIMIT, build).run_quietly();
             }
             let packages = provision::patroni(Progress::Silent)?;
-            Tool::new(checkout::root().join(PACK)).arg(ours).arg(&image).arg(packages).run_quietly()
+            Tool::new(checkout::root().join(PACK)).arg(name).arg(&image).arg(packages).run_quietly()
         })
     }
 
-    pub fn name(&self, ours: &str) -> String {
-        format!("sales/{ours}:{}", self.tag)
+    pub fn image(&self, name: &str) -> String {
+        format!("sales/{name}:{}", self.tag)
     }
 
     fn has_or_pulls(&self, image: &str) -> bool {
@@ -173,31 +172,31 @@ impl<'a> Images<'a> {
     }
 
     fn inspect(&self, image: &str, format: &str) -> Result<String> {
-        self.engine.says(["image", "inspect", "--format", format, image])
+        self.engine.output(["image", "inspect", "--format", format, image])
     }
 
-    /// Nothing is in them but what they run, as nobody in particular.
+    /// Small, without a shell, with a health check and a list of crates, run by a user without privileges.
     pub fn are_small_and_bare(&self) -> Result<()> {
-        for ours in OURS.into_iter().chain(["auditor"]) {
-            let image = self.name(ours);
+        for name in SERVICES.into_iter().chain(["auditor"]) {
+            let image = self.image(name);
             let size: u64 = self.inspect(&image, "{{.Size}}")?.parse()?;
-            let is_on_a_stand_in = ours == "web" && stand_ins().is_some();
+            let is_on_a_stand_in = name == "web" && stand_ins().is_some();
             let most = if is_on_a_stand_in { MOST_BYTES_OF_WEB_ON_A_STAND_IN } else { MOST_BYTES };
-            Progress::Shown.measure(&format!("size of {ours}"), || {
+            Progress::Shown.measure(&format!("size of {name}"), || {
                 Ok(format!("{}.{} MB", size / 1_000_000, size / 100_000 % 10))
             })?;
             ensure!(size <= most, "{image} has {size} bytes, more than {most}");
             let user = self.inspect(&image, "{{.Config.User}}")?;
             ensure!(user == "65532:65532", "{image} runs as {user:?}");
             let health = self.inspect(&image, "{{json .Config.Healthcheck}}")?;
-            ensure!(health.contains("healthcheck") || ours == "auditor", "{image} has no health check: {health}");
+            ensure!(health.contains("healthcheck") || name == "auditor", "{image} has no health check: {health}");
             let shell =
                 self.engine.docker(["run", "--rm", "--network=none", "--entrypoint=/bin/sh", &image, "-c", "true"]);
-            let said = shell.output().err().map(|error| error.to_string()).unwrap_or_default();
-            ensure!(said.contains("no such file"), "{image} has a shell: {said}");
-            if ours != "web" {
+            let error = shell.output().err().map(|error| error.to_string()).unwrap_or_default();
+            ensure!(error.contains("no such file"), "{image} has a shell: {error}");
+            if name != "web" {
                 ensure!(
-                    self.program(ours)?.windows(MADE_OF.len()).any(|bytes| bytes == MADE_OF),
+                    self.program(name)?.windows(CRATE_LIST.len()).any(|bytes| bytes == CRATE_LIST),
                     "{image} lists no crates"
                 );
             }
@@ -205,26 +204,26 @@ impl<'a> Images<'a> {
         Ok(())
     }
 
-    /// The bytes of what an image runs.
-    fn program(&self, ours: &str) -> Result<Vec<u8>> {
+    /// The bytes of the program in an image.
+    fn program(&self, name: &str) -> Result<Vec<u8>> {
         let folder = tempfile::tempdir()?;
-        let (container, file) = (format!("{ours}-{}", process::id()), folder.path().join(ours));
-        self.engine.docker(["create", "--name", &container, &self.name(ours)]).run_quietly()?;
+        let (container, file) = (format!("{name}-{}", process::id()), folder.path().join(name));
+        self.engine.docker(["create", "--name", &container, &self.image(name)]).run_quietly()?;
         let copied =
-            self.engine.docker(["cp", &format!("{container}:/{ours}"), &file.display().to_string()]).run_quietly();
+            self.engine.docker(["cp", &format!("{container}:/{name}"), &file.display().to_string()]).run_quietly();
         self.engine.docker(["rm", &container]).run_quietly()?;
         copied?;
         Ok(fs::read(file)?)
     }
 
-    /// The next version, which differs by one more line in each Dockerfile.
-    pub fn next(&self, line: &str, name: &str) -> Result<String> {
-        let tag = format!("{}-{name}", self.tag);
-        for ours in OURS {
+    /// Another version, with one more line in each Dockerfile. Returns its tag.
+    pub fn next(&self, line: &str, suffix: &str) -> Result<String> {
+        let tag = format!("{}-{suffix}", self.tag);
+        for name in SERVICES {
             let folder = tempfile::tempdir()?;
             let mut file = fs::File::create(folder.path().join("Dockerfile"))?;
-            writeln!(file, "FROM {}\n{line}", self.name(ours))?;
-            let image = format!("sales/{ours}:{tag}");
+            writeln!(file, "FROM {}\n{line}", self.image(name))?;
+            let image = format!("sales/{name}:{tag}");
             let context = folder.path().to_str().context("temporary folders have plain names")?;
             self.engine.docker(["build", "--quiet", "--tag", &image, context]).run_quietly()?;
         }
@@ -234,8 +233,8 @@ impl<'a> Images<'a> {
 
 impl Drop for Images<'_> {
     fn drop(&mut self) {
-        // What was built stays in BuildKit's cache.
-        if let Ok(images) = self.engine.says(["image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "sales/*"]) {
+        // The layers stay in BuildKit's cache.
+        if let Ok(images) = self.engine.output(["image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "sales/*"]) {
             let is_given = env::var_os("SALES_TAG").is_some();
             let begin = if is_given { format!(":{}-", self.tag) } else { format!(":{}", self.tag) };
             let ours = images.lines().filter(|image| image.contains(&begin));

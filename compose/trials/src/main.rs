@@ -1,4 +1,4 @@
-//! `cargo stack test --docker`: tries the images and the Compose files. Exits with 3 when there is no Docker engine, or no images.
+//! `cargo stack test --docker`: trials of the images and Compose files. Exits with 3 without a Docker engine or images.
 
 use std::process::ExitCode;
 

@@ -1,22 +1,22 @@
-//! What watches the system, and what backs it up, tried in the swarm as operators use it.
+//! Monitoring and backups in the swarm, used as operators use them.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::deployment::Deployment;
 use crate::images::Provided;
-use crate::swarm::Stack;
 
-/// Scraped everywhere.
+/// Scraped in every installation.
 const JOBS: [&str; 9] =
     ["alertmanager", "barman", "command-api", "node", "postgres", "projector", "prometheus", "query-api", "traefik"];
-/// Besides, where all images can be pulled.
+/// Also scraped where all images can be pulled.
 const OTHER_JOBS: [&str; 2] = ["container", "nats"];
 const ALERTS: &str = include_str!("../../monitoring/rules/alerts.yml");
 
-/// Restored data: as the guide says, it is given to Postgres, and recovers by itself. What Patroni has written into it are the paths
-/// that the data had, and will have.
+/// As in the guide: Postgres gets the restored data and recovers from it. The configuration that Patroni wrote into the data
+/// contains the paths of the original, so the files are named again.
 const RESTORED: &str = "/restore/now";
 const GIVE: &str = "chown --recursive postgres:postgres /restore/now; chmod 700 /restore/now";
 const RECOVER: &str = "export PGDATA=/restore/now
@@ -27,14 +27,14 @@ const RECOVER: &str = "export PGDATA=/restore/now
     psql -Atd event_store -c 'select position from head'
     pg_ctl stop --silent";
 
-/// What Prometheus answers to whoever is in its network.
-fn prometheus(stack: &Stack, path: &str) -> Result<Value> {
+/// A query of the Prometheus API.
+fn prometheus(stack: &Deployment, path: &str) -> Result<Value> {
     let seen = stack.seen_by_traefik(&[("GET", format!("http://prometheus:9090/api/v1/{path}"))])?;
-    ensure!(seen[0].outcome == "200", "Prometheus says of {path}: {seen:?}");
+    ensure!(seen[0].outcome == "200", "Prometheus, {path}: {seen:?}");
     Ok(serde_json::from_str::<Value>(&seen[0].text)?["data"].take())
 }
 
-pub fn all_are_watched(stack: &Stack, provided: &Provided) -> Result<()> {
+pub fn every_job_is_scraped(stack: &Deployment, provided: &Provided) -> Result<()> {
     let mut jobs: BTreeSet<&str> = JOBS.into();
     if matches!(provided, Provided::All) {
         jobs.extend(OTHER_JOBS);
@@ -47,12 +47,12 @@ pub fn all_are_watched(stack: &Stack, provided: &Provided) -> Result<()> {
             targets.iter().filter(is_up).filter_map(|target| target["labels"]["job"].as_str()).collect();
         let errors: Vec<_> = targets.iter().filter(|target| !is_up(target)).collect();
         let missing: Vec<_> = jobs.difference(&up).collect();
-        ensure!(missing.is_empty(), "nothing is up of {missing:?}: {errors:?}");
+        ensure!(missing.is_empty(), "jobs without a healthy target: {missing:?}: {errors:?}");
         Ok(true)
     })
 }
 
-pub fn alerts_are_loaded(stack: &Stack) -> Result<()> {
+pub fn alerts_are_loaded(stack: &Deployment) -> Result<()> {
     let expected = ALERTS.matches("- alert:").count();
     stack.site.until("all rules are evaluated", || {
         let groups = prometheus(stack, "rules")?["groups"].take();
@@ -69,33 +69,33 @@ pub fn alerts_are_loaded(stack: &Stack) -> Result<()> {
         ensure!(failing.is_empty(), "{failing:?}");
         Ok(true)
     })?;
-    stack.site.until("Alertmanager is told", || {
+    stack.site.until("Prometheus is connected to Alertmanager", || {
         let known = prometheus(stack, "alertmanagers")?;
         Ok(known["activeAlertmanagers"].as_array().is_some_and(|active| !active.is_empty()))
     })
 }
 
-pub fn barman_has_copies(stack: &Stack) -> Result<()> {
-    barman_is_content(stack)?;
+pub fn barman_backs_up(stack: &Deployment) -> Result<()> {
+    barman_check_passes(stack)?;
     stack.exec("barman", &["barman", "backup", "sales", "--wait"]).map(drop)
 }
 
-/// Also with being sent what is committed, which it looks after each minute.
-fn barman_is_content(stack: &Stack) -> Result<()> {
-    stack.site.until("Barman is content", || stack.exec("barman", &["barman", "check", "sales"]).map(|_| true))
+/// Including WAL streaming, which Barman starts within a minute.
+fn barman_check_passes(stack: &Deployment) -> Result<()> {
+    stack.site.until("`barman check` passes", || stack.exec("barman", &["barman", "check", "sales"]).map(|_| true))
 }
 
-pub fn copies_are_watched(stack: &Stack) -> Result<()> {
-    stack.site.until("Prometheus knows of the copies", || {
+pub fn backups_are_monitored(stack: &Deployment) -> Result<()> {
+    stack.site.until("Prometheus has the backup metrics", || {
         let known = prometheus(stack, "query?query=barman_check_good")?;
         Ok(known["result"][0]["value"][1] == "1")
     })
 }
 
-/// Restores what is sold until now, beside the data.
-pub fn the_log_is_restored(stack: &Stack) -> Result<()> {
+/// Restores the latest state next to the live data.
+pub fn the_log_is_restored(stack: &Deployment) -> Result<()> {
     let sold = stack.site.sells()?;
-    barman_is_content(stack)?;
+    barman_check_passes(stack)?;
     stack.exec("barman", &["barman", "switch-wal", "--archive", "--force", "sales"])?;
     stack.exec(
         "barman",
@@ -103,6 +103,6 @@ pub fn the_log_is_restored(stack: &Stack) -> Result<()> {
     )?;
     stack.run_on_volume("restore", "root", GIVE)?;
     let restored = stack.run_on_volume("restore", "postgres", RECOVER)?;
-    ensure!(restored == sold.to_string(), "position {restored:?} was restored, {sold} was sold");
+    ensure!(restored == sold.to_string(), "position {restored:?} was restored instead of {sold}");
     Ok(())
 }

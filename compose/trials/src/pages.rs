@@ -1,4 +1,4 @@
-//! The pages' image answers as the native server of the same files does.
+//! The image of the pages answers like the native server of the same files.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,7 +20,7 @@ const WITHIN: Duration = Duration::from_secs(10);
 const HEADERS: [&str; 5] = ["content-type", "cache-control", "content-encoding", "vary", "location"];
 const ENCODINGS: [&str; 4] = ["identity", "gzip", "gzip, deflate, br, zstd", "br;q=0, gzip"];
 
-/// `image` is the container of the pages, and where it answers.
+/// `image`: the container of the pages and its address.
 pub fn are_served_as_natively(
     engine: &Engine,
     site: &Site,
@@ -48,7 +48,7 @@ pub fn are_served_as_natively(
         ["/", "/sales.html", "/docs", "/docs/", "/missing", "/assets/missing.js"].map(str::to_owned).to_vec();
     for file in std::fs::read_dir(root.join("assets"))? {
         let file = file?.path();
-        // What is compressed is asked for by the name of what it holds.
+        // Compressed variants are requested by the name of the original.
         if file.extension().is_some_and(|end| end != "br" && end != "gz") {
             paths.push(format!("/assets/{}", file.file_name().unwrap_or_default().display()));
         }
@@ -62,12 +62,15 @@ pub fn are_served_as_natively(
             let (ours, theirs) = (ours?, theirs?);
             let what = format!("{path} with {encoding}");
             ensure!(ours.status == theirs.status, "{what} is {}, natively {}", ours.status, theirs.status);
-            // nginx says more where a redirect leads to, which nobody sees.
+            // nginx adds a body to redirects.
             for name in HEADERS.into_iter().filter(|name| *name != "content-type" || !ours.status.is_redirection()) {
                 let (here, there) = (ours.header(name), theirs.header(name));
                 ensure!(here.eq_ignore_ascii_case(there), "{name} of {what} is {here:?}, natively {there:?}");
             }
-            ensure!(!ours.status.is_success() || ours.text == theirs.text, "{what} has another content than natively");
+            ensure!(
+                !ours.status.is_success() || ours.text == theirs.text,
+                "the content of {what} differs from the native one"
+            );
         }
     }
     Ok(())

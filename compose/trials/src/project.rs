@@ -1,4 +1,4 @@
-//! The development file, brought up by Compose as `docker compose up` does it, but for its names and ports.
+//! The development file, started like `docker compose up`, with other names and ports.
 
 use std::net::SocketAddr;
 use std::process;
@@ -9,6 +9,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 
 use crate::engine::Engine;
+use crate::files::DEVELOPMENT;
 use crate::images::Images;
 use crate::pages;
 use crate::site::Site;
@@ -18,9 +19,8 @@ use stack::probe::Probe;
 use stack::progress::{Progress, seconds};
 use stack::tool::Tool;
 
-pub const FILE: &str = "compose/docker-compose.yml";
-/// The pause between two looks at a service that starts: the resolution of the time that it takes.
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
+/// The resolution of the start-up time.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 pub struct Project<'a> {
     engine: &'a Engine,
@@ -31,20 +31,22 @@ pub struct Project<'a> {
 }
 
 impl<'a> Project<'a> {
-    /// Brings it up, and waits until it sells.
+    /// Starts it, and waits until all addresses answer.
     pub fn up(engine: &'a Engine, images: &Images, interrupt: &Interrupt) -> Result<Self> {
         let site = Site::new("http", ports::free()?.port(), None, interrupt)?;
         let dashboard_port = ports::free()?.port();
         let name = format!("sales-test-{}", process::id());
         let project = Self { engine, tag: images.tag.clone(), name, dashboard_port, site };
-        Progress::Shown.step("everything up from nothing", || project.start())?;
+        Progress::Shown.step("first start", || project.start())?;
         Ok(project)
     }
 
     fn compose(&self, arguments: &[&str]) -> Tool {
         self.engine
             .docker(
-                ["compose", "--file", FILE, "--project-name", &self.name].into_iter().chain(arguments.iter().copied()),
+                ["compose", "--file", DEVELOPMENT, "--project-name", &self.name]
+                    .into_iter()
+                    .chain(arguments.iter().copied()),
             )
             .env("SALES_TAG", &self.tag)
             .env("HTTP_PORT", self.site.port.to_string())
@@ -56,7 +58,7 @@ impl<'a> Project<'a> {
         self.site.until("every address answers", || self.site.has_all_addresses().map(|()| true))
     }
 
-    /// Down and up again: the volumes stay.
+    /// After `down` and `up` the totals are the same.
     pub fn keeps_its_volumes(&self, position: i64) -> Result<()> {
         let before = self.site.totals(position)?;
         self.compose(&["down"]).run_quietly()?;
@@ -73,7 +75,7 @@ impl<'a> Project<'a> {
         let dashboard = self.site.send(self.site.http.get(format!("{url}/dashboard/")))?;
         ensure!(dashboard.status == StatusCode::OK, "the dashboard: {}", dashboard.status);
         let root = self.site.send(self.site.http.get(&url))?;
-        ensure!(root.status.is_redirection(), "localhost:8080 leads to the dashboard: {}", root.status);
+        ensure!(root.status.is_redirection(), "the root redirects to the dashboard: {}", root.status);
         Ok(())
     }
 
@@ -82,7 +84,7 @@ impl<'a> Project<'a> {
         self.site.send(self.site.http.get(url))?.json()
     }
 
-    /// pgAdmin shows the databases without asking for anything.
+    /// pgAdmin shows the databases without a login.
     pub fn has_pgadmin_connected(&self) -> Result<()> {
         let site = &self.site;
         site.until("pgAdmin answers", || Ok(site.get("pgadmin.localhost", "/misc/ping")?.status == StatusCode::OK))?;
@@ -105,7 +107,7 @@ impl<'a> Project<'a> {
         Ok(())
     }
 
-    /// The log is the one that was signed, as the auditor's image says.
+    /// The auditor's image verifies the log against the signed checkpoints.
     pub fn is_audited(&self) -> Result<()> {
         self.site.until("there is a checkpoint", || {
             Ok(self.site.get("localhost", "/api/events/checkpoint")?.status == StatusCode::OK)
@@ -113,11 +115,11 @@ impl<'a> Project<'a> {
         let verdict = self.compose(&["run", "--rm", "auditor", "verify", "--json"]).output()?;
         let verdict: Value = serde_json::from_str(&verdict).with_context(|| verdict.clone())?;
         let confirmed = verdict["confirmed"].as_array().is_some_and(|positions| !positions.is_empty());
-        ensure!(verdict["fault"].is_null() && confirmed, "the auditor says {verdict}");
+        ensure!(verdict["fault"].is_null() && confirmed, "the verdict of the auditor: {verdict}");
         Ok(())
     }
 
-    /// Of all containers only Traefik's can be reached from outside, and from this machine alone.
+    /// Only Traefik publishes ports, and only on the loopback interface.
     pub fn publishes_only_traefik(&self) -> Result<()> {
         let list = self.compose(&["ps", "--all", "--format", "{{.Service}} {{.Ports}}"]).output()?;
         ensure!(list.lines().count() >= 10, "too few containers: {list}");
@@ -139,15 +141,14 @@ impl<'a> Project<'a> {
         Ok(self.compose(&["ps", "--all", "--quiet", service]).output()?.trim().to_owned())
     }
 
-    /// Where a service of ours answers in its container.
     fn address(&self, container: &str) -> Result<SocketAddr> {
-        let networks = self.engine.says(["inspect", "--format", "{{json .NetworkSettings.Networks}}", container])?;
+        let networks = self.engine.output(["inspect", "--format", "{{json .NetworkSettings.Networks}}", container])?;
         let networks: Value = serde_json::from_str(&networks)?;
         let address = networks.as_object().and_then(|networks| networks.values().next()?["IPAddress"].as_str());
         Ok(format!("{}:8080", address.context("a container has an address")?).parse()?)
     }
 
-    /// What a service takes from the start of its container to its first yes.
+    /// Time from the start of a container until its service is ready.
     pub fn start_to_ready(&self, service: &str) -> Result<String> {
         let container = self.container(service)?;
         self.engine.docker(["stop", &container]).run_quietly()?;
@@ -156,12 +157,11 @@ impl<'a> Project<'a> {
         let probe = Probe::Http { address: self.address(&container)?, path: "/readyz".to_owned() };
         while !probe.passes() {
             ensure!(started.elapsed() < Duration::from_mins(1), "{service} is not ready within a minute");
-            std::thread::sleep(LOOK_AGAIN);
+            std::thread::sleep(POLL_INTERVAL);
         }
         Ok(seconds(started.elapsed()))
     }
 
-    /// What everybody said, for who has to find out what went wrong.
     pub fn log(&self) -> String {
         self.compose(&["logs", "--no-color", "--tail=40"]).output().unwrap_or_else(|error| error.to_string())
     }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-/// Routers in labels: of programs that run in containers only.
+/// Routers in labels: for programs that run only in containers.
 const IN_LABELS: [&str; 3] = ["dashboard", "grafana", "pgadmin"];
 /// The rule of every other container. It matches no request.
 const NEVER: &str = "PathPrefix(`/`) && !PathPrefix(`/`)";
@@ -15,14 +15,14 @@ pub fn are_those_of_the_file(routers: &Value) -> Result<()> {
     for router in routers {
         let (name, provider) =
             router["name"].as_str().and_then(|name| name.split_once('@')).context("a router has a name")?;
-        // Off: its service was not found, or the service of one of its middlewares.
-        ensure!(router["status"] == "enabled", "route {name} is off: {router}");
+        // Traefik disables a router if its service or a middleware is missing.
+        ensure!(router["status"] == "enabled", "route {name} is disabled: {router}");
         match provider {
             "file" => of_the_file += 1,
             "internal" => {}
             _ => ensure!(IN_LABELS.contains(&name) || router["rule"] == NEVER, "a label adds a route: {router}"),
         }
     }
-    ensure!(of_the_file > 0, "Traefik has not read the file of routes: {routers:?}");
+    ensure!(of_the_file > 0, "Traefik has no routes of the file: {routers:?}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The shop as people reach it: through Traefik, under its names.
+//! The shop as its users reach it: through Traefik, by host name.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,18 +14,18 @@ use stack::interrupt::Interrupt;
 use stack::ports::loopback;
 
 const NAMES: [&str; 4] = ["localhost", "sales.localhost", "pgadmin.localhost", "traefik.localhost"];
-/// Longer than any service lets a request wait.
+/// Longer than the request limits of the services.
 const REQUEST_LIMIT: Duration = Duration::from_secs(20);
-/// From nothing to everything healthy, on a machine that is busy.
+/// Until everything is healthy, on a busy machine.
 const READY_WITHIN: Duration = Duration::from_mins(2);
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 pub struct Site {
     pub runtime: Runtime,
     pub http: Client,
     scheme: &'static str,
     pub port: u16,
-    /// Of an operator who watches the sales, where tokens are asked for.
+    /// Token with the roles `operator` and `sales`, where tokens are required.
     pub token: Option<String>,
     pub auditor: Option<String>,
     interrupt: Interrupt,
@@ -40,7 +40,7 @@ pub struct Answer {
 
 impl Answer {
     pub fn json(&self) -> Result<Value> {
-        serde_json::from_str(&self.text).with_context(|| format!("no JSON: {}", self.text))
+        serde_json::from_str(&self.text).with_context(|| format!("invalid JSON: {}", self.text))
     }
 
     pub fn header(&self, name: &str) -> &str {
@@ -50,14 +50,13 @@ impl Answer {
 
 impl Site {
     pub fn new(scheme: &'static str, port: u16, token: Option<String>, interrupt: &Interrupt) -> Result<Self> {
-        // Connections are not kept: those to a Traefik that was replaced would fail in the next one's place. The certificate is the
-        // one that Traefik makes for itself while there is no other.
+        // Connections to a Traefik that was replaced would fail, so none are kept. Its certificate is self-signed.
         let client = Client::builder()
             .pool_max_idle_per_host(0)
             .redirect(Policy::none())
             .timeout(REQUEST_LIMIT)
             .danger_accept_invalid_certs(true);
-        // This machine's resolver need not know the names.
+        // The names may not resolve on this machine.
         let http = NAMES.into_iter().fold(client, |client, name| client.resolve(name, loopback(port))).build()?;
         Ok(Self { runtime: Runtime::new()?, http, scheme, port, token, auditor: None, interrupt: interrupt.clone() })
     }
@@ -86,7 +85,7 @@ impl Site {
         self.send(self.request(Method::GET, host, path))
     }
 
-    /// Waits, within a bound, until something holds.
+    /// Waits until `holds` returns true, or fails after [`READY_WITHIN`].
     pub fn until(&self, what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
         let started = Instant::now();
         loop {
@@ -98,11 +97,11 @@ impl Site {
             if started.elapsed() > READY_WITHIN {
                 return looked.and_then(|_| anyhow::bail!("not within {READY_WITHIN:?}")).context(what.to_owned());
             }
-            thread::sleep(LOOK_AGAIN);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 
-    /// Everything that people are told to open.
+    /// All documented addresses answer, and internal ones do not.
     pub fn has_all_addresses(&self) -> Result<()> {
         for (host, path, type_) in [
             ("localhost", "/", "text/html"),
@@ -123,13 +122,13 @@ impl Site {
         ensure!(docs.status.is_redirection() && docs.header("location") == "/docs/", "/docs: {docs:?}");
         for internal in ["/metrics", "/livez", "/api/missing"] {
             let answer = self.get("localhost", internal)?;
-            // The pages have a /livez of their own, which says nothing.
+            // The server of the pages answers /livez with an empty body.
             ensure!(answer.status == StatusCode::NOT_FOUND || answer.text.is_empty(), "{internal}: {answer:?}");
         }
         Ok(())
     }
 
-    /// Buys, sees the purchase counted, resets, and sees nothing counted. Returns the position of the reset.
+    /// A purchase appears in the totals, and a reset sets them to zero. Returns the position of the reset.
     pub fn sells(&self) -> Result<i64> {
         let buy = self.http.post(self.url("localhost", "/api/buy_mpi"));
         let bought = self.send(buy.json(&json!({ "license": "pro" })))?;
@@ -145,7 +144,7 @@ impl Site {
         Ok(position)
     }
 
-    /// The totals that reflect `position`.
+    /// Totals that include `position`.
     pub fn totals(&self, position: i64) -> Result<Value> {
         let answer = self.get("localhost", &format!("/api/get_current_money?min_position={position}"))?;
         ensure!(answer.status == StatusCode::OK, "the totals: {answer:?}");

@@ -1,4 +1,4 @@
-//! Customers who buy all the time while something happens to the system, and count what they were promised.
+//! Clients that buy continuously during a disruption, and record every acknowledged purchase.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,42 +14,42 @@ use uuid::Uuid;
 
 use crate::site::Site;
 
-const SHOPPERS: usize = 8;
-/// Between two purchases of one of them: some hundred purchases/s leave the machine time for what happens to it.
+const CLIENTS: usize = 8;
+/// Between two purchases of a client. A few hundred purchases per second leave the machine time for the disruption.
 const PAUSE: Duration = Duration::from_millis(20);
-/// What a client waits before it tries again with the same key.
-const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
-/// A customer who is not served by then gives up, and the purchase has failed.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Before a client retries with the same idempotency key.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// For one purchase, retries included. After it the trial has failed.
+const RETRY_DEADLINE: Duration = Duration::from_mins(1);
 
-pub struct Shoppers {
+pub struct LoadClients {
     tasks: JoinSet<Result<Bought>>,
     stop: Arc<AtomicBool>,
 }
 
-/// What was acknowledged, and what it took.
 #[derive(Default)]
 pub struct Bought {
+    /// Idempotency keys of the acknowledged purchases, which are the ids of their events.
     pub ids: HashSet<Uuid>,
     /// Purchases that were sent more than once.
     pub retried: usize,
     pub slowest: Duration,
-    /// What the first answers were that made somebody try again.
+    /// Why requests were retried, with the number of times.
     pub reasons: HashMap<String, usize>,
 }
 
-impl Shoppers {
+impl LoadClients {
     pub fn start(site: &Site) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
-        for _ in 0..SHOPPERS {
+        for _ in 0..CLIENTS {
             let (http, url, stop) = (site.http.clone(), site.url("localhost", "/api/buy_mpi"), Arc::clone(&stop));
-            tasks.spawn_on(shop(http, url, stop), site.runtime.handle());
+            tasks.spawn_on(buy(http, url, stop), site.runtime.handle());
         }
         Self { tasks, stop }
     }
 
-    /// Lets everybody finish what they are buying.
+    /// Waits until each client has finished its current purchase.
     pub fn stop(mut self, site: &Site) -> Result<Bought> {
         self.stop.store(true, Ordering::Relaxed);
         site.runtime.block_on(async {
@@ -62,7 +62,7 @@ impl Shoppers {
     }
 }
 
-async fn shop(http: reqwest::Client, url: String, stop: Arc<AtomicBool>) -> Result<Bought> {
+async fn buy(http: reqwest::Client, url: String, stop: Arc<AtomicBool>) -> Result<Bought> {
     let mut bought = Bought::default();
     while !stop.load(Ordering::Relaxed) {
         let key = Uuid::new_v4();
@@ -81,8 +81,12 @@ async fn shop(http: reqwest::Client, url: String, stop: Arc<AtomicBool>) -> Resu
                 Err(_) => "the connection broke".to_owned(),
             };
             *bought.reasons.entry(reason).or_default() += 1;
-            ensure!(started.elapsed() < PATIENCE, "a purchase failed for {PATIENCE:?}: {:?}", bought.reasons);
-            sleep(TRY_AGAIN_AFTER).await;
+            ensure!(
+                started.elapsed() < RETRY_DEADLINE,
+                "a purchase failed for {RETRY_DEADLINE:?}: {:?}",
+                bought.reasons
+            );
+            sleep(RETRY_DELAY).await;
         }
         bought.ids.insert(key);
         bought.retried += usize::from(attempts > 1);
@@ -92,10 +96,10 @@ async fn shop(http: reqwest::Client, url: String, stop: Arc<AtomicBool>) -> Resu
     Ok(bought)
 }
 
-/// In the first moment after its start Traefik itself says 404 to everything, in plain text. Services say it in theirs.
+/// A 404 in plain text is no refusal: Traefik answers it to all requests until it has loaded its routes.
 fn is_refusal(reply: &reqwest::Response) -> bool {
-    let is_ours = reply.headers().get(header::CONTENT_TYPE).is_some_and(|type_| type_ == "application/problem+json");
-    reply.status().is_client_error() && (is_ours || reply.status() != StatusCode::NOT_FOUND)
+    let is_problem = reply.headers().get(header::CONTENT_TYPE).is_some_and(|type_| type_ == "application/problem+json");
+    reply.status().is_client_error() && (is_problem || reply.status() != StatusCode::NOT_FOUND)
 }
 
 impl Bought {
@@ -108,7 +112,7 @@ impl Bought {
         }
     }
 
-    /// Every purchase that was acknowledged is in the log once, and every position is taken.
+    /// Every acknowledged purchase is in the log once, and the log has no gap. Returns their number.
     pub fn is_in_the_log(&self, site: &Site) -> Result<usize> {
         let mut request =
             site.http.get(site.url("sales.localhost", "/api/events")).header(header::ACCEPT, "application/x-ndjson");
@@ -126,7 +130,7 @@ impl Bought {
         }
         for id in &self.ids {
             let stored = times.get(id).copied().unwrap_or(0);
-            ensure!(stored == 1, "purchase {id} was acknowledged, and is in the log {stored} times");
+            ensure!(stored == 1, "purchase {id} was acknowledged, but is in the log {stored} times");
         }
         Ok(self.ids.len())
     }
