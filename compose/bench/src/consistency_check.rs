@@ -110,7 +110,7 @@ impl TestBed {
 
     fn published(&self) -> Result<i64> {
         const METRIC: &str = "sales_relay_position ";
-        let url = format!("http://{}/metrics", self.subjects.purchases.address);
+        let url = format!("http://{}/metrics", self.command_api);
         let metrics =
             self.block_on(async { Ok(self.http.get(url).send().await?.error_for_status()?.text().await?) })?;
         let value = metrics.lines().find_map(|line| line.strip_prefix(METRIC));

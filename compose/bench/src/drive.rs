@@ -29,7 +29,7 @@ impl TestBed {
 
     /// Maximum of purchases per second: from the section `purchases`, or measured now.
     pub fn most_purchases(&self) -> Result<f64> {
-        let subject = self.subjects.purchases;
+        let [subject, ..] = self.purchases;
         if let Some(known) = self.measured_at_start(subject, MOST_CONNECTIONS) {
             return Ok(known.ours.rate().median);
         }

@@ -97,9 +97,9 @@ fn under_load(bed: &TestBed) -> Result<(Usage, Usage)> {
     };
     bed.settle()?;
     let before = cpu_seconds(&bed.stack)?;
-    let bought = drive(bed.subjects.purchases, bed.load(Traffic::Purchases, MOST_CONNECTIONS))?.acknowledged;
+    let bought = drive(bed.purchases[0], bed.load(Traffic::Purchases, MOST_CONNECTIONS))?.acknowledged;
     let after = cpu_seconds(&bed.stack)?;
-    drive(bed.subjects.totals, bed.load(Traffic::Reads, READERS))?;
+    drive(bed.totals[0], bed.load(Traffic::Reads, READERS))?;
     let cpu = after.into_iter().map(|(name, after)| {
         let seconds = after - before.get(&name).copied().unwrap_or_default();
         (name, seconds * PER_PURCHASES / count(bought))

@@ -8,16 +8,16 @@ use crate::load::Traffic;
 use crate::row::{Row, Target};
 use crate::runs::Compared;
 use crate::settings::{MOST_CONNECTIONS, READERS};
-use crate::test_bed::{Subjects, TestBed};
+use crate::test_bed::TestBed;
 
 const TO_EMPTY_LOG: Target = Target::RatioAtLeast(0.9);
 const BYTES_PER_EVENT: Target = Target::AtMost(220.0);
 
 pub fn measure(bed: &mut TestBed) -> Result<Vec<Row>> {
-    let Subjects { purchases, stores_nothing, totals, constant, .. } = bed.subjects;
+    let [purchases, stores_nothing, _] = bed.purchases;
     let purchase_loads = bed.settings.connections.iter().map(|&number| bed.load(Traffic::Purchases, number));
     let mut loads: Vec<_> = purchase_loads.map(|load| ([purchases, stores_nothing], load)).collect();
-    loads.push(([totals, constant], bed.load(Traffic::Reads, READERS)));
+    loads.push((bed.totals, bed.load(Traffic::Reads, READERS)));
     for &(subjects, load) in &loads {
         // Unless another section of this run has measured it.
         if bed.measured_at_start(subjects[0], load.connections).is_none() {

@@ -2,8 +2,8 @@
 //!
 //! - [`settings`]: sections, repetitions, durations; [`environment`]: machine and versions
 //! - [`test_bed`]: the stack and its baselines; [`drive`]: puts them under load in turns
-//! - [`load`], [`wrk`], [`answers`]: the load generator; [`consistency_check`]: acknowledged = stored = projected
-//! - [`purchases`], [`reads`], [`visible`], [`streams`], [`rebuild`], [`footprint`], [`growth`]: the sections
+//! - [`load`], [`wrk`]: the load generator; [`consistency_check`]: acknowledged = stored = projected
+//! - [`rates`], [`visible`], [`streams`], [`rebuild`], [`footprint`], [`growth`]: the sections
 //! - [`usage`]: memory and CPU time of processes; [`fill`]: fills the log
 //! - [`figures`], [`runs`], [`row`], [`report`]: the results
 
@@ -24,7 +24,6 @@ use self::row::Row;
 use self::settings::{Section, Settings};
 use self::test_bed::TestBed;
 
-mod answers;
 mod consistency_check;
 mod drive;
 mod environment;
@@ -33,8 +32,7 @@ mod fill;
 mod footprint;
 mod growth;
 mod load;
-mod purchases;
-mod reads;
+mod rates;
 mod rebuild;
 mod report;
 mod row;
@@ -85,9 +83,9 @@ fn measure(data: &Path, settings: Settings, interrupt: &Interrupt) -> Result<Rep
 
 fn measure_section(bed: &mut TestBed, section: Section) -> Result<Vec<Row>> {
     match section {
-        Section::Purchases => purchases::direct(bed),
-        Section::Traefik => purchases::through_traefik(bed),
-        Section::Reads => reads::measure(bed),
+        Section::Purchases => rates::purchases(bed),
+        Section::Traefik => rates::purchases_through_traefik(bed),
+        Section::Reads => rates::reads(bed),
         Section::Visible => visible::measure(bed),
         Section::Streams => streams::measure(bed),
         Section::Rebuild => rebuild::measure(bed),

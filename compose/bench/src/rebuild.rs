@@ -135,7 +135,7 @@ fn write_again(bed: &TestBed, events: i64) -> Result<f64> {
 
 /// Streams the log as a client without access to the database does.
 fn download(bed: &TestBed, events: i64) -> Result<f64> {
-    let url = format!("http://{}/api/events?until={events}", bed.subjects.totals.address);
+    let url = format!("http://{}/api/events?until={events}", bed.query_api);
     let request = bed.http.get(url).timeout(TIME_LIMIT).header("accept", "application/x-ndjson");
     per_second(events, || {
         bed.block_on(async {

@@ -57,14 +57,14 @@ pub fn measure(bed: &TestBed) -> Result<Vec<Row>> {
     let alone = Figure::single(Unit::PerSecond, bed.most_purchases()?);
     let of_query_api = |usage: &Usage| usage.get("query-api").copied().unwrap_or_default();
     let before = of_query_api(&resident_mb(&bed.stack)?);
-    let mut clients = Progress::Shown
-        .step(&named("connected"), || bed.block_on(Clients::connect(bed.subjects.totals.address, number)))?;
+    let mut clients =
+        Progress::Shown.step(&named("connected"), || bed.block_on(Clients::connect(bed.query_api, number)))?;
     let connected = of_query_api(&resident_mb(&bed.stack)?);
     let load = bed.load(Traffic::Purchases, MOST_CONNECTIONS);
     let (mut most, mut received) = (Usage::new(), (0.0, Vec::new()));
     let measured = Progress::Shown.measure(&named(&format!("purchases, {MOST_CONNECTIONS} connections")), || {
         clients.take_received()?;
-        bed.drive(bed.subjects.purchases, load, |running| {
+        bed.drive(bed.purchases[0], load, |running| {
             running.while_sending(SAMPLE_INTERVAL, || record_memory(&bed.stack, &mut most))?;
             received = clients.take_received()?;
             Ok(())

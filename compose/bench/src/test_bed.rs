@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::Signal;
 use reqwest::{Client, RequestBuilder};
 use serde_json::json;
 use sqlx::PgPool;
@@ -57,19 +56,6 @@ pub struct Subject {
     pub stores_in: Storage,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub struct Subjects {
-    pub purchases: Subject,
-    pub stores_nothing: Subject,
-    pub one_row: Subject,
-    pub traefik_purchases: Subject,
-    pub traefik_stores_nothing: Subject,
-    pub totals: Subject,
-    pub constant: Subject,
-    pub traefik_totals: Subject,
-    pub traefik_constant: Subject,
-}
-
 #[derive(Debug)]
 pub struct TestBed {
     /// Dropped before the stack, whose Postgres one of them uses.
@@ -78,7 +64,13 @@ pub struct TestBed {
     pub folder: DataFolder,
     pub settings: Settings,
     pub interrupt: Interrupt,
-    pub subjects: Subjects,
+    pub command_api: SocketAddr,
+    pub query_api: SocketAddr,
+    /// The stack's subject comes first, its baselines follow.
+    pub purchases: [Subject; 3],
+    pub traefik_purchases: [Subject; 2],
+    pub totals: [Subject; 2],
+    pub traefik_totals: [Subject; 2],
     pub event_store: PgPool,
     pub read_model: PgPool,
     pub one_row: PgPool,
@@ -96,16 +88,17 @@ impl TestBed {
         let stack = Stack::start(&Options::on_free_ports(folder.path())?, Progress::Shown, interrupt)?;
         let [nothing, traefik_nothing, one_row, dashboard] =
             [ports::free()?, ports::free()?, ports::free()?, ports::free()?];
-        let subjects = subjects(&stack, nothing, traefik_nothing, one_row)?;
+        let address = |name| -> Result<_> { Ok(server(&stack, name)?.address) };
+        let (command_api, query_api, traefik) = (address("command-api")?, address("query-api")?, address("traefik")?);
+        let subject = |name, address, stores_in| Subject { name, address, stores_in };
         let password = Secrets::load_or_create(&folder.secrets())?.postgres;
-        let postgres = server(&stack, "postgres")?.address;
+        let postgres = address("postgres")?;
         let database_url = |database: &str| format!("postgres://{ADMIN}:{password}@{postgres}/{database}");
-        let one_row_environment =
-            [("DATABASE_URL", database_url(ONE_ROW)), ("CONNECTIONS", ONE_ROW_CONNECTIONS.to_string())];
+        let one_row_url = database_url(ONE_ROW);
         let mut baselines = Vec::new();
         for server in [
-            baseline(&stack, &folder, "nothing", nothing, [])?,
-            baseline(&stack, &folder, "one-row", one_row, one_row_environment)?,
+            baseline(&stack, &folder, "nothing", nothing, &one_row_url)?,
+            baseline(&stack, &folder, "one-row", one_row, &one_row_url)?,
             traefik_before(nothing, &folder, traefik_nothing, dashboard)?,
         ] {
             let name = format!("baseline {}", server.program.name);
@@ -126,7 +119,22 @@ impl TestBed {
             folder,
             settings,
             interrupt: interrupt.clone(),
-            subjects,
+            command_api,
+            query_api,
+            purchases: [
+                subject("purchases", command_api, Storage::EventLog),
+                subject("stores nothing", nothing, Storage::Nothing),
+                subject("one row each", one_row, Storage::OneRowTable),
+            ],
+            traefik_purchases: [
+                subject("purchases through Traefik", traefik, Storage::EventLog),
+                subject("Traefik, stores nothing", traefik_nothing, Storage::Nothing),
+            ],
+            totals: [subject("totals", query_api, Storage::Nothing), subject("constant", nothing, Storage::Nothing)],
+            traefik_totals: [
+                subject("totals through Traefik", traefik, Storage::Nothing),
+                subject("Traefik, constant", traefik_nothing, Storage::Nothing),
+            ],
             idle_memory: Usage::new(),
             at_start: Vec::new(),
             runtime,
@@ -139,11 +147,11 @@ impl TestBed {
     }
 
     pub fn totals_url(&self) -> String {
-        format!("http://{}/api/get_current_money", self.subjects.totals.address)
+        format!("http://{}/api/get_current_money", self.query_api)
     }
 
     pub fn purchase(&self, license: &str) -> RequestBuilder {
-        let url = format!("http://{}/api/buy_mpi", self.subjects.purchases.address);
+        let url = format!("http://{}/api/buy_mpi", self.command_api);
         let key = Uuid::new_v4().to_string();
         self.http.post(url).header("idempotency-key", key).json(&json!({ "license": license }))
     }
@@ -168,45 +176,24 @@ fn server<'a>(stack: &'a Stack, name: &str) -> Result<&'a Server> {
     stack.server(name).with_context(|| format!("the stack has no {name}"))
 }
 
-fn subjects(stack: &Stack, nothing: SocketAddr, traefik_nothing: SocketAddr, one_row: SocketAddr) -> Result<Subjects> {
-    let [command_api, query_api, traefik] = ["command-api", "query-api", "traefik"].map(|name| server(stack, name));
-    let (command_api, query_api, traefik) = (command_api?.address, query_api?.address, traefik?.address);
-    let subject = |name, address, stores_in| Subject { name, address, stores_in };
-    Ok(Subjects {
-        purchases: subject("purchases", command_api, Storage::EventLog),
-        stores_nothing: subject("stores nothing", nothing, Storage::Nothing),
-        one_row: subject("one row each", one_row, Storage::OneRowTable),
-        traefik_purchases: subject("purchases through Traefik", traefik, Storage::EventLog),
-        traefik_stores_nothing: subject("Traefik, stores nothing", traefik_nothing, Storage::Nothing),
-        totals: subject("totals", query_api, Storage::Nothing),
-        constant: subject("constant", nothing, Storage::Nothing),
-        traefik_totals: subject("totals through Traefik", traefik, Storage::Nothing),
-        traefik_constant: subject("Traefik, constant", traefik_nothing, Storage::Nothing),
-    })
-}
-
-/// With the settings of command-api, where they are not its own.
-fn baseline<const N: usize>(
-    stack: &Stack,
-    folder: &DataFolder,
-    name: &str,
-    address: SocketAddr,
-    environment: [(&str, String); N],
-) -> Result<Server> {
-    let model = server(stack, "command-api")?;
-    let common = [("LISTEN_ADDRESS", address.to_string()), ("LOG_FORMAT", "text".to_owned())];
+/// Started like command-api.
+fn baseline(stack: &Stack, folder: &DataFolder, name: &str, address: SocketAddr, database_url: &str) -> Result<Server> {
+    let model = server(stack, "command-api")?.clone();
+    let environment = [
+        ("DATABASE_URL", database_url.to_owned()),
+        ("CONNECTIONS", ONE_ROW_CONNECTIONS.to_string()),
+        ("LISTEN_ADDRESS", address.to_string()),
+        ("LOG_FORMAT", "text".to_owned()),
+    ];
     let program = Program {
         name: name.to_owned(),
         path: checkout::example("baselines")?,
         arguments: vec![name.into()],
-        environment: environment.into_iter().chain(common).map(|(key, value)| (key.to_owned(), value)).collect(),
-        account: None,
+        environment: environment.map(|(key, value)| (key.to_owned(), value)).into(),
         log: folder.log(name),
-        stop_signal: Signal::SIGTERM,
-        stop_within: model.program.stop_within,
+        ..model.program
     };
-    let probe = Probe::Http { address, path: "/readyz".to_owned() };
-    Ok(Server { program, address, probe, ready_within: model.ready_within })
+    Ok(Server { program, address, probe: Probe::Http { address, path: "/readyz".to_owned() }, ..model })
 }
 
 /// Configured like the stack's Traefik.

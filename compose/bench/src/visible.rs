@@ -1,6 +1,7 @@
-//! Time from a purchase to totals that include it: idle, at half load, at full load.
+//! Time from a purchase to totals that include it (idle, at half load, at full load) and to a signed checkpoint.
 
 use std::fmt;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -24,6 +25,9 @@ const FULL_LOAD_P99: Target = Target::AtMost(250.0);
 const MAX_PAUSE_MS: u64 = 20;
 /// The service answers 503 if it has waited too long for the position. The probe repeats its request until then.
 const PROBE_TIMEOUT: Duration = Duration::from_mins(2);
+
+const CHECKPOINT_PROBES: i64 = 10;
+const CHECKPOINT_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 #[derive(Deserialize)]
 struct Receipt {
@@ -66,6 +70,7 @@ pub fn measure(bed: &TestBed) -> Result<Vec<Row>> {
     rows.extend(rows_of("full load", &[at_full], None, Some(FULL_LOAD_P99)));
     let what = format!("projection drained after {} s of full load", full.time.as_secs());
     rows.push(Row::new(what, Figure::single(Unit::Milliseconds, drained_after)));
+    rows.push(signed(bed)?);
     Ok(rows)
 }
 
@@ -83,7 +88,7 @@ fn idle(bed: &TestBed) -> Result<Probes> {
 fn under(bed: &TestBed, load: Load, name: &str) -> Result<Probes> {
     Progress::Shown.measure(&format!("visible, {name}, {} s", load.time.as_secs()), || {
         let mut probes = Probes::default();
-        probes.under_load = Some(bed.drive(bed.subjects.purchases, load, |running| {
+        probes.under_load = Some(bed.drive(bed.purchases[0], load, |running| {
             let bought = bed.block_on(probe(bed, |_| running.is_sending(), &mut probes))?;
             running.also_bought += i64::from(bought);
             Ok(())
@@ -111,6 +116,25 @@ async fn probe(bed: &TestBed, mut continues: impl FnMut(u32) -> bool, probes: &m
         sleep(Duration::from_millis(rand::random_range(0..=MAX_PAUSE_MS))).await;
     }
     Ok(bought)
+}
+
+/// Time from a receipt to a signed checkpoint that covers the purchase, while idle.
+fn signed(bed: &TestBed) -> Result<Row> {
+    let before = bed.mark()?;
+    let mut samples = Vec::new();
+    for _ in 0..CHECKPOINT_PROBES {
+        let purchase = bed.purchase("pro");
+        let Receipt { position } =
+            bed.block_on(async { Ok(purchase.send().await?.error_for_status()?.json().await?) })?;
+        let acknowledged_at = Instant::now();
+        while bed.signed()? < position {
+            ensure!(acknowledged_at.elapsed() < PROBE_TIMEOUT, "no signed checkpoint covers position {position}");
+            thread::sleep(CHECKPOINT_POLL_INTERVAL);
+        }
+        samples.push(milliseconds(acknowledged_at.elapsed()));
+    }
+    bed.check(Storage::EventLog, before, CHECKPOINT_PROBES)?;
+    Ok(Row::new("acknowledged → signed checkpoint, idle", Figure::new(Unit::Milliseconds, samples)))
 }
 
 /// Percentiles within each repetition; the figures are their medians.

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 
-use crate::answers::{Answers, GRACE, LATE};
-use crate::load::{Load, Traffic};
+use crate::load::{Answers, GRACE, LATE, Load, Traffic};
 use stack::data_folder::DataFolder;
 use stack::interrupt::Interrupt;
 use stack::launch::Program;

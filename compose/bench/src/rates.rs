@@ -1,4 +1,4 @@
-//! Purchases per second, direct and through Traefik.
+//! Purchases and reads per second, direct and through Traefik.
 
 use anyhow::{Context, Result};
 
@@ -6,21 +6,21 @@ use crate::figures::number;
 use crate::load::Traffic;
 use crate::row::{Row, Target};
 use crate::runs::{Compared, Runs};
-use crate::settings::MOST_CONNECTIONS;
-use crate::test_bed::{Subject, Subjects, TestBed};
+use crate::settings::{MOST_CONNECTIONS, READERS};
+use crate::test_bed::{Subject, TestBed};
 
 const TO_NOTHING: Target = Target::RatioAtLeast(0.5);
 const TO_ONE_ROW: Target = Target::RatioAtLeast(6.0);
 /// Both through Traefik.
 const TO_NOTHING_BEHIND_TRAEFIK: Target = Target::RatioAtLeast(0.8);
+const TO_CONSTANT: Target = Target::RatioAtLeast(0.9);
 
-pub fn direct(bed: &mut TestBed) -> Result<Vec<Row>> {
-    let Subjects { purchases, stores_nothing, one_row, .. } = bed.subjects;
+pub fn purchases(bed: &mut TestBed) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for connections in bed.settings.connections.clone() {
         let events = bed.settle()?;
         let load = bed.load(Traffic::Purchases, connections);
-        let [ours, baseline, one_row] = bed.in_turns([purchases, stores_nothing, one_row], load)?;
+        let [ours, baseline, one_row] = bed.in_turns(bed.purchases, load)?;
         rows.extend([
             compared(&ours, &baseline, TO_NOTHING),
             compared(&ours, &one_row, TO_ONE_ROW),
@@ -29,21 +29,35 @@ pub fn direct(bed: &mut TestBed) -> Result<Vec<Row>> {
         ]);
         bed.at_start.push(Compared { events, ours, baseline });
     }
-    rows.push(at_half(bed, purchases, bed.most_purchases()?)?);
+    rows.push(at_half(bed, bed.purchases[0], bed.most_purchases()?)?);
     Ok(rows)
 }
 
-pub fn through_traefik(bed: &TestBed) -> Result<Vec<Row>> {
-    let Subjects { traefik_purchases, traefik_stores_nothing, .. } = bed.subjects;
+pub fn purchases_through_traefik(bed: &TestBed) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let mut most = None;
     for &connections in &bed.settings.connections {
         let load = bed.load(Traffic::Purchases, connections);
-        let [ours, baseline] = bed.in_turns([traefik_purchases, traefik_stores_nothing], load)?;
+        let [ours, baseline] = bed.in_turns(bed.traefik_purchases, load)?;
         rows.extend([compared(&ours, &baseline, TO_NOTHING_BEHIND_TRAEFIK), baseline.baseline_row()]);
         most = most.or(Some(ours.rate().median));
     }
-    rows.push(at_half(bed, traefik_purchases, most.context("there are loads")?)?);
+    rows.push(at_half(bed, bed.traefik_purchases[0], most.context("there are loads")?)?);
+    Ok(rows)
+}
+
+/// Compared with a handler that answers with constant bytes.
+pub fn reads(bed: &mut TestBed) -> Result<Vec<Row>> {
+    let load = bed.load(Traffic::Reads, READERS);
+    let direct = bed.compare(bed.totals, load)?;
+    let [ours, constant] = bed.in_turns(bed.traefik_totals, load)?;
+    let rows = vec![
+        direct.ours.row().beside(direct.baseline.name, direct.baseline.rate()).target(TO_CONSTANT),
+        direct.baseline.baseline_row(),
+        ours.row().beside(constant.name, constant.rate()),
+        constant.baseline_row(),
+    ];
+    bed.at_start.push(direct);
     Ok(rows)
 }
 
