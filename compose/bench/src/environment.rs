@@ -58,21 +58,10 @@ fn machine(data: &Path) -> Result<Entries> {
         ("processor", model.map_or("unknown", |(_, model)| model).to_owned()),
         ("cores", available_parallelism()?.to_string()),
         ("memory", total.trim().to_owned()),
-        ("kernel", fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned()),
-        ("file system", file_system(data)?),
+        ("kernel", first_line(Tool::new("uname").arg("-r"))),
+        ("file system", first_line(Tool::new("findmnt").args(["-no", "FSTYPE", "--target"]).arg(data))),
         ("write and sync of 8 KiB", format!("{} ms", number(sync_ms(data)?))),
     ]))
-}
-
-/// Of the innermost mount above the folder.
-fn file_system(folder: &Path) -> Result<String> {
-    let mounts = fs::read_to_string("/proc/self/mounts")?;
-    let above = mounts.lines().filter_map(|line| {
-        let mut fields = line.split(' ');
-        let (_, point, kind) = (fields.next()?, fields.next()?, fields.next()?);
-        folder.starts_with(point).then_some((point.len(), kind))
-    });
-    Ok(above.max().map_or("unknown", |(_, kind)| kind).to_owned())
 }
 
 fn sync_ms(folder: &Path) -> Result<f64> {
@@ -91,22 +80,23 @@ fn sync_ms(folder: &Path) -> Result<f64> {
 
 fn versions(bed: &TestBed) -> Result<Entries> {
     let git = |arguments: &[&str]| Tool::new("git").args(arguments).in_folder(checkout::root()).output();
-    let first_line = |program: &Path, argument| {
-        // Not only on success: `wrk --version` exits with 1.
-        let output = Tool::new(program).arg(argument).everything();
-        let words = output.lines().next().unwrap_or_default().split_whitespace();
-        words.collect::<Vec<_>>().join(" ")
-    };
-    let of_server = |name, argument| -> Result<_> { Ok(first_line(&bed.server(name)?.program.path, argument)) };
+    let of_server =
+        |name, argument| -> Result<_> { Ok(first_line(Tool::new(&bed.server(name)?.program.path).arg(argument))) };
     let changes = if git(&["status", "--porcelain"])?.is_empty() { "" } else { ", with changes" };
     Ok(Entries::from([
         ("commit", format!("{}{changes}", git(&["rev-parse", "HEAD"])?.trim())),
-        ("rustc", first_line(Path::new("rustc"), "--version")),
+        ("rustc", first_line(Tool::new("rustc").arg("--version"))),
         ("postgres", of_server("postgres", "--version")?),
         ("nats-server", of_server("nats", "--version")?),
         ("traefik", of_server("traefik", "version")?),
-        ("wrk", first_line(Path::new("wrk"), "--version")),
+        ("wrk", first_line(Tool::new("wrk").arg("--version"))),
     ]))
+}
+
+/// Whether the tool succeeds or not: `wrk --version` exits with 1.
+fn first_line(tool: Tool) -> String {
+    let output = tool.everything();
+    output.lines().next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn postgres_settings(bed: &TestBed) -> Result<Entries> {

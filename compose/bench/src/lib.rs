@@ -7,11 +7,10 @@
 //! - [`usage`]: memory and CPU time of processes; [`fill`]: fills the log
 //! - [`figures`], [`runs`], [`row`], [`report`]: the results
 
-use std::fs::{self, File, TryLockError};
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use chrono::{SubsecRound, Utc};
 
 use stack::data_folder::DataFolder;
@@ -49,8 +48,9 @@ pub const OPEN_FILES: u64 = 2 * load::MAX_OPEN_CONNECTIONS as u64 + 1000;
 
 /// Measures, saves the results in `folder` and prints them. All programs have to be built already.
 pub fn run(folder: &Path, settings: Settings, interrupt: &Interrupt) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let _lock = lock(folder)?;
+    // Two benches at once would remove each other's data and slow each other down.
+    let running = || format!("another bench is running in {}; wait until it has finished", folder.display());
+    let _lock = DataFolder::open(folder)?.lock()?.with_context(running)?;
     let data = folder.join("data");
     remove_folder(&data)?;
     let measured = measure(&data, settings, interrupt);
@@ -91,17 +91,5 @@ fn measure_section(bed: &mut TestBed, section: Section) -> Result<Vec<Row>> {
         Section::Rebuild => rebuild::measure(bed),
         Section::Footprint => footprint::measure(bed),
         Section::Growth => growth::measure(bed),
-    }
-}
-
-/// Two benches at once would remove each other's data and slow each other down.
-fn lock(folder: &Path) -> Result<File> {
-    let file = File::create(folder.join("lock"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            bail!("another bench is running in {}; wait until it has finished", folder.display())
-        }
-        Err(TryLockError::Error(error)) => Err(error.into()),
     }
 }
