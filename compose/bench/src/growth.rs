@@ -47,9 +47,9 @@ fn compared_with_start(then: &Compared, now: &Compared) -> [Row; 2] {
     [
         Row::new(format!("{what} at {events} events, {connections} connections"), now.ours.rate())
             .latency(now.ours.latency())
-            .beside(&before, then.ours.rate()),
+            .relative_to(&before, then.ours.rate()),
         Row::new(format!("… each beside what stores nothing, {connections} connections"), now.ratios())
-            .beside(&before, then.ratios())
+            .relative_to(&before, then.ratios())
             .target((connections == MOST_CONNECTIONS).then_some(TO_EMPTY_LOG)),
     ]
 }

@@ -52,9 +52,9 @@ pub fn reads(bed: &mut TestBed) -> Result<Vec<Row>> {
     let direct = bed.compare(bed.totals, load)?;
     let [ours, constant] = bed.in_turns(bed.traefik_totals, load)?;
     let rows = vec![
-        direct.ours.row().beside(direct.baseline.name, direct.baseline.rate()).target(TO_CONSTANT),
+        direct.ours.row().relative_to(direct.baseline.name, direct.baseline.rate()).target(TO_CONSTANT),
         direct.baseline.baseline_row(),
-        ours.row().beside(constant.name, constant.rate()),
+        ours.row().relative_to(constant.name, constant.rate()),
         constant.baseline_row(),
     ];
     bed.at_start.push(direct);
@@ -64,7 +64,7 @@ pub fn reads(bed: &mut TestBed) -> Result<Vec<Row>> {
 /// Only the load with the most connections has a target.
 fn compared(ours: &Runs, baseline: &Runs, target: Target) -> Row {
     let target = (ours.connections == MOST_CONNECTIONS).then_some(target);
-    ours.row().beside(baseline.name, baseline.rate()).target(target)
+    ours.row().relative_to(baseline.name, baseline.rate()).target(target)
 }
 
 /// Latency at half of the maximum rate.

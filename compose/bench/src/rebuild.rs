@@ -54,17 +54,17 @@ pub fn measure(bed: &mut TestBed) -> Result<Vec<Row>> {
     let [rebuilt, copied, copied_within, verified, replayed, exported, written, downloaded] =
         samples.map(|samples| Figure::new(Unit::PerSecond, samples));
     let row = |what, figure: &Figure, baseline, by: &Figure| {
-        Row::new(named(what), figure.clone()).beside(baseline, by.clone())
+        Row::new(named(what), figure.clone()).relative_to(baseline, by.clone())
     };
-    let beside_copy = |what, figure| row(what, figure, "binary COPY to a client", &copied);
+    let relative_to_copy = |what, figure| row(what, figure, "binary COPY to a client", &copied);
     Ok(vec![
-        beside_copy("rebuild of", &rebuilt).target(TO_COPY),
+        relative_to_copy("rebuild of", &rebuilt).target(TO_COPY),
         row("rebuild of", &rebuilt, "binary COPY within the server", &copied_within),
-        beside_copy("auditor verify,", &verified).target(TO_COPY),
-        beside_copy("auditor replay,", &replayed).target(TO_COPY),
-        beside_copy("auditor export,", &exported).target(TO_COPY),
+        relative_to_copy("auditor verify,", &verified).target(TO_COPY),
+        relative_to_copy("auditor replay,", &replayed).target(TO_COPY),
+        relative_to_copy("auditor export,", &exported).target(TO_COPY),
         row("auditor export,", &exported, "the same bytes, only written", &written),
-        beside_copy("stream over HTTP of", &downloaded),
+        relative_to_copy("stream over HTTP of", &downloaded),
     ])
 }
 

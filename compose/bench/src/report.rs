@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn a_table_is_markdown_with_one_line_for_each_row() {
         let rate = |value| Figure::new(Unit::PerSecond, vec![value]);
-        let row = Row::new("purchases", rate(50_000.0)).beside("stores nothing", rate(100_000.0));
+        let row = Row::new("purchases", rate(50_000.0)).relative_to("stores nothing", rate(100_000.0));
         let table = aligned(&[row.target(Target::RatioAtLeast(0.5)), Row::new("alone", rate(1.0))]);
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 4);

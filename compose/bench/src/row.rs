@@ -46,7 +46,7 @@ impl Row {
     }
 
     #[must_use]
-    pub fn beside(mut self, what: impl Into<String>, measured: Figure) -> Self {
+    pub fn relative_to(mut self, what: impl Into<String>, measured: Figure) -> Self {
         let ratio = self.measured.ratio_to(&measured);
         self.beside = Some(Baseline { what: what.into(), measured, ratio });
         self
@@ -92,8 +92,9 @@ mod tests {
 
     #[test]
     fn a_ratio_reaches_its_target_if_it_is_at_least_as_high() {
-        let row =
-            |ours| Row::new("purchases", rate(ours)).beside("nothing", rate(100.0)).target(Target::RatioAtLeast(0.5));
+        let row = |ours| {
+            Row::new("purchases", rate(ours)).relative_to("nothing", rate(100.0)).target(Target::RatioAtLeast(0.5))
+        };
         assert_eq!(row(50.0).reached, Some(true));
         assert_eq!(row(49.0).reached, Some(false));
     }

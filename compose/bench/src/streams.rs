@@ -83,7 +83,7 @@ pub fn measure(bed: &TestBed) -> Result<Vec<Row>> {
         row("totals delivered", Unit::PerSecond, delivered / load.time.as_secs_f64()),
         row("recorded → delivered p50", Unit::Milliseconds, percentile(&ages, 500)),
         row("recorded → delivered p99", Unit::Milliseconds, percentile(&ages, 990)),
-        row("purchases meanwhile", Unit::PerSecond, measured.rate).beside("without clients", alone),
+        row("purchases meanwhile", Unit::PerSecond, measured.rate).relative_to("without clients", alone),
     ])
 }
 

@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result, ensure};
 use reqwest::{Method, StatusCode};
-use serde_json::Value;
 
 use crate::deployment::Deployment;
 use crate::images::SERVICES;
@@ -10,12 +9,9 @@ use crate::images::SERVICES;
 impl Deployment<'_> {
     /// Sends requests through Traefik until each replica has counted one.
     pub fn all_answer(&self, service: &str, path: &str) -> Result<()> {
-        let replicas: Vec<String> =
-            self.containers()?.into_iter().filter(|(_, of)| of == service).map(|(id, _)| id).collect();
         let mut addresses = Vec::new();
-        for id in &replicas {
-            let networks = self.engine.output(["inspect", "--format", "{{json .NetworkSettings.Networks}}", id])?;
-            let networks: Value = serde_json::from_str(&networks)?;
+        for (id, _) in self.containers()?.iter().filter(|(_, of)| of == service) {
+            let networks = self.engine.networks(id)?;
             let address = networks[format!("{}_proxy", self.name)]["IPAddress"].as_str().map(str::to_owned);
             addresses.push(address.with_context(|| format!("{service} is in Traefik's network"))?);
         }

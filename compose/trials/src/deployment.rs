@@ -149,14 +149,18 @@ impl<'a> Deployment<'a> {
             }))
     }
 
+    fn filter(&self) -> String {
+        format!("label=com.docker.stack.namespace={}", self.name)
+    }
+
     fn service_list(&self, format: &str) -> Result<String> {
-        let filter = format!("label=com.docker.stack.namespace={}", self.name);
+        let filter = self.filter();
         self.engine.output(["service", "ls", "--filter", &filter, "--format", format])
     }
 
     /// Ids and services of the running containers.
     pub fn containers(&self) -> Result<Vec<(String, String)>> {
-        let filter = format!("label=com.docker.stack.namespace={}", self.name);
+        let filter = self.filter();
         let format = "{{.ID}} {{.Label \"com.docker.swarm.service.name\"}}";
         let list = self.engine.output(["ps", "--filter", &filter, "--format", format])?;
         let prefix = format!("{}_", self.name);
@@ -238,7 +242,7 @@ impl<'a> Deployment<'a> {
     }
 
     pub fn is_healthy(&self) -> Result<bool> {
-        let filter = format!("label=com.docker.stack.namespace={}", self.name);
+        let filter = self.filter();
         let states = self.engine.output(["ps", "--filter", &filter, "--format", "{{.Status}}"])?;
         Ok(!states.contains("unhealthy") && !states.contains("starting"))
     }
@@ -257,7 +261,7 @@ impl<'a> Deployment<'a> {
 
     fn remove(&self) -> Result<()> {
         self.engine.docker(["stack", "rm", &self.name]).run_quietly()?;
-        let filter = format!("label=com.docker.stack.namespace={}", self.name);
+        let filter = self.filter();
         let started = Instant::now();
         let left = |arguments: &[&str]| -> Result<String> {
             self.engine.output(arguments.iter().copied().chain(["--quiet", "--filter", &filter]))

@@ -9,6 +9,7 @@ use std::{env, fs, thread};
 use anyhow::Result;
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
+use serde_json::Value;
 
 use stack::checkout;
 use stack::launch::Program;
@@ -72,6 +73,12 @@ impl Engine {
     /// The output of `docker …`, without the last line break.
     pub fn output(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String> {
         Ok(self.docker(arguments).output()?.trim_end().to_owned())
+    }
+
+    /// The networks of a container, by name.
+    pub fn networks(&self, container: &str) -> Result<Value> {
+        let format = "{{json .NetworkSettings.Networks}}";
+        Ok(serde_json::from_str(&self.output(["inspect", "--format", format, container])?)?)
     }
 
     /// The last warnings and errors of the daemon, if this process started it.

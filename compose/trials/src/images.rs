@@ -97,16 +97,17 @@ impl<'a> Images<'a> {
         Ok(Ok(images))
     }
 
-    /// Builds the missing ones. Does nothing on machines that can pull images.
+    /// Does nothing on machines that can pull images.
     fn build_stand_ins(&self, public: &[(&str, &str)]) -> Result<()> {
-        let Some(script) = stand_ins().map(|folder| folder.join("build.sh")).filter(|script| script.is_file()) else {
-            return Ok(());
-        };
-        for (image, target) in public {
-            if self.inspect(image, "{{.Id}}").is_err() {
-                let name = format!("stand-in for {target}");
-                Progress::Shown.step(&name, || Tool::new("bash").arg(&script).arg(target).run_quietly())?;
-            }
+        match stand_ins().map(|folder| folder.join("build.sh")).filter(|script| script.is_file()) {
+            Some(script) => self.build_missing(public, |_, target| Tool::new("bash").arg(&script).arg(target)),
+            None => Ok(()),
+        }
+    }
+
+    fn build_missing(&self, public: &[(&str, &str)], build: impl Fn(&str, &str) -> Tool) -> Result<()> {
+        for (image, target) in public.iter().filter(|(image, _)| !self.exists(image)) {
+            Progress::Shown.step(&format!("stand-in for {target}"), || build(image, target).run_quietly())?;
         }
         Ok(())
     }
@@ -128,7 +129,7 @@ impl<'a> Images<'a> {
             return Ok(Provided::All);
         }
         self.build_stand_ins(&[(PROMETHEUS_STAND_IN, "prometheus")])?;
-        if self.inspect(PROMETHEUS, "{{.Id}}").is_err() {
+        if !self.exists(PROMETHEUS) {
             self.engine.docker(["tag", PROMETHEUS_STAND_IN, PROMETHEUS]).run_quietly()?;
         }
         Ok(Provided::OnlyPackaged)
@@ -139,14 +140,7 @@ impl<'a> Images<'a> {
         if stand_ins().is_none() {
             return Ok(());
         }
-        for (image, target) in public {
-            if self.inspect(image, "{{.Id}}").is_err() {
-                Progress::Shown.step(&format!("stand-in for {target}"), || {
-                    Tool::new(checkout::root().join(PACK)).arg(target).arg(image).run_quietly()
-                })?;
-            }
-        }
-        Ok(())
+        self.build_missing(public, |image, target| Tool::new(checkout::root().join(PACK)).arg(target).arg(image))
     }
 
     /// Builds an image with the Dockerfile, or with `pack` on machines that cannot pull images.
@@ -168,7 +162,11 @@ impl<'a> Images<'a> {
     }
 
     fn has_or_pulls(&self, image: &str) -> bool {
-        self.inspect(image, "{{.Id}}").is_ok() || self.engine.docker(["pull", "--quiet", image]).run_quietly().is_ok()
+        self.exists(image) || self.engine.docker(["pull", "--quiet", image]).run_quietly().is_ok()
+    }
+
+    fn exists(&self, image: &str) -> bool {
+        self.inspect(image, "{{.Id}}").is_ok()
     }
 
     fn inspect(&self, image: &str, format: &str) -> Result<String> {

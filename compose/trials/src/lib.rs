@@ -7,7 +7,6 @@
 //! - [`routes`], [`pages`]: routes and pages as natively
 //! - [`site`]: the shop as users reach it; [`load_clients`]: clients that buy during a disruption
 
-use std::cell::Cell;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -72,15 +71,14 @@ fn development(engine: &Engine, images: &Images, interrupt: &Interrupt) -> Resul
 }
 
 fn try_development(project: &Project, interrupt: &Interrupt) -> Result<()> {
-    let step = |name: &str, run: &dyn Fn() -> Result<()>| Progress::Shown.step(name, run);
-    step("Traefik's dashboard", &|| project.has_a_dashboard())?;
-    step("routes of the file", &|| routes::are_those_of_the_file(&project.routers()?))?;
-    step("pages as natively", &|| project.serves_pages_as_natively(interrupt))?;
-    step("only Traefik is published", &|| project.publishes_only_traefik())?;
+    step("Traefik's dashboard", || project.has_a_dashboard())?;
+    step("routes of the file", || routes::are_those_of_the_file(&project.routers()?))?;
+    step("pages as natively", || project.serves_pages_as_natively(interrupt))?;
+    step("only Traefik is published", || project.publishes_only_traefik())?;
     let position = Progress::Shown.step("buy, see, reset", || project.site.sells())?;
-    step("the auditor verifies the log", &|| project.is_audited())?;
-    step("pgAdmin is connected", &|| project.has_pgadmin_connected())?;
-    step("down and up again", &|| project.keeps_its_volumes(position))?;
+    step("the auditor verifies the log", || project.is_audited())?;
+    step("pgAdmin is connected", || project.has_pgadmin_connected())?;
+    step("down and up again", || project.keeps_its_volumes(position))?;
     for service in ["command-api", "query-api", "projector", "web"] {
         Progress::Shown.measure(&format!("start to ready: {service}"), || project.start_to_ready(service))?;
     }
@@ -93,26 +91,25 @@ fn deployment(engine: &Engine, images: &Images, interrupt: &Interrupt) -> Result
 }
 
 fn try_deployment(stack: &Deployment, images: &Images) -> Result<()> {
-    let step = |name: &str, run: &dyn Fn() -> Result<()>| Progress::Shown.step(name, run);
-    step("routes of the file", &|| routes::are_those_of_the_file(&stack.routers()?))?;
-    step("HTTP redirects to HTTPS", &|| stack.redirects_to_https())?;
-    step("tokens and passwords", &|| stack.requires_tokens_and_passwords())?;
-    step("Traefik is isolated", &|| stack.isolates_traefik())?;
-    step("buy, see, reset", &|| stack.site.sells().map(drop))?;
-    step("3 query-apis, all answer", &|| {
+    step("routes of the file", || routes::are_those_of_the_file(&stack.routers()?))?;
+    step("HTTP redirects to HTTPS", || stack.redirects_to_https())?;
+    step("tokens and passwords", || stack.requires_tokens_and_passwords())?;
+    step("Traefik is isolated", || stack.isolates_traefik())?;
+    step("buy, see, reset", || stack.site.sells().map(drop))?;
+    step("3 query-apis, all answer", || {
         stack.scale("query-api", 3)?;
         stack.all_answer("query-api", "/api/get_current_money")
     })?;
-    step("2 query-apis again", &|| stack.scale("query-api", 2))?;
-    step("Traefik without routes", &|| stack.answers_503_without_routes())?;
-    step("no command-api", &|| stack.answers_503_without_command_api())?;
+    step("2 query-apis again", || stack.scale("query-api", 2))?;
+    step("Traefik without routes", || stack.answers_503_without_routes())?;
+    step("no command-api", || stack.answers_503_without_command_api())?;
 
     let next = images.next("LABEL next=1", "next")?;
     let broken = images.next("CMD [\"no such command\"]", "broken")?;
     let mut all = Bought::default();
-    let updated = under_load(stack, "update of all services", &|| stack.upgrade(&next))?;
+    let updated = under_load(stack, "update of all services", || stack.upgrade(&next))?;
     let rolled_back =
-        under_load(stack, "rollback of a broken update", &|| stack.rolls_back("query-api", &broken, &next))?;
+        under_load(stack, "rollback of a broken update", || stack.rolls_back("query-api", &broken, &next))?;
     for bought in [updated, rolled_back] {
         ensure!(
             bought.retried <= bought.ids.len() / 1000,
@@ -122,7 +119,7 @@ fn try_deployment(stack: &Deployment, images: &Images) -> Result<()> {
         all.add(bought);
     }
     for (id, service) in stack.containers()? {
-        all.add(under_load(stack, &format!("{service} killed"), &|| stack.kill(&id, &service))?);
+        all.add(under_load(stack, &format!("{service} killed"), || stack.kill(&id, &service))?);
     }
     let count = all.is_in_the_log(&stack.site)?;
     Progress::Shown.heading(format_args!("  {count} acknowledged purchases, each in the log once"));
@@ -138,24 +135,23 @@ fn high_availability(engine: &Engine, images: &Images, interrupt: &Interrupt) ->
 }
 
 fn try_high_availability(stack: &Deployment) -> Result<()> {
-    let step = |name: &str, run: &dyn Fn() -> Result<()>| Progress::Shown.step(name, run);
-    step("buy, see, reset", &|| stack.site.sells().map(drop))?;
-    step("a synchronous standby", &|| stack.until_a_standby_is_synchronous())?;
-    step("patronictl", &|| stack.patronictl_works())?;
-    step("Barman backs up", &|| operations::barman_backs_up(stack))?;
-    let lost = Cell::new("");
-    let mut all = under_load(stack, "loss of the primary", &|| {
-        lost.set(stack.lose_the_primary()?);
+    step("buy, see, reset", || stack.site.sells().map(drop))?;
+    step("a synchronous standby", || stack.until_a_standby_is_synchronous())?;
+    step("patronictl", || stack.patronictl_works())?;
+    step("Barman backs up", || operations::barman_backs_up(stack))?;
+    let mut lost = "";
+    let mut all = under_load(stack, "loss of the primary", || {
+        lost = stack.lose_the_primary()?;
         stack.site.until("purchases work again", || stack.site.sells().map(|_| true))
     })?;
     ensure!(all.slowest < BACK_WITHIN, "a purchase took {}", seconds(all.slowest));
-    step("the lost node follows", &|| stack.restore_node(lost.get()))?;
+    step("the lost node follows", || stack.restore_node(lost))?;
     for node in ["nats-1", "nats-2", "nats-3"] {
-        all.add(under_load(stack, &format!("{node} killed"), &|| stack.kill(&stack.container(node)?, node))?);
+        all.add(under_load(stack, &format!("{node} killed"), || stack.kill(&stack.container(node)?, node))?);
     }
     let count = all.is_in_the_log(&stack.site)?;
     Progress::Shown.heading(format_args!("  {count} acknowledged purchases, each in the log once"));
-    step("the log is restored", &|| operations::the_log_is_restored(stack))?;
+    step("the log is restored", || operations::the_log_is_restored(stack))?;
     Ok(())
 }
 
@@ -174,17 +170,20 @@ fn monitoring_and_backups(engine: &Engine, images: &Images, interrupt: &Interrup
 }
 
 fn try_monitoring_and_backups(stack: &Deployment, provided: &Provided) -> Result<()> {
-    let step = |name: &str, run: &dyn Fn() -> Result<()>| Progress::Shown.step(name, run);
-    step("Barman backs up", &|| operations::barman_backs_up(stack))?;
-    step("backups are monitored", &|| operations::backups_are_monitored(stack))?;
-    step("all jobs are scraped", &|| operations::every_job_is_scraped(stack, provided))?;
-    step("the alerts are loaded", &|| operations::alerts_are_loaded(stack))?;
-    step("the log is restored", &|| operations::the_log_is_restored(stack))?;
+    step("Barman backs up", || operations::barman_backs_up(stack))?;
+    step("backups are monitored", || operations::backups_are_monitored(stack))?;
+    step("all jobs are scraped", || operations::every_job_is_scraped(stack, provided))?;
+    step("the alerts are loaded", || operations::alerts_are_loaded(stack))?;
+    step("the log is restored", || operations::the_log_is_restored(stack))?;
     Ok(())
 }
 
+fn step(name: &str, run: impl FnOnce() -> Result<()>) -> Result<()> {
+    Progress::Shown.step(name, run)
+}
+
 /// Runs a disruption while clients buy, and prints how it affected them.
-fn under_load(stack: &Deployment, what: &str, disruption: &dyn Fn() -> Result<()>) -> Result<Bought> {
+fn under_load(stack: &Deployment, what: &str, disruption: impl FnOnce() -> Result<()>) -> Result<Bought> {
     let clients = LoadClients::start(&stack.site);
     let disrupted = Progress::Shown.step(what, disruption);
     let bought = clients.stop(&stack.site)?;

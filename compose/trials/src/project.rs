@@ -142,8 +142,7 @@ impl<'a> Project<'a> {
     }
 
     fn address(&self, container: &str) -> Result<SocketAddr> {
-        let networks = self.engine.output(["inspect", "--format", "{{json .NetworkSettings.Networks}}", container])?;
-        let networks: Value = serde_json::from_str(&networks)?;
+        let networks = self.engine.networks(container)?;
         let address = networks.as_object().and_then(|networks| networks.values().next()?["IPAddress"].as_str());
         Ok(format!("{}:8080", address.context("a container has an address")?).parse()?)
     }
