@@ -553,7 +553,7 @@ async fn a_new_key_of_the_issuer_is_accepted_and_the_old_one_no_longer() {
 }
 
 #[test]
-fn whoever_starts_it_is_told_who_is_let_in() {
+fn up_prints_who_has_access() {
     let system = Running::prepare();
     let up = |options: &[&str]| {
         let output = system.up_command().arg("--detach").args(options).output().unwrap();

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use crate::running::{assert_success, stack, text};
 
 #[test]
-fn a_taken_port_is_named_together_with_the_option_that_changes_it() {
+fn a_port_in_use_is_reported_with_the_option_that_changes_it() {
     let folder = TempDir::new().unwrap();
     for option in ["--http-port", "--dashboard-port"] {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -24,7 +24,7 @@ fn a_taken_port_is_named_together_with_the_option_that_changes_it() {
 }
 
 #[test]
-fn status_says_that_nothing_runs_and_fails() {
+fn status_fails_if_no_stack_is_running() {
     let folder = TempDir::new().unwrap();
     let output = stack("status", folder.path()).arg("--json").output().unwrap();
     assert!(!output.status.success());
@@ -33,7 +33,7 @@ fn status_says_that_nothing_runs_and_fails() {
 }
 
 #[test]
-fn down_succeeds_when_nothing_runs() {
+fn down_succeeds_if_no_stack_is_running() {
     let folder = TempDir::new().unwrap();
     assert_success(&stack("down", folder.path()).output().unwrap());
     assert_success(&stack("down", &folder.path().join("missing")).output().unwrap());

@@ -1,8 +1,7 @@
-//! What `cargo stack` promises, tried on real processes.
+//! Tests of `cargo stack` with real processes.
 
 mod access;
 mod backup;
-
 mod cli;
 mod fuzz;
 mod high_availability;

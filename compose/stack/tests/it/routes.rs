@@ -14,7 +14,7 @@ use crate::running::{Running, until};
 const KEY: &str = "8e03978e-40d5-43e8-bc93-6894a57f9324";
 
 #[tokio::test]
-async fn traefik_takes_each_request_to_the_one_that_answers_it() {
+async fn traefik_routes_each_request_to_its_service() {
     let system = Running::up(&["--replicas=query-api=2"]);
     let get = async |host: &str, path: &str| system.request_to(host, Method::GET, path).send().await.unwrap();
 
@@ -43,12 +43,12 @@ async fn traefik_takes_each_request_to_the_one_that_answers_it() {
         assert_eq!(get("localhost", internal).await.status(), 404, "{internal}");
     }
     assert_eq!(get("elsewhere.example", "/").await.status(), 404);
-    // The wrong method on purchases is command-api's to refuse: query-api has no such path.
+    // 405 comes from command-api: query-api has no such path.
     assert_eq!(get("localhost", "/api/buy_mpi").await.status(), 405);
 }
 
 #[tokio::test]
-async fn everything_carries_the_security_headers() {
+async fn all_responses_have_the_security_headers() {
     let system = Running::up(&[]);
     for path in ["/", "/sales.html", "/docs/", "/missing", "/api/get_current_money", "/docs/query-api.json"] {
         let reply = system.request(Method::GET, path).send().await.unwrap();
@@ -68,7 +68,7 @@ async fn everything_carries_the_security_headers() {
 }
 
 #[tokio::test]
-async fn requests_are_balanced_over_the_replicas_and_a_frozen_one_is_left_out() {
+async fn requests_are_balanced_over_the_replicas_without_a_frozen_one() {
     let system = Running::up(&["--replicas=query-api=2"]);
     let up = async || {
         let url = format!("http://{}/api/http/services", stack::ports::loopback(system.dashboard_port()));
@@ -90,7 +90,7 @@ async fn requests_are_balanced_over_the_replicas_and_a_frozen_one_is_left_out() 
 }
 
 #[tokio::test]
-async fn a_purchase_with_a_key_is_bought_once_though_command_api_dies_meanwhile() {
+async fn a_retried_purchase_is_recorded_once_when_command_api_is_killed() {
     let system = Running::up(&["--replicas=command-api=2"]);
     let buy = async || {
         system
@@ -104,7 +104,7 @@ async fn a_purchase_with_a_key_is_bought_once_though_command_api_dies_meanwhile(
     let victim = nix::unistd::Pid::from_raw(system.pid("command-api-2"));
     nix::sys::signal::kill(victim, nix::sys::signal::Signal::SIGKILL).unwrap();
 
-    // Some of these meet the dead replica before a health check finds it dead: the retry hides it.
+    // Some requests reach the dead replica before the health check removes it; Traefik retries them.
     let mut purchases = BTreeSet::new();
     let mut last = 0;
     for _ in 0..20 {

@@ -1,4 +1,4 @@
-//! A whole system, started by the real command on an empty folder and free ports.
+//! A whole system, started by `cargo stack up` on an empty folder and free ports.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -12,7 +12,7 @@ use stack::{Options, ports};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-/// More than any single step takes on a busy machine.
+/// Longer than any single step takes on a busy machine.
 const WITHIN: Duration = Duration::from_mins(1);
 
 pub struct Running {
@@ -32,7 +32,7 @@ impl Running {
     pub fn prepare() -> Self {
         let folder = TempDir::new().unwrap();
         let options = Options::on_free_ports(folder.path()).unwrap();
-        // Connections are not kept: those to a Traefik that was stopped would fail in the next one's place.
+        // Without keep-alive: idle connections to a stopped Traefik would fail with its successor.
         let http = Client::builder().pool_max_idle_per_host(0).redirect(Policy::none()).build().unwrap();
         Self { folder, options, http }
     }
@@ -43,7 +43,7 @@ impl Running {
         assert_success(&output);
     }
 
-    /// `cargo stack up`, to be completed.
+    /// `cargo stack up` without further options.
     pub fn up_command(&self) -> Command {
         let mut command = stack("up", self.folder());
         command
@@ -56,14 +56,14 @@ impl Running {
         assert_success(&stack("down", self.folder()).output().unwrap());
     }
 
-    /// What `audit` says.
+    /// The output of `audit`.
     pub fn audit(&self, arguments: &[&str]) -> String {
         let output = stack("audit", self.folder()).args(arguments).output().unwrap();
         assert_success(&output);
         text(&output.stdout)
     }
 
-    /// What `rebuild` says.
+    /// The output of `rebuild`.
     pub fn rebuild(&self, options: &[&str]) -> String {
         let output = stack("rebuild", self.folder()).args(options).output().unwrap();
         assert_success(&output);
@@ -74,7 +74,7 @@ impl Running {
         self.folder.path()
     }
 
-    /// What `status --json` prints.
+    /// The output of `status --json`.
     pub fn status_json(&self) -> Value {
         let output = stack("status", self.folder()).arg("--json").output().unwrap();
         assert_success(&output);
@@ -89,7 +89,7 @@ impl Running {
         self.status().processes.iter().find(|process| process.name == name).expect(name).pid
     }
 
-    /// Everything of the system, and everything that it started in turn.
+    /// All servers and the supervisor.
     pub fn all_pids(&self) -> Vec<i32> {
         let mut pids: Vec<i32> = self.status().processes.iter().map(|process| process.pid).collect();
         pids.push(self.supervisor());
@@ -102,7 +102,7 @@ impl Running {
         state["supervisor"]["pid"].as_i64().unwrap().try_into().unwrap()
     }
 
-    /// Where browsers find the pages.
+    /// The origin of the pages.
     pub fn url(&self) -> String {
         self.options.origin("localhost")
     }
@@ -120,7 +120,7 @@ impl Running {
         self.request_to("localhost", method, path)
     }
 
-    /// Through Traefik, under one of its names, which this machine's resolver need not know.
+    /// Through Traefik, with a host name that the machine's resolver need not know.
     pub fn request_to(&self, host: &str, method: Method, path: &str) -> RequestBuilder {
         let address = ports::loopback(self.options.http_port);
         self.http.request(method, format!("http://{address}{path}")).header("Host", host).timeout(WITHIN)
@@ -145,7 +145,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // A failing test has more to say than what the clean-up ran into.
+        // The failure of the test matters more than that of the clean-up.
         let _ = stack("down", self.folder()).output();
     }
 }
@@ -165,7 +165,7 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Waits, within a bound, until something holds.
+/// Waits until a condition holds, with a timeout.
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !holds().await {
@@ -174,7 +174,7 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// Whether a process runs; one that ended and was not waited for does not.
+/// False for a zombie.
 pub fn is_alive(pid: i32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z')))

@@ -12,7 +12,7 @@ use crate::running::{Running, is_alive, text, until};
 const NAMES: [&str; 7] = ["postgres", "nats", "command-api", "projector", "query-api", "web", "traefik"];
 
 #[tokio::test]
-async fn yesterdays_sales_are_there_after_down_and_up() {
+async fn sales_survive_down_and_up() {
     let system = Running::up(&[]);
     for license in ["basic", "pro", "enterprise"] {
         system.buy(license).await;
@@ -36,7 +36,7 @@ async fn yesterdays_sales_are_there_after_down_and_up() {
 }
 
 #[tokio::test]
-async fn the_read_model_is_rebuilt_while_the_system_runs() {
+async fn the_read_model_can_be_rebuilt_while_the_system_runs() {
     let system = Running::up(&[]);
     let last = system.buy("pro").await;
     let before = system.totals(last).await;
@@ -53,7 +53,7 @@ async fn the_read_model_is_rebuilt_while_the_system_runs() {
 }
 
 #[tokio::test]
-async fn the_books_are_audited_while_the_system_runs() {
+async fn the_log_can_be_audited_while_the_system_runs() {
     let system = Running::up(&[]);
     let kept = system.folder().join("kept.txt").display().to_string();
     let mut last = 0;
@@ -79,7 +79,7 @@ async fn the_books_are_audited_while_the_system_runs() {
 }
 
 #[tokio::test]
-async fn status_has_the_urls_and_every_process() {
+async fn status_lists_the_urls_and_all_processes() {
     let system = Running::up(&["--replicas=query-api=2"]);
 
     let status = system.status_json();
@@ -100,7 +100,7 @@ async fn status_has_the_urls_and_every_process() {
 }
 
 #[tokio::test]
-async fn a_second_up_on_the_same_data_is_refused_with_what_to_do() {
+async fn a_second_up_on_the_same_data_folder_is_refused_with_advice() {
     let system = Running::up(&[]);
     let output = system.up_command().output().unwrap();
     assert!(!output.status.success());
@@ -109,7 +109,7 @@ async fn a_second_up_on_the_same_data_is_refused_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn whatever_is_killed_is_named_and_comes_back_where_it_was() {
+async fn a_killed_server_is_reported_and_restarted_at_the_same_address() {
     let system = Running::up(&[]);
     let find = |name: &str| system.status().processes.into_iter().find(|process| process.name == name).expect("listed");
     for name in NAMES {
@@ -117,13 +117,12 @@ async fn whatever_is_killed_is_named_and_comes_back_where_it_was() {
 
         kill(Pid::from_raw(before.pid), Signal::SIGKILL).unwrap();
 
-        until(&format!("{name} is back"), async || find(name).pid != before.pid && find(name).ready).await;
+        until(&format!("{name} is ready again"), async || find(name).pid != before.pid && find(name).ready).await;
         assert_eq!(find(name).address, before.address);
         let log = std::fs::read_to_string(system.folder().join("logs/stack.log")).unwrap();
         assert!(log.contains(&format!("{name} exited with signal: 9")), "{log}");
     }
-    until("everything has found together", async || system.status().processes.iter().all(|process| process.ready))
-        .await;
+    until("all servers are ready", async || system.status().processes.iter().all(|process| process.ready)).await;
     until("Traefik has noticed", async || {
         let order = r#"{"license":"pro"}"#;
         let purchase = system.request(Method::POST, "/api/buy_mpi").header("Content-Type", "application/json");
@@ -133,7 +132,7 @@ async fn whatever_is_killed_is_named_and_comes_back_where_it_was() {
 }
 
 #[tokio::test]
-async fn nothing_outlives_a_killed_supervisor_and_the_sales_are_not_lost() {
+async fn no_process_outlives_a_killed_supervisor_and_no_sale_is_lost() {
     let system = Running::up(&[]);
     let last = system.buy("enterprise").await;
     let pids = system.all_pids();

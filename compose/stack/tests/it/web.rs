@@ -19,7 +19,7 @@ struct Web {
 }
 
 impl Web {
-    /// The pages' server, with one file of each kind.
+    /// The web server, with one file of each kind.
     async fn start() -> Self {
         let folder = TempDir::new().unwrap();
         let root = folder.path().join("dist");
@@ -64,7 +64,7 @@ impl Web {
 }
 
 #[tokio::test]
-async fn pages_are_asked_for_again_and_hashed_assets_are_kept_for_ever() {
+async fn pages_are_revalidated_and_hashed_assets_are_immutable() {
     let web = Web::start().await;
     for (path, content) in [("/", "the shop"), ("/sales.html", "the sales"), ("/docs/", "the docs")] {
         let page = web.get(path).await;
@@ -82,7 +82,7 @@ async fn pages_are_asked_for_again_and_hashed_assets_are_kept_for_ever() {
 }
 
 #[tokio::test]
-async fn the_docs_are_found_without_the_last_slash() {
+async fn the_docs_redirect_to_their_trailing_slash() {
     let web = Web::start().await;
     let redirect = web.get("/docs").await;
     assert!(redirect.status().is_redirection());
@@ -90,7 +90,7 @@ async fn the_docs_are_found_without_the_last_slash() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_a_404_that_nobody_keeps() {
+async fn a_missing_file_is_a_404_that_is_not_cached() {
     let web = Web::start().await;
     for path in ["/missing", "/assets/missing.js", "/docs/missing.json", "/%2e%2e/secrets.json", "/..%2fsecrets.json"] {
         let reply = web.get(path).await;
