@@ -17,6 +17,7 @@ use crate::probe::Probe;
 use crate::process::Process;
 use crate::provision::remove_folder;
 use crate::server::Server;
+use crate::{ports, secrets};
 
 /// Superuser.
 pub const ADMIN: &str = "postgres";
@@ -73,6 +74,20 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// A new empty cluster for tests, on a free port.
+    pub fn for_tests(binaries: PathBuf, folder: &Path) -> Result<Self> {
+        let cluster = Self {
+            binaries,
+            data: folder.join("data"),
+            log: folder.join("postgres.log"),
+            address: ports::free()?,
+            admin_password: secrets::password(),
+            tuning: TESTS,
+        };
+        cluster.initialize(&Interrupt::default())?;
+        Ok(cluster)
+    }
+
     pub fn url(&self, user: &str, password: &str, database: &str) -> String {
         format!("postgres://{user}:{password}@{}/{database}", self.address)
     }

@@ -9,8 +9,7 @@ use crate::service::program;
 use stack::process::Process;
 
 const END_WITHIN: Duration = Duration::from_mins(1);
-/// How often a wait looks again.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A running command.
 #[derive(Debug)]
@@ -37,7 +36,7 @@ impl Command {
                 return Ended { success: status.success(), log: self.log() };
             }
             assert!(started.elapsed() < END_WITHIN, "it does not end:\n{}", self.log());
-            sleep(LOOK_AGAIN).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 

@@ -9,14 +9,16 @@ use sqlx::{
     AssertSqlSafe, Connection, PgConnection, PgPool, Postgres as Sqlx, migrate::MigrateDatabase,
     postgres::PgPoolOptions,
 };
-use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use crate::{Postgres, Service, postgres};
+use stack::identity::ProcessId;
 
 const EVENT_STORE_TEMPLATE: &str = "event_store_template";
 const READ_MODEL_TEMPLATE: &str = "read_model_template";
+/// Key of the advisory lock on both.
+const TEMPLATES_LOCK: i64 = 1;
 /// The password of every role of a service. It protects nothing: the cluster is reached through loopback alone.
 const PASSWORD: &str = "test";
 
@@ -26,11 +28,12 @@ pub struct Databases {
     address: SocketAddr,
     event_store: PgPool,
     read_model: PgPool,
-    number: u32,
+    /// Part of their names that no other test of the cluster has.
+    suffix: String,
 }
 
 impl Databases {
-    /// New ones in the Postgres that all tests of this process share.
+    /// New ones in the Postgres that all tests of the run share.
     pub async fn create() -> Self {
         let shared = spawn_blocking(postgres).await.expect("Postgres starts");
         Self::create_in(shared).await
@@ -38,20 +41,20 @@ impl Databases {
 
     /// New ones in a Postgres that the test may stop.
     pub async fn create_in(postgres: &Postgres) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(1);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        make_templates(postgres).await;
+        let suffix = unique_suffix();
         let databases = Self {
             address: postgres.address(),
-            event_store: pool(&postgres.admin_url(&event_store(number))),
-            read_model: pool(&postgres.admin_url(&read_model(number))),
-            number,
+            event_store: pool(&postgres.admin_url(&event_store(&suffix))),
+            read_model: pool(&postgres.admin_url(&read_model(&suffix))),
+            suffix,
         };
         let mut admin = PgConnection::connect(&postgres.admin_url("postgres")).await.expect("Postgres answers");
-        for (name, template) in [(event_store(number), EVENT_STORE_TEMPLATE), (read_model(number), READ_MODEL_TEMPLATE)]
-        {
-            let create = format!("create database {name} template {template}");
-            sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut admin).await.expect("a template can be copied");
+        make_templates(postgres, &mut admin).await;
+        for (name, template) in [
+            (event_store(&databases.suffix), EVENT_STORE_TEMPLATE),
+            (read_model(&databases.suffix), READ_MODEL_TEMPLATE),
+        ] {
+            execute(&mut admin, format!("create database {name} template {template}")).await;
         }
         databases
     }
@@ -63,7 +66,7 @@ impl Databases {
 
     /// The same through a proxy.
     pub fn event_store_url_via(&self, role: &str, address: SocketAddr) -> String {
-        format!("postgres://{role}:{PASSWORD}@{address}/{}", event_store(self.number))
+        format!("postgres://{role}:{PASSWORD}@{address}/{}", event_store(&self.suffix))
     }
 
     /// Address of the read model for the role of a service.
@@ -73,7 +76,7 @@ impl Databases {
 
     /// The same through a proxy.
     pub fn read_model_url_via(&self, role: &str, address: SocketAddr) -> String {
-        format!("postgres://{role}:{PASSWORD}@{address}/{}", read_model(self.number))
+        format!("postgres://{role}:{PASSWORD}@{address}/{}", read_model(&self.suffix))
     }
 
     /// The event store, as superuser.
@@ -234,37 +237,52 @@ async fn counted(query: &'static str, pool: &PgPool) -> Counted {
 
 /// Polls until the condition holds; panics with `what` when it takes too long.
 pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const DEADLINE: Duration = Duration::from_secs(30);
+    const POLL_INTERVAL: Duration = Duration::from_millis(10);
     let started = Instant::now();
     while !condition().await {
-        assert!(started.elapsed() < PATIENCE, "after {PATIENCE:?} still not: {what}");
-        sleep(Duration::from_millis(10)).await;
+        assert!(started.elapsed() < DEADLINE, "after {DEADLINE:?} still not: {what}");
+        sleep(POLL_INTERVAL).await;
     }
 }
 
-fn event_store(number: u32) -> String {
-    format!("event_store_{number}")
+fn event_store(suffix: &str) -> String {
+    format!("event_store_{suffix}")
 }
 
-fn read_model(number: u32) -> String {
-    format!("read_model_{number}")
+fn read_model(suffix: &str) -> String {
+    format!("read_model_{suffix}")
 }
 
-/// Migrates once per cluster; every test gets a copy, which is faster.
-async fn make_templates(postgres: &Postgres) {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
-    let _guard = ONE_AT_A_TIME.lock().await;
-    let (event_store, read_model) = (postgres.admin_url(EVENT_STORE_TEMPLATE), postgres.admin_url(READ_MODEL_TEMPLATE));
-    if Sqlx::database_exists(&read_model).await.expect("Postgres answers") {
-        return;
+fn unique_suffix() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(1);
+    let ours = ProcessId::own().expect("/proc is mounted").to_string().replace('-', "_");
+    format!("{ours}_{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Migrates once per cluster. Every test gets a copy, which is faster.
+async fn make_templates(postgres: &Postgres, admin: &mut PgConnection) {
+    // The tests of a run are processes of their own, and start at the same time.
+    execute(admin, format!("select pg_advisory_lock({TEMPLATES_LOCK})")).await;
+    let read_model = postgres.admin_url(READ_MODEL_TEMPLATE);
+    if !Sqlx::database_exists(&read_model).await.expect("Postgres answers") {
+        migrate(&postgres.admin_url(EVENT_STORE_TEMPLATE), &read_model).await;
     }
+    execute(admin, format!("select pg_advisory_unlock({TEMPLATES_LOCK})")).await;
+}
+
+async fn migrate(event_store: &str, read_model: &str) {
     let passwords = [
         ("COMMAND_API_DB_PASSWORD", PASSWORD),
         ("PROJECTOR_DB_PASSWORD", PASSWORD),
         ("QUERY_API_DB_PASSWORD", PASSWORD),
         ("AUDITOR_DB_PASSWORD", PASSWORD),
     ];
-    let with = |url: &'static str, value| [&[(url, value)], &passwords[..]].concat();
-    Service::run("command-api", "migrate", &with("EVENT_STORE_ADMIN_URL", event_store.as_str())).await;
-    Service::run("projector", "migrate", &with("READ_MODEL_ADMIN_URL", read_model.as_str())).await;
+    let with = |url, value| [&[(url, value)], &passwords[..]].concat();
+    Service::run("command-api", "migrate", &with("EVENT_STORE_ADMIN_URL", event_store)).await;
+    Service::run("projector", "migrate", &with("READ_MODEL_ADMIN_URL", read_model)).await;
+}
+
+async fn execute(connection: &mut PgConnection, statement: String) {
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await.unwrap_or_else(|error| panic!("{error}"));
 }

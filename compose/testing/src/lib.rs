@@ -5,6 +5,7 @@
 
 use std::sync::OnceLock;
 
+mod cases;
 mod command;
 mod databases;
 mod document;
@@ -17,6 +18,7 @@ mod proxy;
 mod schema;
 mod service;
 
+pub use cases::cases;
 pub use command::{Command, Ended};
 pub use databases::{Counted, Databases, eventually, purchased, reset};
 pub use document::assert_committed;

@@ -1,38 +1,42 @@
-//! Postgres for tests: one for the whole test process, or one's own to stop and start.
+//! Postgres for tests: one for all tests of a run, or one of a test's own to stop and start.
 
+use std::env;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use crate::{Interrupt, folder, tools};
-use stack::ports;
 use stack::postgres::{Cluster, TESTS};
 use stack::process::Process;
-use stack::secrets;
 
-/// A running Postgres with an empty cluster. Each test makes its own databases in it.
+/// A running Postgres. Each test makes its own databases in it.
 #[derive(Debug)]
 pub struct Postgres {
     cluster: Cluster,
     process: Option<Process>,
 }
 
-/// The one that all tests of this process share. It starts with the first call, within a second.
+/// The one that `cargo stack test` started for all tests of the run. Without it, the tests of this process share one of their own.
 pub fn postgres() -> &'static Postgres {
     static SHARED: OnceLock<Postgres> = OnceLock::new();
-    SHARED.get_or_init(own_postgres)
+    SHARED.get_or_init(|| postgres_of_the_run().unwrap_or_else(own_postgres))
+}
+
+fn postgres_of_the_run() -> Option<Postgres> {
+    let (address, password) = (env::var("TEST_POSTGRES_ADDRESS").ok()?, env::var("TEST_POSTGRES_PASSWORD").ok()?);
+    let cluster = Cluster {
+        binaries: tools().postgres.clone(),
+        data: PathBuf::new(),
+        log: PathBuf::new(),
+        address: address.parse().expect("TEST_POSTGRES_ADDRESS is an address with a port"),
+        admin_password: password,
+        tuning: TESTS,
+    };
+    Some(Postgres { cluster, process: None })
 }
 
 /// One for a single test, which may stop it.
 pub fn own_postgres() -> Postgres {
-    let folder = folder::new("postgres");
-    let cluster = Cluster {
-        binaries: tools().postgres.clone(),
-        data: folder.join("data"),
-        log: folder.join("postgres.log"),
-        address: ports::free().expect("a port is free"),
-        admin_password: secrets::password(),
-        tuning: TESTS,
-    };
-    cluster.initialize(&Interrupt::default()).expect("initdb succeeds");
+    let cluster = Cluster::for_tests(tools().postgres.clone(), &folder::new("postgres")).expect("initdb succeeds");
     let mut postgres = Postgres { cluster, process: None };
     postgres.start();
     postgres

@@ -1,10 +1,8 @@
-use std::time::Instant;
-
 use stack::probe::Probe;
-use testing::{self, Nats};
+use testing::Nats;
 
 #[test]
-fn postgres_is_shared_by_the_tests_of_a_process_and_ready_at_once() {
+fn postgres_is_shared_and_ready() {
     let postgres = testing::postgres();
     assert!(Probe::Postgres { address: postgres.address() }.passes());
     assert_eq!(postgres.address(), testing::postgres().address());
@@ -22,9 +20,7 @@ fn an_own_postgres_stops_and_comes_back_on_the_same_port() {
 
 #[test]
 fn nats_comes_back_on_the_same_port() {
-    let started = Instant::now();
     let mut nats = Nats::start();
-    println!("{:?}", started.elapsed());
     let address = nats.address();
     nats.stop();
     nats.wipe();

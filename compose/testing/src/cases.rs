@@ -1,0 +1,11 @@
+//! How much a test tries.
+
+use std::env;
+
+/// The number of cases that the environment variable `name` sets. A few are enough to find most mistakes while one works on the code;
+/// `cargo stack test --all` asks for many.
+pub fn cases(name: &str, few: u32) -> u32 {
+    let cases = env::var(name).map_or(few, |number| number.parse().unwrap_or_else(|_| panic!("{name} is a number")));
+    println!("{name}={cases}");
+    cases
+}
