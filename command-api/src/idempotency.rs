@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn any_bytes_sent_as_a_key_map_to_one_event_id_or_are_rejected() {
-        use proptest::prelude::*;
+        use proptest::{prelude::*, test_runner::FileFailurePersistence};
         let of = |key: &[u8]| {
             let value = HeaderValue::from_bytes(key).ok()?;
             let mut headers = HeaderMap::new();
@@ -139,7 +139,9 @@ mod tests {
             let visible = prop::collection::vec(b' '..=b'~', 0..300);
             prop_oneof![any_bytes, visible, uuid.clone()]
         };
-        proptest!(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() }, |(a in key(), b in key())| {
+        let counterexamples = FileFailurePersistence::Direct("tests/counterexamples.txt");
+        let config = ProptestConfig::with_failure_persistence(counterexamples);
+        proptest!(config, |(a in key(), b in key())| {
             let (Some((key_a, id_a)), Some((key_b, id_b))) = (of(&a), of(&b)) else { return Ok(()) };
             prop_assert_eq!(of(&a).unwrap().1, id_a);
             prop_assert!((1..=MAX_KEY_CHARACTERS).contains(&key_a.len()));

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use proptest::{
     prelude::*,
-    test_runner::{Config, TestRunner},
+    test_runner::{Config, FileFailurePersistence, TestRunner},
 };
-use testing::{Counted, Databases, Nats, Service, purchased, reset};
+use testing::{Counted, Databases, Nats, Service, cases, purchased, reset};
 use tokio::runtime::Runtime;
 
 use crate::support::{assert_projected, projector, rebuild};
@@ -71,8 +71,13 @@ async fn run(steps: Vec<Step>) {
 #[test]
 fn whatever_happens_the_totals_are_those_of_a_simple_sum() {
     let runtime = Runtime::new().unwrap();
-    // Each case starts real processes. A failing case is printed with its steps; there is no file to keep it in.
-    let config = Config { cases: 16, failure_persistence: None, max_shrink_iters: 20, ..Config::default() };
+    let counterexamples = FileFailurePersistence::Direct("tests/counterexamples.txt");
+    // Each case starts real processes.
+    let config = Config {
+        cases: cases("TEST_RANDOM_HISTORIES", 4),
+        max_shrink_iters: 20,
+        ..Config::with_failure_persistence(counterexamples)
+    };
     TestRunner::new(config)
         .run(&prop::collection::vec(step(), 1..12), |steps| {
             runtime.block_on(run(steps)); // panics where it differs

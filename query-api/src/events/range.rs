@@ -90,18 +90,16 @@ impl Parameters {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use proptest::{prelude::*, test_runner::FileFailurePersistence};
 
     use super::*;
-
-    const CASES: u32 = 20_000;
 
     fn read(query: &str) -> Result<Parameters, serde_urlencoded::de::Error> {
         serde_urlencoded::from_str(query)
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig::with_failure_persistence(FileFailurePersistence::Direct("tests/counterexamples.txt")))]
 
         #[test]
         fn the_address_of_the_next_page_says_what_was_asked_for(

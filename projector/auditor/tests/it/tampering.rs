@@ -16,11 +16,12 @@ use event_log::{
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
+use testing::cases;
+
 use crate::support::{SignedLog, text};
 
 /// More than two tiles.
 const EVENTS: usize = 600;
-const CASES: u64 = 1200;
 
 /// The log of a shop, and everything that an auditor has of it.
 struct Audit {
@@ -199,7 +200,7 @@ async fn every_change_to_the_past_is_named_with_its_position() {
     let honest = audit.verify().await;
     assert_eq!(honest.fault, None, "an honest log");
     assert_eq!(honest.events.get(), audit.head);
-    for seed in 0..CASES {
+    for seed in 0..u64::from(cases("TEST_TAMPERINGS", 60)) {
         let crime = commit_crime(&mut StdRng::seed_from_u64(seed), audit.kept, audit.head);
         audit.tamper(&crime.statements).await;
         if crime.forged {
