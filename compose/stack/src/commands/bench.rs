@@ -5,13 +5,13 @@ use anyhow::Result;
 use super::up;
 use crate::build_services::{build_baselines, cargo};
 use crate::cli::Bench;
-use crate::prerequisites;
+use crate::prerequisites::{self, Need};
 use crate::progress::Progress;
 
 pub fn run(bench: &Bench) -> Result<()> {
     let is_help = bench.arguments.iter().any(|argument| argument == "--help" || argument == "-h");
     if !is_help {
-        prerequisites::check_for_benches()?;
+        prerequisites::check(&[Need::Build, Need::Bench])?;
         up::prepare()?;
         Progress::Shown.step("baselines", build_baselines)?;
     }

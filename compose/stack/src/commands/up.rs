@@ -17,15 +17,16 @@ use crate::data_folder::{DataFolder, SUPERVISOR};
 use crate::identity::ProcessId;
 use crate::interrupt::Interrupt;
 use crate::options::Options;
+use crate::prerequisites::{self, Need};
 use crate::progress::Progress;
 use crate::secrets::Secrets;
 use crate::state::State;
-use crate::{checkout, pages, prerequisites, provision};
+use crate::{checkout, pages, provision};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 pub fn run(up: &Up) -> Result<()> {
-    prerequisites::check()?;
+    prerequisites::check(&[Need::Build])?;
     let folder = DataFolder::open(&up.options.data.folder)?;
     // Checked before a build of minutes. The supervisor takes the lock itself.
     drop(folder.lock()?.with_context(|| folder.why_locked())?);

@@ -1,0 +1,79 @@
+//! The parts of a test run, with the time that each takes.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+
+use crate::progress::seconds;
+
+/// The exit code of trials that have no Docker engine.
+const NOT_RUN: i32 = 3;
+
+struct Section {
+    name: &'static str,
+    took: Duration,
+    outcome: Outcome,
+}
+
+#[derive(PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    Failed,
+    NotRun,
+}
+
+#[derive(Default)]
+pub struct Sections(Vec<Section>);
+
+impl Sections {
+    pub fn run(&mut self, name: &'static str, run: impl FnOnce() -> Result<()>) {
+        self.add(name, || run().map(|()| Outcome::Passed));
+    }
+
+    /// Runs a section that the others depend on; false if it failed.
+    pub fn required(&mut self, name: &'static str, run: impl FnOnce() -> Result<()>) -> bool {
+        self.run(name, run);
+        self.0.iter().all(|section| section.outcome == Outcome::Passed)
+    }
+
+    /// Runs a section whose exit code reports whether this machine can run it.
+    pub fn run_where_possible(&mut self, name: &'static str, run: impl FnOnce() -> Result<i32>) {
+        self.add(name, || match run()? {
+            0 => Ok(Outcome::Passed),
+            NOT_RUN => Ok(Outcome::NotRun),
+            code => bail!("exit code {code}"),
+        });
+    }
+
+    fn add(&mut self, name: &'static str, run: impl FnOnce() -> Result<Outcome>) {
+        println!("\n== {name}");
+        let started = Instant::now();
+        let outcome = run().unwrap_or_else(|error| {
+            eprintln!("error: {error:#}");
+            Outcome::Failed
+        });
+        self.0.push(Section { name, took: started.elapsed(), outcome });
+    }
+
+    pub fn all_ran(&self) -> bool {
+        self.0.iter().all(|section| section.outcome != Outcome::NotRun)
+    }
+
+    /// Prints the outcome and time of each section; an error names those that failed.
+    pub fn summary(&self) -> Result<()> {
+        println!();
+        for Section { name, took, outcome } in &self.0 {
+            let outcome = match outcome {
+                Outcome::Passed => "passed",
+                Outcome::Failed => "FAILED",
+                Outcome::NotRun => "not run: see above",
+            };
+            println!("{name:<24}{:>10}  {outcome}", seconds(*took));
+        }
+        println!("{:<24}{:>10}", "total", seconds(self.0.iter().map(|section| section.took).sum()));
+        let failed = self.0.iter().filter(|section| section.outcome == Outcome::Failed);
+        let failed: Vec<_> = failed.map(|section| section.name).collect();
+        ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+        Ok(())
+    }
+}
