@@ -1,8 +1,7 @@
 //! Stable names of log events, in the field `event.name`. Tests and operators rely on them rather than on the wording.
 //!
-//! Below are those of every service. Services add their own, named after its part and what happened:
-//! `append.{failed,recovered}` (command-api); `projection.{halted,waiting,recovered}`, `transparency.{refused,waiting,recovered}`,
-//! `reconciliation.{difference,failed,recovered}` (projector); `license_key.missing` (query-api).
+//! Below are those of every service. Services add their own, named after their part and what happened:
+//! `append.{failed,recovered}` (command-api), `license_key.missing` (query-api).
 
 /// The service listens on its address.
 pub const LISTENING: &str = "service.listening";
