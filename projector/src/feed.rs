@@ -1,8 +1,8 @@
 //! The next events after a position: from JetStream while it works, from the event store whenever it does not.
 //!
-//! JetStream is only the faster way. Whatever it delivers twice is passed over; whatever it lacks, garbles or delivers
-//! in another order is read from the event store instead. The checkpoint in the read model is what makes the
-//! consumption durable, so the consumer on the stream is a throwaway one that starts behind it.
+//! JetStream is only the faster way. Duplicates are skipped; after a gap, disorder or an invalid message, the events are read
+//! from the event store. The projection position makes consumption durable, so the consumer on the stream is ephemeral and
+//! starts after it.
 
 use std::{pin::Pin, time::Duration};
 
@@ -28,32 +28,32 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-/// Events per transaction: a bound for memory, and far beyond what a commit costs.
+/// Events per transaction: bounds memory, and is large enough for the cost of a commit not to matter.
 pub const MAX_BATCH: usize = 1000;
-/// While the stream says nothing, how often the event store is asked whether it knows more.
-const RESCUE_INTERVAL: Duration = Duration::from_secs(1);
-/// Events are taken no more often than this. A commit, with what it wakes up, is then made for more events, and a purchase
-/// that comes after a pause is still counted at once.
-const PACE: Duration = Duration::from_millis(6);
-/// The same while there is no stream to listen to; also how often one is looked for.
+/// How often the event store is polled while the stream delivers nothing.
+const FALLBACK_POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Minimum interval between two batches, so that a commit and its notification cover more events. A purchase after a pause is
+/// counted immediately.
+const MIN_BATCH_INTERVAL: Duration = Duration::from_millis(6);
+/// How often the event store is polled, and the stream is looked up, while there is no subscription.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// How long looking for a stream may take, while no event is read.
+/// Bound for a subscription, as no event is read meanwhile.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Messages that may be under way to us: those of the next steps are there when they are wanted.
-const ASKED_FOR: usize = 4 * MAX_BATCH;
-/// A server with nothing to say says so this often; twice that without a word, and the stream counts as lost.
+/// Messages requested ahead, so that the next batches are already there.
+const MAX_IN_FLIGHT: usize = 4 * MAX_BATCH;
+/// How often an idle server sends a heartbeat. After twice that without one, the stream counts as lost.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// When the server forgets a consumer that nobody asks any more.
-const FORGOTTEN_AFTER: Duration = Duration::from_mins(1);
+/// When the server removes a consumer that no longer requests messages.
+const INACTIVE_THRESHOLD: Duration = Duration::from_mins(1);
 
 type Messages = Pin<Box<dyn Stream<Item = Result<Message, async_nats::Error>> + Send>>;
 
-/// The next events, and whether they reach to the end of the log.
+/// The next events, and whether they reach the end of the log.
 #[derive(Debug)]
 pub struct Next {
     pub events: Vec<RecordedEvent>,
-    /// The event store was asked and knows nothing beyond these events.
+    /// The event store has nothing beyond these events.
     pub at_end: bool,
 }
 
@@ -63,9 +63,9 @@ pub struct Feed {
     nats: async_nats::Client,
     messages: Option<ReadyChunks<Messages>>,
     poll_at: Instant,
-    /// Not before then are the stream's messages taken again.
+    /// When the next batch may be taken from the stream.
     listen_at: Instant,
-    /// The last page of the event store was a full one.
+    /// The last page of the event store was full.
     behind: bool,
 }
 
@@ -74,7 +74,7 @@ impl Feed {
         Self { event_store, nats, messages: None, poll_at: Instant::now(), listen_at: Instant::now(), behind: false }
     }
 
-    /// Waits, bounded, for events after a position. They follow it without a hole.
+    /// Waits, bounded, for events after a position. They follow it without a gap.
     pub async fn next(&mut self, after: Position) -> Result<Next, ReadError> {
         let Some(delivered) = self.delivered(after).await else {
             let next = read_store(&self.event_store, after).await?;
@@ -84,29 +84,29 @@ impl Feed {
         Ok(Next { events: delivered, at_end: false })
     }
 
-    /// What the stream delivers; `None` when the event store is to be asked.
+    /// The next events from the stream; `None` when they are to be read from the event store.
     async fn delivered(&mut self, after: Position) -> Option<Vec<RecordedEvent>> {
         if self.behind {
-            return None; // neither wait nor listen before the store has been read to its end
+            return None; // catch up with the event store first
         }
         let Some(messages) = &mut self.messages else {
-            // The store is read after the subscription, so that nothing falls between the two.
+            // The event store is read after subscribing, so that no event is missed between the two.
             sleep_until(self.poll_at).await;
             self.poll_at = Instant::now() + POLL_INTERVAL;
             self.subscribe(after).await;
             return None;
         };
         sleep_until(self.listen_at).await;
-        // Unconstrained, as tokio would otherwise cut every chunk off at its budget of 128 messages.
-        let chunk = timeout(RESCUE_INTERVAL, unconstrained(messages.next())).await.ok()?;
-        // Whoever lags behind hurries.
+        // Unconstrained, as tokio's cooperative budget would end every chunk at 128 messages.
+        let chunk = timeout(FALLBACK_POLL_INTERVAL, unconstrained(messages.next())).await.ok()?;
+        // No pause while lagging behind.
         let full = chunk.as_ref().is_some_and(|chunk| chunk.len() == MAX_BATCH);
-        self.listen_at = Instant::now() + if full { Duration::ZERO } else { PACE };
+        self.listen_at = Instant::now() + if full { Duration::ZERO } else { MIN_BATCH_INTERVAL };
         match chunk.map(|chunk| contiguous(after, chunk)) {
             Some(Ok(events)) => return Some(events),
-            Some(Err(Unfollowable::Lost(_))) | None => self.lose_stream(),
+            Some(Err(ConsumeError::Lost(_))) | None => self.lose_stream(),
             Some(Err(reason)) => {
-                debug!(%reason, position = after.get(), "The stream cannot be followed; reading the event store");
+                debug!(%reason, position = after.get(), "The stream cannot be consumed; reading the event store");
             }
         }
         None
@@ -114,7 +114,7 @@ impl Feed {
 
     fn lose_stream(&mut self) {
         if self.messages.take().is_some() {
-            warn!("The stream is lost; following the event store until it is back");
+            warn!("The stream is lost; reading the event store until it is back");
         }
     }
 
@@ -126,7 +126,7 @@ impl Feed {
         let subscribed = timeout(SUBSCRIBE_TIMEOUT, messages(self.nats.clone(), &self.event_store, after)).await;
         match subscribed.map_err(Into::into).flatten() {
             Ok(messages) => self.messages = Some(messages.ready_chunks(MAX_BATCH)),
-            Err(error) => debug!(%error, "There is no stream to follow yet"),
+            Err(error) => debug!(%error, "There is no stream to consume yet"),
         }
     }
 }
@@ -153,7 +153,7 @@ async fn messages(
         ack_policy: AckPolicy::None,
         memory_storage: true,
         num_replicas: 1,
-        inactive_threshold: FORGOTTEN_AFTER,
+        inactive_threshold: INACTIVE_THRESHOLD,
         ..pull::Config::default()
     };
     let stream = jetstream::new(nats).get_stream(STREAM).await?;
@@ -161,36 +161,36 @@ async fn messages(
         return Err("the stream holds other events than the log".into());
     }
     let consumer = stream.create_consumer(config).await?;
-    let messages = consumer.stream().max_messages_per_batch(ASKED_FOR).heartbeat(HEARTBEAT).messages().await?;
+    let messages = consumer.stream().max_messages_per_batch(MAX_IN_FLIGHT).heartbeat(HEARTBEAT).messages().await?;
     Ok(Box::pin(messages.map(|message| message.map_err(Into::into))))
 }
 
-/// Why a chunk of the stream is of no use.
+/// Why a chunk of the stream cannot be used.
 #[derive(Debug, thiserror::Error)]
-enum Unfollowable {
+enum ConsumeError {
     #[error("the stream failed: {0}")]
     Lost(async_nats::Error),
-    #[error("not an event of the log: {0}")]
-    NotAnEvent(#[from] cloud_event::ParseError),
-    #[error("position {found} follows, {expected} was expected")]
+    #[error("invalid message: {0}")]
+    Invalid(#[from] cloud_event::ParseError),
+    #[error("gap: expected position {expected}, found {found}")]
     Gap { expected: Position, found: Position },
 }
 
-/// The events of a chunk that are new, if they follow the position without a hole.
+/// The new events of a chunk, if they follow the position without a gap.
 fn contiguous(
     after: Position,
     chunk: Vec<Result<Message, async_nats::Error>>,
-) -> Result<Vec<RecordedEvent>, Unfollowable> {
+) -> Result<Vec<RecordedEvent>, ConsumeError> {
     let mut events = Vec::with_capacity(chunk.len());
     let mut last = after;
     for message in chunk {
-        let message = message.map_err(Unfollowable::Lost)?;
+        let message = message.map_err(ConsumeError::Lost)?;
         let event = RecordedEvent::from(CloudEvent::parse(&message.payload)?);
         if event.position <= last {
-            continue; // delivered before
+            continue; // duplicate
         }
         if event.position != last.next() {
-            return Err(Unfollowable::Gap { expected: last.next(), found: event.position });
+            return Err(ConsumeError::Gap { expected: last.next(), found: event.position });
         }
         last = event.position;
         events.push(event);

@@ -1,19 +1,19 @@
-//! What was sold when: what events add to the history. Pure, like the totals.
+//! The history: purchases per minute, and resets. Pure, like the totals.
 
 use chrono::{DateTime, Utc};
 use contract::{event::Event, money::OutOfRange, position::Position, totals::Totals};
 
 const MINUTE_S: i64 = 60;
 
-/// What some events add to the history. What was sold before a reset stays sold.
+/// The additions of a batch to the history. Resets do not remove purchases from it.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// As they come along the log: each minute once, since its times do not run backwards.
+    /// In the order of the log. Each minute occurs once, as the times of the log do not decrease.
     pub minutes: Vec<Minute>,
     pub resets: Vec<Reset>,
 }
 
-/// What was sold within a minute.
+/// The purchases within a minute.
 #[derive(Clone, Debug)]
 pub struct Minute {
     pub begins_at: DateTime<Utc>,
@@ -28,7 +28,7 @@ pub struct Reset {
 }
 
 impl History {
-    /// Adds what happened next. An error changes nothing.
+    /// Adds the next event. An error changes nothing.
     pub fn add(&mut self, position: Position, time: DateTime<Utc>, event: &Event) -> Result<(), OutOfRange> {
         match event {
             Event::LicensePurchased(_) => self.minute_of(time).sold.apply(event),
@@ -43,10 +43,10 @@ impl History {
         let seconds = time.timestamp();
         let begins_at = seconds - seconds.rem_euclid(MINUTE_S);
         if self.minutes.last().is_none_or(|last| last.begins_at.timestamp() != begins_at) {
-            let begins_at = DateTime::from_timestamp_secs(begins_at).expect("less than a minute before a time");
+            let begins_at = DateTime::from_timestamp_secs(begins_at).expect("less than a minute before a valid time");
             self.minutes.push(Minute { begins_at, sold: Totals::default() });
         }
-        self.minutes.last_mut().expect("one was just made sure of")
+        self.minutes.last_mut().expect("pushed above")
     }
 }
 
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn purchases_count_in_their_minute_and_a_reset_takes_nothing_back() {
+    fn purchases_count_in_their_minute_and_a_reset_removes_none() {
         let mut history = History::default();
         let reset = Event::SalesReset(SalesReset { reason: Some("new year".to_owned()) });
         let events = [
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_before_1970_has_a_minute_too() {
+    fn a_time_before_1970_has_a_minute() {
         let mut history = History::default();
         history.add(Position::START, at("1969-12-31T23:59:59.5Z"), &purchase(1)).unwrap();
         assert_eq!(history.minutes[0].begins_at, at("1969-12-31T23:59:00Z"));

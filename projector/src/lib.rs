@@ -1,15 +1,14 @@
 //! The projection. An event goes through these modules from top to bottom:
 //!
 //! - [`feed`]: the next events, from JetStream while it works and from the event store whenever it does not
-//! - [`tally`]: what the events change, in the totals and in the [`history`]
-//! - [`read_model`]: totals, history and checkpoint, changed together or not at all
-//! - [`projection`]: the loop that joins these three
+//! - [`batch_delta`]: the changes that they make to the totals, the newest purchases and the [`history`]
+//! - [`read_model`]: stores these changes and the position, together or not at all
+//! - [`projection`]: the task that joins these three
 //!
-//! Beside it:
+//! Alongside it:
 //!
-//! - [`rebuild`]: the same from position 1, beside the live read model, in long stretches ([`stretch`]); an interrupted one is
-//!   gone on with ([`resume`]), and both read models are compared at the end ([`comparison`])
-//! - [`reconciliation`]: the live totals compared with the log, all the time
+//! - [`rebuild`]: builds the next generation from position 1, in chunks ([`chunk`]), compares it with the live one and switches
+//! - [`reconciliation`]: compares the live totals with the log, continuously
 //! - [`transparency`]: the Merkle tree over the log, and its signed checkpoints
 
 use std::sync::Arc;
@@ -28,23 +27,21 @@ use runtime::{
 use sqlx::PgPool;
 use tracing::warn;
 
-pub mod comparison;
+pub mod batch_delta;
+pub mod chunk;
 pub mod feed;
 pub mod history;
 pub mod projection;
 pub mod read_model;
 pub mod rebuild;
 pub mod reconciliation;
-pub mod resume;
-pub mod stretch;
-pub mod tally;
 pub mod transparency;
 
-/// The projection, the transparency log, the reconciliation and a rebuild have pools of their own, so that none waits for another.
-/// Each uses one connection to a database at a time; a second one replaces one that is broken.
+/// Projection, transparency log, reconciliation and rebuild each have their own pools, so none waits for another. Each uses one
+/// connection to a database at a time; a second one replaces a broken one.
 const POOL_CONNECTIONS: u32 = 2;
 
-/// Where the events are and where the read model is.
+/// The event store and the read model.
 #[derive(Args, Clone, Debug)]
 pub struct Databases {
     /// Address of the event store, with the role `projector`.
@@ -56,7 +53,7 @@ pub struct Databases {
 }
 
 impl Databases {
-    /// The event store's and the read model's, which connect when they are first used.
+    /// Pools for the event store and the read model, which connect on first use.
     fn pools(&self, name: &str) -> anyhow::Result<(PgPool, PgPool)> {
         let event_store = database::pool("EVENT_STORE_URL", &self.event_store_url, name, POOL_CONNECTIONS)?;
         let read_model = database::pool("READ_MODEL_URL", &self.read_model_url, name, POOL_CONNECTIONS)?;
@@ -106,7 +103,7 @@ pub struct MigrateConfig {
     pub auditor_db_password: String,
 }
 
-/// Puts the service together. It connects by itself as soon as there is something to connect to.
+/// Assembles the service. It connects automatically as soon as its databases and NATS are reachable.
 pub fn service(config: &Config) -> anyhow::Result<Service> {
     let mut registry = Registry::with_prefix("sales");
     let mut tasks = Tasks::default();
@@ -138,7 +135,7 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
             Ok(())
         });
     } else {
-        warn!("CHECKPOINT_KEY and CHECKPOINT_LOG are not set: no checkpoints of the log are signed");
+        warn!("CHECKPOINT_KEY and CHECKPOINT_LOG are not set: the log is not signed");
     }
     Ok(Service { api: Router::new(), access, readiness: Arc::new(move || watch.borrow().ready()), registry, tasks })
 }
@@ -151,7 +148,7 @@ fn reconciliation(config: &Config, registry: &mut Registry) -> anyhow::Result<re
     Ok(reconciliation::Reconciliation::new(event_store, read_model, metrics))
 }
 
-/// Brings the read model's database up to date.
+/// Creates or updates the read model's database.
 pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
     let files = event_log::migration_files!("../../migrations/read_model":
         "0001_roles", "0002_projection", "0003_license_total", "0004_transparency_log", "0005_history",
@@ -164,7 +161,7 @@ pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
     database::migrate(&config.read_model_admin_url, &files, &passwords).await
 }
 
-/// Builds the read model anew and switches to it.
+/// Rebuilds the read model from the log and switches to it.
 pub async fn rebuild(config: &RebuildConfig) -> anyhow::Result<()> {
     let (event_store, read_model) = config.databases.pools("projector rebuild")?;
     rebuild::rebuild(&event_store, &read_model, config.options).await

@@ -15,7 +15,7 @@ use runtime::{healthcheck, run, traces};
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// How log lines are written.
+    /// Format of log lines.
     #[arg(long, env, global = true, value_enum, default_value = "text")]
     log_format: run::LogFormat,
 }
@@ -24,13 +24,13 @@ struct Cli {
 enum Command {
     /// Keep the read model up to date until SIGTERM.
     Serve(Box<Config>),
-    /// Ask the one that serves in the same container whether it is ready, and end.
+    /// Container health check: exit 0 if the service in this container is up.
     Healthcheck(healthcheck::HealthcheckConfig),
-    /// Create or update the read model's database, set the passwords of its roles, and end.
+    /// Create or update the read model's database and set the passwords of its roles.
     Migrate(MigrateConfig),
-    /// Make a pair of keys for the checkpoints of the transparency log, print the public one, and end.
+    /// Generate a key pair for signed checkpoints of the log, and print the public key.
     Key(KeyConfig),
-    /// Build the read model anew from the log, beside the live one, and then switch to it.
+    /// Rebuild the read model from the log, alongside the live one, and then switch to it.
     Rebuild(RebuildConfig),
 }
 
@@ -42,7 +42,7 @@ async fn main() -> ExitCode {
         Command::Serve(config) => serve(*config).await,
         Command::Healthcheck(config) => healthcheck::run(&config),
         Command::Migrate(config) => projector::migrate(&config).await,
-        Command::Key(config) => transparency::key::make(&config),
+        Command::Key(config) => transparency::key::generate(&config),
         Command::Rebuild(config) => projector::rebuild(&config).await,
     })
 }

@@ -1,4 +1,4 @@
-//! The loop: take the next events, add them up, move the checkpoint and the totals together.
+//! Takes the next events, adds them up, and advances position and totals together.
 
 use std::sync::atomic::AtomicU64;
 
@@ -22,22 +22,22 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use crate::{
+    batch_delta::{ApplyError, BatchDelta},
     feed::Feed,
     read_model::{self, Generation},
-    tally::{Tally, Uncountable},
 };
 
-/// What Postgres' codes begin with when it is the data that cannot be: a number out of range, a character that no text may have.
+/// Class of the SQLSTATE codes for invalid data: a number out of range, a character that no text may contain.
 const DATA_EXCEPTION: &str = "22";
 
-/// What the projection is doing, for readiness.
+/// State of the projection, for readiness.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum State {
     Starting,
     Running,
-    /// A database does not answer; it goes on by itself.
+    /// A database is unreachable; the projection resumes automatically.
     Waiting(String),
-    /// An event cannot be counted. Nothing after it is counted either, until it is understood.
+    /// An event cannot be applied. Neither it nor any later event is, until a version or a repaired log allows it.
     Halted(String),
 }
 
@@ -63,18 +63,18 @@ pub enum ProjectionError {
     #[error("the read model cannot be used: {0}")]
     ReadModel(#[from] sqlx::Error),
     #[error(transparent)]
-    Uncountable(#[from] Uncountable),
+    Apply(#[from] ApplyError),
     #[error("a database did not answer in time")]
     TimedOut(#[from] Elapsed),
 }
 
 impl ProjectionError {
-    /// Whether it is the log itself that is wrong or not understood, rather than the way to it.
-    pub fn is_alarm(&self) -> bool {
+    /// Whether the log itself is invalid, rather than unreachable.
+    pub fn is_integrity_violation(&self) -> bool {
         match self {
-            Self::Uncountable(_) => true,
+            Self::Apply(_) => true,
             Self::Log(error) => error.is_integrity_violation(),
-            // No later try will make a sum fit, or a text.
+            // A retry does not change the data.
             Self::ReadModel(error) => error
                 .as_database_error()
                 .and_then(DatabaseError::code)
@@ -90,7 +90,7 @@ struct Sold {
     currency: &'static str,
 }
 
-/// What operators see of the projection.
+/// Metrics of the projection.
 #[derive(Clone)]
 pub struct Metrics {
     sold: Family<Sold, Gauge>,
@@ -117,23 +117,22 @@ impl Metrics {
         };
         registry.register("sold", "Licences sold since the last reset", metrics.sold.clone());
         registry.register("revenue_minor", "Revenue since the last reset, in minor units", metrics.revenue.clone());
-        registry.register("projection_position", "Checkpoint of the live read model", metrics.position.clone());
+        registry.register("projection_position", "Log position of the live read model", metrics.position.clone());
         registry.register(
             "projection_lag_positions",
-            "Events that are about to be counted, at most a batch",
+            "Events received but not counted yet, at most a batch",
             metrics.lag_positions.clone(),
         );
-        let help =
-            "Age of the oldest event that is not counted, or time since the log could last be read; 0 at its end";
+        let help = "Age of the oldest event that is not counted, or time since the log was last readable; 0 at its end";
         registry.register_with_unit("projection_lag", help, Unit::Seconds, metrics.lag_seconds.clone());
         registry.register("projection_events", "Events counted by this process", metrics.events.clone());
         registry.register("projection_batch_size", "Events per transaction", metrics.batch_size.clone());
-        registry.register("projection_halted", "1 while an event cannot be counted", metrics.halted.clone());
+        registry.register("projection_halted", "1 while an event cannot be applied", metrics.halted.clone());
         metrics
     }
 
-    fn show(&self, checkpoint: Position, totals: &Totals) {
-        self.position.set(checkpoint.get());
+    fn show(&self, position: Position, totals: &Totals) {
+        self.position.set(position.get());
         for license in License::ALL {
             let total = totals.of(license);
             let label = Sold { license: license.name(), currency: total.revenue.currency().code() };
@@ -149,9 +148,9 @@ pub struct Projection {
     feed: Feed,
     metrics: Metrics,
     state: watch::Sender<State>,
-    /// The live generation as far as known; `None` when somebody else may have changed it.
+    /// The live generation; `None` when another process may have changed it.
     live: Option<Generation>,
-    /// When everything in the log was last known to be counted.
+    /// When the whole log was last known to be counted.
     complete_at: Instant,
 }
 
@@ -160,21 +159,21 @@ impl Projection {
         Self { read_model, feed, metrics, state, live: None, complete_at: Instant::now() }
     }
 
-    /// Takes the next events, if there are any within the time that the feed waits, and counts them.
+    /// Waits, bounded, for the next events, and counts them.
     pub async fn advance(&mut self) -> Result<(), ProjectionError> {
         let live = if let Some(live) = self.live.take() {
             live
         } else {
             let live = read_model::load_live(&self.read_model).await?;
-            self.metrics.show(live.checkpoint, &live.totals);
+            self.metrics.show(live.position, &live.totals);
             live
         };
-        let next = self.feed.next(live.checkpoint).await?;
-        let (tally, uncountable) = count(&live.totals, &next.events);
+        let next = self.feed.next(live.position).await?;
+        let (delta, not_applied) = apply(&live.totals, &next.events);
         self.record_lag(&next.events);
-        self.live = self.store(live, &next.events, tally).await?;
-        if let Some(uncountable) = uncountable {
-            return Err(uncountable.into());
+        self.live = self.store(live, &next.events, delta).await?;
+        if let Some(error) = not_applied {
+            return Err(error.into());
         }
         let Some(live) = &self.live else { return Ok(()) };
         if let Some(newest) = next.events.last() {
@@ -192,29 +191,29 @@ impl Projection {
         Ok(())
     }
 
-    /// The generation as it is afterwards; `None` when somebody else was faster, and it has to be read again.
+    /// The generation after the write; `None` when another projector was faster, and it has to be loaded again.
     async fn store(
         &mut self,
         live: Generation,
         events: &[RecordedEvent],
-        tally: Tally,
+        delta: BatchDelta,
     ) -> sqlx::Result<Option<Generation>> {
-        let Some((newest, _)) = tally.last else { return Ok(Some(live)) };
+        let Some((newest, _)) = delta.last else { return Ok(Some(live)) };
         let counting = Step::begin();
-        if !read_model::advance(&self.read_model, &live, &tally).await? {
+        if !read_model::advance(&self.read_model, &live, &delta).await? {
             return Ok(None);
         }
-        let counted = u32::try_from(newest.get() - live.checkpoint.get()).unwrap_or(u32::MAX);
+        let counted = u32::try_from(newest.get() - live.position.get()).unwrap_or(u32::MAX);
         counting.done("count", &SpanKind::Consumer, &events[..events.len().min(counted as usize)]);
-        self.metrics.show(newest, &tally.totals);
+        self.metrics.show(newest, &delta.totals);
         self.metrics.events.inc_by(counted.into());
         self.metrics.batch_size.observe(counted.into());
-        Ok(Some(Generation { checkpoint: newest, totals: tally.totals, ..live }))
+        Ok(Some(Generation { position: newest, totals: delta.totals, ..live }))
     }
 
-    fn record_lag(&self, waiting: &[RecordedEvent]) {
-        self.metrics.lag_positions.set(i64::try_from(waiting.len()).unwrap_or(i64::MAX));
-        let age = waiting.first().map_or(0.0, |oldest| (Utc::now() - oldest.recorded_at).as_seconds_f64().max(0.0));
+    fn record_lag(&self, pending: &[RecordedEvent]) {
+        self.metrics.lag_positions.set(i64::try_from(pending.len()).unwrap_or(i64::MAX));
+        let age = pending.first().map_or(0.0, |oldest| (Utc::now() - oldest.recorded_at).as_seconds_f64().max(0.0));
         self.metrics.lag_seconds.set(age);
     }
 }
@@ -232,7 +231,11 @@ impl run_loop::Step for Projection {
             Err(error) => {
                 self.live = None;
                 self.metrics.lag_seconds.set(self.complete_at.elapsed().as_secs_f64());
-                if error.is_alarm() { State::Halted(error.to_string()) } else { State::Waiting(error.to_string()) }
+                if error.is_integrity_violation() {
+                    State::Halted(error.to_string())
+                } else {
+                    State::Waiting(error.to_string())
+                }
             }
         };
         self.metrics.halted.set(i64::from(matches!(state, State::Halted(_))));
@@ -245,17 +248,19 @@ impl run_loop::Step for Projection {
 
     fn report(&self, failure: Option<&ProjectionError>) {
         match failure {
-            Some(reason) if reason.is_alarm() => error!(%reason, "The projection stops: no event is skipped"),
+            Some(reason) if reason.is_integrity_violation() => {
+                error!(%reason, "The projection has halted: no event is skipped");
+            }
             Some(reason) => warn!(%reason, "The projection is waiting; retrying"),
             None => info!("The projection has recovered"),
         }
     }
 }
 
-/// Adds events up to the first that cannot be added.
-pub fn count(totals: &Totals, events: &[RecordedEvent]) -> (Tally, Option<Uncountable>) {
-    let mut tally = Tally::on(totals);
-    let uncountable =
-        events.iter().find_map(|event| tally.add(event.position, event.recorded_at, event.decode()).err());
-    (tally, uncountable)
+/// Applies events up to the first that cannot be applied.
+pub fn apply(totals: &Totals, events: &[RecordedEvent]) -> (BatchDelta, Option<ApplyError>) {
+    let mut delta = BatchDelta::on(totals);
+    let not_applied =
+        events.iter().find_map(|event| delta.apply(event.position, event.recorded_at, event.decode()).err());
+    (delta, not_applied)
 }

@@ -1,8 +1,8 @@
-//! Whether the live totals are those of the log, asked again and again while everything runs.
+//! Compares the live totals with the log, continuously.
 //!
-//! The log is added up a second time here, in memory and from position 1 on, by a reader that shares nothing with the
-//! projection but the rules. Totals and checkpoint come from one statement, and the log is added up to exactly that checkpoint, so
-//! that however fast the checkpoint moves, what differs is wrong.
+//! It adds up the log a second time, in memory and from position 1, and shares only the rules with the projection. Totals and
+//! position come from one statement, and the log is added up to exactly that position. So every difference is an error, however
+//! fast the position advances.
 
 use std::time::Duration;
 
@@ -21,20 +21,20 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info};
 
 use crate::{
+    chunk::add_up,
     projection::ProjectionError,
     read_model::{self, Generation},
-    stretch::add_up,
 };
 
-/// How long a difference may stay unnoticed. A round costs one look at the read model, and every event is read once.
-const INTERVAL: Duration = Duration::from_secs(5);
-/// Events per statement: some ten milliseconds' worth, too short for its snapshot to hold back any vacuum.
-const STRETCH: i64 = 20_000;
-/// From one stretch to the next, so that a long log takes a twentieth of one core from the purchases, and not a whole one. It is
-/// read at some 90,000 events/s that way: faster than any can be appended.
-const PAUSE: Duration = Duration::from_millis(200);
+/// Interval between comparisons. A comparison costs one query to the read model, and every event is read once.
+const COMPARE_INTERVAL: Duration = Duration::from_secs(5);
+/// Events per statement: it takes some ten milliseconds, so its snapshot does not hold back vacuum.
+const CHUNK_EVENTS: i64 = 20_000;
+/// Interval between chunks: catching up with a long log then takes a twentieth of a core, at some 90,000 events/s, which is
+/// faster than events can be appended.
+const CHUNK_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What operators see of the reconciliation.
+/// Metrics of the reconciliation.
 #[derive(Clone)]
 pub struct Metrics {
     position: Gauge,
@@ -46,9 +46,9 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics =
             Self { position: Gauge::default(), difference: Gauge::default(), comparisons: Counter::default() };
-        let help = "Position at which the live totals were last found to be those of the log";
+        let help = "Position at which the live totals last equalled those of the log";
         registry.register("reconciliation_position", help, metrics.position.clone());
-        let help = "1 while the live totals are not those of the log";
+        let help = "1 while the live totals differ from the log";
         registry.register("reconciliation_difference", help, metrics.difference.clone());
         let help = "How often the live totals were compared with the log";
         registry.register("reconciliation_comparisons", help, metrics.comparisons.clone());
@@ -59,31 +59,30 @@ impl Metrics {
 /// Compares the live totals with the log.
 pub struct Reconciliation {
     event_store: PgConnectOptions,
-    /// Where stretches are read; `None` after one that was left in the middle, which would answer the next statement.
+    /// Reads the chunks; `None` after an abandoned COPY, whose rest the next statement would receive.
     reader: Option<PgPool>,
     read_model: PgPool,
     metrics: Metrics,
     due_at: Instant,
     fold: Option<Fold>,
-    /// What was found wrong and told, until all is right again.
-    told: Option<Finding>,
+    /// The reported finding; `None` once the totals equal the log again.
+    reported: Option<Finding>,
 }
 
-/// What the log adds up to, as far as it has been read.
+/// The sum of the log, as far as it has been read.
 struct Fold {
-    /// The live generation meanwhile. For another one the log is read anew: a rebuild is often made because the log
-    /// itself is another one.
+    /// The live generation. After a switch the log is read from the start, as a rebuild often follows the restore of another log.
     generation: i64,
     position: Position,
     totals: Totals,
 }
 
-/// What is wrong. It is told again only when it becomes another one.
+/// A difference. It is reported again only when it changes.
 #[derive(Debug, Eq, PartialEq)]
 enum Finding {
-    /// How many sales and minor units the live totals have too many, by licence.
+    /// Surplus sales and minor units of the live totals, by licence.
     Totals(Vec<(License, i64, i64)>),
-    /// The log, or the read model, is not what it should be.
+    /// The log or the read model is invalid.
     Unusable(String),
 }
 
@@ -96,29 +95,29 @@ enum Progress {
 
 impl Reconciliation {
     pub fn new(event_store: PgConnectOptions, read_model: PgPool, metrics: Metrics) -> Self {
-        Self { event_store, reader: None, read_model, metrics, due_at: Instant::now(), fold: None, told: None }
+        Self { event_store, reader: None, read_model, metrics, due_at: Instant::now(), fold: None, reported: None }
     }
 
     async fn read_and_compare(&mut self) -> Result<Progress, ProjectionError> {
         let live = read_model::load_live(&self.read_model).await?;
-        let known = self.fold.take().filter(|fold| fold.generation == live.number && fold.position <= live.checkpoint);
+        let known = self.fold.take().filter(|fold| fold.generation == live.number && fold.position <= live.position);
         let fold = self.fold.insert(known.unwrap_or_else(|| Fold::of(&live)));
-        let until = live.checkpoint.min(fold.position.plus(STRETCH));
+        let until = live.position.min(fold.position.plus(CHUNK_EVENTS));
         let reader = self
             .reader
             .take()
             .unwrap_or_else(|| PgPoolOptions::new().max_connections(1).connect_lazy_with(self.event_store.clone()));
-        // Asked even when nothing is to be read: the log may have been cut off behind what was read of it.
+        // Also when there is nothing to read: the log may have been truncated before the position that was read.
         let end = event_log::head(&reader).await.map_err(ReadError::from)?;
-        if end < live.checkpoint {
-            return Err(ReadError::CutOff { end, after: live.checkpoint }.into());
+        if end < live.position {
+            return Err(ReadError::CutOff { end, after: live.position }.into());
         }
         if fold.position < until {
             fold.totals = add_up(&reader, &fold.totals, fold.position, until).await?.totals;
             fold.position = until;
         }
         self.reader = Some(reader);
-        if until < live.checkpoint {
+        if until < live.position {
             return Ok(Progress::CatchingUp);
         }
         let expected = fold.totals.clone();
@@ -128,25 +127,25 @@ impl Reconciliation {
 
     fn compare(&mut self, live: &Generation, expected: &Totals) {
         self.metrics.comparisons.inc();
-        let position = live.checkpoint.get();
+        let position = live.position.get();
         let surplus = surplus(&live.totals, expected);
         if surplus.is_empty() {
             self.metrics.position.set(position);
             self.metrics.difference.set(0);
-            if self.told.take().is_some() {
-                info!(position, "The live totals are those of the log again");
+            if self.reported.take().is_some() {
+                info!(position, "The live totals equal the log again");
             }
         } else if self.is_news(Finding::Totals(surplus)) {
             let live = &live.totals;
-            error!(position, %live, %expected, "The live totals are not those of the log; `projector rebuild` puts them right");
+            error!(position, %live, %expected, "The live totals differ from the log; `projector rebuild` corrects them");
         }
     }
 
-    /// Notes what is wrong. False when that was told before.
+    /// Records a finding. Returns false when it was reported before.
     fn is_news(&mut self, finding: Finding) -> bool {
         self.metrics.difference.set(1);
-        let news = self.told.as_ref() != Some(&finding);
-        self.told = Some(finding);
+        let news = self.reported.as_ref() != Some(&finding);
+        self.reported = Some(finding);
         news
     }
 }
@@ -162,7 +161,7 @@ impl run_loop::Step for Reconciliation {
     /// unreachable.
     async fn step(&mut self) -> Result<(), ProjectionError> {
         let progress = match self.read_and_compare().await {
-            Err(wrong) if wrong.is_alarm() || is_falsified(&wrong) => {
+            Err(wrong) if wrong.is_integrity_violation() || is_tampered(&wrong) => {
                 // The sum may hold events that the log no longer has: start from scratch.
                 self.fold = None;
                 let reason = wrong.to_string();
@@ -173,7 +172,7 @@ impl run_loop::Step for Reconciliation {
             }
             outcome => outcome?,
         };
-        self.due_at = Instant::now() + if progress == Progress::Compared { INTERVAL } else { PAUSE };
+        self.due_at = Instant::now() + if progress == Progress::Compared { COMPARE_INTERVAL } else { CHUNK_INTERVAL };
         Ok(())
     }
 
@@ -192,16 +191,16 @@ impl Fold {
     }
 }
 
-/// Wrapping, as a falsified total may be any number.
+/// Wrapping, as a tampered total may be any number.
 fn surplus(live: &Totals, expected: &Totals) -> Vec<(License, i64, i64)> {
-    let too_many = live.differences(expected).map(|(license, live, expected)| {
+    let surplus = live.differences(expected).map(|(license, live, expected)| {
         let sales = live.sales_count.wrapping_sub(expected.sales_count);
         (license, sales, live.revenue.amount_minor().wrapping_sub(expected.revenue.amount_minor()))
     });
-    too_many.collect()
+    surplus.collect()
 }
 
-/// The read model holds something that no projection writes.
-fn is_falsified(error: &ProjectionError) -> bool {
+/// The read model contains a value that no projection writes.
+fn is_tampered(error: &ProjectionError) -> bool {
     matches!(error, ProjectionError::ReadModel(sqlx::Error::Decode(_)))
 }

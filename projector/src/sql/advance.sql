@@ -23,7 +23,7 @@ kept as (
     cross join unnest($18::bigint[], $19::timestamptz[], $20::text[], $21::bigint[], $22::bigint[], $23::text[])
         as snapshot (position, as_of, license, sales_count, revenue_minor, currency)
 ),
--- What is sold within a minute is sold within its quarter of an hour, too.
+-- A purchase counts in its minute and in its quarter of an hour.
 sold as (
     insert into history_bucket (generation, minutes, begins_at, license, sales_count, revenue_minor, currency)
     select
@@ -57,5 +57,5 @@ latest as (
     set position = excluded.position, purchased_at = excluded.purchased_at, license = excluded.license,
         amount_minor = excluded.amount_minor, currency = excluded.currency
 )
-select (select pg_notify('totals_changed', position::text) is null from advanced where live) as told,
+select (select pg_notify('totals_changed', position::text) is null from advanced where live) as notified,
     exists (select from advanced) as advanced

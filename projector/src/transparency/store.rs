@@ -9,18 +9,18 @@ use event_log::transparency::{
 };
 use sqlx::{Connection, PgConnection, PgPool};
 
-use super::TransparencyError;
+use super::error::TransparencyError;
 
 pub async fn load(read_model: &PgPool) -> Result<Tree, TransparencyError> {
     let mut connection = read_model.acquire().await?;
-    // One snapshot for both: another projector may make the tree grow in between.
+    // One snapshot for both: another projector may grow the tree in between.
     let mut transaction = connection.begin_with("begin isolation level repeatable read read only").await?;
     let (position, _) = head(&mut *transaction).await?;
     let tiles = tiles(&mut *transaction, &needed(position.as_sequence())).await?;
     Ok(Tree::restore(position.as_sequence(), &tiles)?)
 }
 
-/// Stores a tree that has grown since `from`. False, and nothing is changed, when the stored one is not that any more.
+/// Stores a tree that has grown since `from`. Returns false, and changes nothing, when the stored one is no longer at `from`.
 pub async fn grow(
     read_model: &PgPool,
     from: Position,

@@ -1,4 +1,4 @@
-//! What JetStream may deliver: twice, in another order, not at all, or something else.
+//! JetStream delivers events twice, in another order, not at all, or something else.
 
 use async_nats::jetstream::{self, stream};
 use runtime::nats::{STREAM, SUBJECTS};
@@ -64,7 +64,7 @@ async fn duplicates_disorder_gaps_and_garbage_change_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_stream_is_the_fast_way_and_is_used_while_it_works() {
+async fn the_stream_is_used_while_it_works() {
     let (databases, nats) = (Databases::create().await, Nats::start());
     let jetstream = stream(&nats).await;
     databases.append(&[purchased("pro", 1)]).await;
@@ -72,8 +72,8 @@ async fn the_stream_is_the_fast_way_and_is_used_while_it_works() {
     let projector = projector(&databases, &nats.url("projector")).await;
     assert_projected(&databases).await;
     let listens = async || jetstream.get_stream(STREAM).await.unwrap().cached_info().state.consumer_count == 1;
-    eventually("the projector listens to the stream", listens).await;
-    // The event store gets out of reach, the stream goes on.
+    eventually("the projector consumes the stream", listens).await;
+    // The event store is unreachable, the stream continues.
     let second = message(&databases, 1).await.replace(r#""position":1"#, r#""position":2"#);
     sqlx::raw_sql("revoke select on event from projector").execute(databases.event_store()).await.unwrap();
     deliver(&jetstream, second).await;
@@ -92,7 +92,7 @@ async fn a_stream_of_another_log_is_not_counted() {
     databases.append(&[purchased("pro", 19_900)]).await;
     let _projector = projector(&databases, &nats.url("projector")).await;
     assert_projected(&databases).await;
-    // As long as the other log's stream, and then longer.
+    // Up to the length of the other log's stream, and beyond.
     for _ in 0..9 {
         databases.append(&[purchased("pro", 19_900)]).await;
         assert_projected(&databases).await;

@@ -1,4 +1,4 @@
-//! Whatever dies or breaks, and whenever: the totals are those of the log.
+//! Whatever process, connection or event fails, and whenever: the totals equal the log.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn buy(client: &Client, service: &Service, license: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn jetstream_wiped_or_away_while_purchases_go_on() {
+async fn jetstream_is_wiped_or_unreachable_during_purchases() {
     let (databases, mut nats) = (Databases::create().await, Nats::start());
     let command_api = command_api(&databases, &nats).await;
     let projectors =
@@ -59,7 +59,7 @@ async fn jetstream_wiped_or_away_while_purchases_go_on() {
     }
 }
 
-/// Waits until a projector's write hangs on the lock that the test holds, and returns the pid of its backend.
+/// Waits until a projector's write waits for the lock of the test, and returns the pid of its backend.
 async fn blocked_backend(databases: &Databases) -> i32 {
     let blocked = || {
         sqlx::query_scalar::<_, i32>(
@@ -73,7 +73,7 @@ async fn blocked_backend(databases: &Databases) -> i32 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_between_apply_and_commit_it_counts_nothing_twice_and_loses_nothing() {
+async fn killed_between_apply_and_commit_it_counts_each_event_once() {
     let databases = Databases::create().await;
     for backend_dies_too in [true, false] {
         let projector = projector(&databases, NO_NATS).await;
@@ -96,7 +96,7 @@ async fn killed_between_apply_and_commit_it_counts_nothing_twice_and_loses_nothi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_again_and_again_under_load_it_ends_up_with_the_right_totals() {
+async fn killed_repeatedly_under_load_it_ends_with_the_right_totals() {
     let (databases, nats) = (Databases::create().await, Nats::start());
     let command_api = command_api(&databases, &nats).await;
     let client = Client::new();
@@ -112,7 +112,7 @@ async fn killed_again_and_again_under_load_it_ends_up_with_the_right_totals() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_is_not_understood_stops_it_loudly_and_nothing_is_skipped() {
+async fn an_unknown_event_halts_it_and_is_not_skipped() {
     let databases = Databases::create().await;
     let projector = projector(&databases, NO_NATS).await;
     let unknown = ("LicenseRented", "{}".to_owned());
@@ -121,13 +121,13 @@ async fn an_event_that_is_not_understood_stops_it_loudly_and_nothing_is_skipped(
     let (_, reason) = readiness(&projector).await;
     assert!(reason.contains("position 2") && reason.contains("LicenseRented"), "{reason}");
     assert!((projector.metric("sales_projection_halted").await - 1.0).abs() < 0.5);
-    assert_eq!(databases.checkpoint().await, 1, "what comes before is counted, what comes after is not");
+    assert_eq!(databases.checkpoint().await, 1, "earlier events are counted, later ones are not");
     assert!(projector.log().contains("no event is skipped"), "{}", projector.log());
     assert!(projector.is(Until::Live).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_it_stops_purchases_and_queries_go_on_and_once_it_is_mended_it_does_too() {
+async fn while_it_is_halted_purchases_and_queries_continue_and_it_resumes_after_a_repair() {
     let databases = Databases::create().await;
     let projector = projector(&databases, NO_NATS).await;
     let command_api = command_api_at(&databases, NO_NATS).await;
@@ -148,9 +148,9 @@ async fn while_it_stops_purchases_and_queries_go_on_and_once_it_is_mended_it_doe
         buy(&client, &command_api, "basic").await;
         let asked = query_api.get("/api/get_current_money").await;
         assert_eq!(asked.status(), 200);
-        assert_eq!(databases.count_read_model().await, counted, "what comes after is not counted");
+        assert_eq!(databases.count_read_model().await, counted, "later events are not counted");
 
-        mend(&databases, poisoned).await;
+        repair(&databases, poisoned).await;
         eventually("it runs again", async || readiness(&projector).await.0 == 200).await;
         assert_projected(&databases).await;
         rebuild(&databases).await;
@@ -159,18 +159,18 @@ async fn while_it_stops_purchases_and_queries_go_on_and_once_it_is_mended_it_doe
     assert_eq!(databases.count_read_model().await["basic"].0, 4);
 }
 
-/// Instead of a program that understands the event: an event that this program understands.
-async fn mend(databases: &Databases, position: i64) {
+/// Replaces the event by one that this version can apply, instead of upgrading the projector.
+async fn repair(databases: &Databases, position: i64) {
     let (_, data) = purchased("basic", 4_900);
     let mut connection = databases.event_store().acquire().await.unwrap();
     sqlx::raw_sql("set session_replication_role = replica").execute(&mut *connection).await.unwrap();
-    let mend = sqlx::query("update event set data = $2::json where position = $1").bind(position).bind(data);
-    assert_eq!(mend.execute(&mut *connection).await.unwrap().rows_affected(), 1);
+    let repair = sqlx::query("update event set data = $2::json where position = $1").bind(position).bind(data);
+    assert_eq!(repair.execute(&mut *connection).await.unwrap().rows_affected(), 1);
     sqlx::raw_sql("set session_replication_role = default").execute(&mut *connection).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_cannot_even_be_read_stops_it_loudly() {
+async fn an_event_that_cannot_be_read_halts_it() {
     for change in [
         "recorded_at = 'infinity'",
         r#"metadata = '{"actor":{"subject":"s","role":"king"}}'"#,
@@ -197,7 +197,7 @@ async fn an_event_that_cannot_even_be_read_stops_it_loudly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hole_in_the_log_stops_it_loudly() {
+async fn a_gap_in_the_log_halts_it() {
     let databases = Databases::create().await;
     databases.append(&vec![purchased("pro", 19_900); 3]).await;
     sqlx::raw_sql("alter table event disable trigger all; delete from event where position = 2")
@@ -205,20 +205,20 @@ async fn a_hole_in_the_log_stops_it_loudly() {
         .await
         .unwrap();
     let projector = projector_until(&databases, NO_NATS, Until::Live).await;
-    eventually("it says what is missing", async || readiness(&projector).await.1.contains("position 2 is missing"))
-        .await;
+    eventually("it reports the gap", async || readiness(&projector).await.1.contains("position 2 is missing")).await;
     assert!((projector.metric("sales_projection_halted").await - 1.0).abs() < 0.5);
     assert_eq!(databases.checkpoint().await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_restored_from_a_backup_stops_it_loudly_and_a_rebuild_mends_it() {
+async fn a_log_restored_from_a_backup_halts_it_until_a_rebuild() {
     let databases = Databases::create().await;
     let projector = projector(&databases, NO_NATS).await;
     databases.append(&vec![purchased("pro", 19_900); 3]).await;
     assert_projected(&databases).await;
     restore_log(&databases, 2).await;
-    eventually("it says so", async || readiness(&projector).await.1.contains("ends at position 2")).await;
+    eventually("it reports the truncated log", async || readiness(&projector).await.1.contains("ends at position 2"))
+        .await;
     assert!((projector.metric("sales_projection_halted").await - 1.0).abs() < 0.5);
     rebuild(&databases).await;
     assert_projected(&databases).await;
@@ -228,7 +228,7 @@ async fn a_log_restored_from_a_backup_stops_it_loudly_and_a_rebuild_mends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn told_to_stop_it_ends_well_and_soon() {
+async fn on_sigterm_it_exits_successfully_and_soon() {
     let databases = Databases::create().await;
     let projector = projector(&databases, NO_NATS).await;
     let status = tokio::time::timeout(Duration::from_secs(10), projector.terminate()).await.unwrap();

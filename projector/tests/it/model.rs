@@ -69,7 +69,7 @@ async fn run(steps: Vec<Step>) {
 }
 
 #[test]
-fn whatever_happens_the_totals_are_those_of_a_simple_sum() {
+fn totals_and_newest_purchases_are_those_of_a_model_in_memory() {
     let runtime = Runtime::new().unwrap();
     let counterexamples = FileFailurePersistence::Direct("tests/counterexamples.txt");
     // Each case starts real processes.

@@ -1,4 +1,4 @@
-//! The read model can be thrown away at any time.
+//! The read model can be rebuilt at any time.
 
 use projector::rebuild::Options;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -9,7 +9,7 @@ use crate::support::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rebuilt_read_model_is_the_same_and_goes_on_being_updated() {
+async fn a_rebuilt_read_model_is_the_same_and_is_updated_further() {
     let databases = Databases::create().await;
     let _projector = projector(&databases, NO_NATS).await;
     append_some(&databases).await;
@@ -42,7 +42,7 @@ async fn a_rebuild_while_events_arrive_loses_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_falsified_read_model_is_put_right() {
+async fn a_rebuild_corrects_a_tampered_read_model() {
     let databases = Databases::create().await;
     append_some(&databases).await;
     let projector = projector(&databases, NO_NATS).await;
@@ -58,7 +58,7 @@ async fn a_falsified_read_model_is_put_right() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_live_read_model_that_is_behind_is_waited_for_and_compared() {
+async fn a_rebuild_waits_for_a_live_read_model_that_is_behind_and_compares_it() {
     let databases = Databases::create().await;
     let _projector = projector(&databases, NO_NATS).await;
     append_some(&databases).await;
@@ -71,7 +71,7 @@ async fn a_live_read_model_that_is_behind_is_waited_for_and_compared() {
         sqlx::query_scalar::<_, i64>("select coalesce(max(position), 0) from projection where not live")
             .fetch_one(databases.read_model())
     };
-    eventually("it has built all", async || built().await.unwrap() == head).await;
+    eventually("the new generation is complete", async || built().await.unwrap() == head).await;
     hold.rollback().await.unwrap();
     let ended = rebuild.ended().await;
     assert!(ended.success && ended.log.contains("compared_with_old=Same"), "{}", ended.log);
@@ -79,16 +79,16 @@ async fn a_live_read_model_that_is_behind_is_waited_for_and_compared() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_live_read_model_that_stands_still_is_replaced_and_it_is_said_that_it_was_not_compared() {
+async fn a_live_read_model_that_does_not_advance_is_replaced_without_a_comparison() {
     let databases = Databases::create().await;
     append_some(&databases).await;
     let ended = start_rebuild(&databases, &[]).ended().await;
-    assert!(ended.success && ended.log.contains("was not compared with the new read model"), "{}", ended.log);
+    assert!(ended.success && ended.log.contains("compared_with_old=LiveWasBehind"), "{}", ended.log);
     assert_projected(&databases).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_with_a_hole_or_without_its_end_is_not_rebuilt_from() {
+async fn a_log_with_a_gap_or_without_its_end_is_rejected() {
     let databases = Databases::create().await;
     append_some(&databases).await;
     let projector = projector(&databases, NO_NATS).await;
@@ -112,7 +112,7 @@ async fn a_log_with_a_hole_or_without_its_end_is_not_rebuilt_from() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_interrupted_rebuild_left_behind_does_no_harm() {
+async fn an_invalid_interrupted_rebuild_is_discarded() {
     let databases = Databases::create().await;
     append_some(&databases).await;
     sqlx::raw_sql(

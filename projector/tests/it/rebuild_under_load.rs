@@ -1,4 +1,4 @@
-//! Rebuilds that are killed at random moments, while purchases go on and queries never see a wrong total.
+//! Rebuilds that are killed at random moments, while purchases continue and every query returns correct totals.
 
 use std::sync::{
     Arc,
@@ -13,38 +13,37 @@ use testing::{Databases, eventually, purchased};
 
 use crate::support::{NO_NATS, assert_projected, projector, rebuild, start_rebuild};
 
-/// Enough for a rebuild to have several checkpoints.
+/// Enough for a rebuild to have several chunks.
 const EVENTS: usize = 500_000;
 const BATCH: usize = 10_000;
 const KILLS: usize = 12;
 const PRO: i64 = 19_900;
 const BASIC: i64 = 4_900;
 
-/// What the test does beside the rebuilds, and what it has seen.
+/// State of the concurrent clients.
 #[derive(Default)]
 struct Load {
-    over: AtomicBool,
+    finished: AtomicBool,
     reads: AtomicU64,
 }
 
-/// The log of this test: at odd positions the one licence, at even positions the other, so that everybody can tell the totals at
-/// any position.
+/// The log of this test: one licence at odd positions, the other at even ones, so the totals at any position are known.
 async fn append_pairs(databases: &Databases, pairs: usize) {
     let pair = || [purchased("pro", PRO), purchased("basic", BASIC)];
     databases.append(&std::iter::repeat_with(pair).take(pairs).flatten().collect::<Vec<_>>()).await;
 }
 
-/// Asks as query-api does, again and again. Whatever it sees has to be the totals of the log at the position that comes with them.
+/// Queries as query-api does, in a loop. Each answer has to match the log at the position that it states.
 async fn query(load: Arc<Load>, url: String) {
     let mut connection = PgConnection::connect(&url).await.unwrap();
     let mut last = 0;
-    while !load.over.load(Ordering::SeqCst) {
+    while !load.finished.load(Ordering::SeqCst) {
         let rows = sqlx::query(include_str!("../../../query-api/src/totals/totals.sql"))
             .fetch_all(&mut connection)
             .await
             .unwrap();
         let position: i64 = rows.first().expect("a generation is live").get("position");
-        assert!(position >= last, "the totals went back from {last} to {position}");
+        assert!(position >= last, "the totals moved back from {last} to {position}");
         last = position;
         assert_eq!(rows.len(), 3, "a total is missing at {position}");
         for row in rows {
@@ -58,31 +57,31 @@ async fn query(load: Arc<Load>, url: String) {
         }
         let latest = latest_purchases(&mut connection, Position::START).await.unwrap();
         let (found, end) = (latest.purchases.iter().map(|purchase| purchase.position.get()), latest.position.get());
-        assert!(found.eq((1..=end).rev().take(100)), "the newest purchases at {end} are others");
+        assert!(found.eq((1..=end).rev().take(100)), "the newest purchases at {end} are wrong");
         load.reads.fetch_add(1, Ordering::SeqCst);
     }
 }
 
 async fn buy(load: Arc<Load>, databases: Databases) {
-    while !load.over.load(Ordering::SeqCst) {
+    while !load.finished.load(Ordering::SeqCst) {
         append_pairs(&databases, 10).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_random_moments_under_load_no_query_is_ever_wrong() {
+async fn rebuilds_killed_at_random_moments_never_make_a_query_wrong() {
     let databases = Databases::create().await;
     for _ in 0..EVENTS / BATCH {
         append_pairs(&databases, BATCH / 2).await;
     }
-    rebuild(&databases).await; // sooner than the projection gets there
+    rebuild(&databases).await; // faster than the projection
     let _projector = projector(&databases, NO_NATS).await;
     let load = Arc::new(Load::default());
     let querying = tokio::spawn(query(Arc::clone(&load), databases.read_model_url("query_api")));
     let buying = tokio::spawn(buy(Arc::clone(&load), databases.clone()));
     let reads = || load.reads.load(Ordering::SeqCst);
 
-    // How many queries a whole rebuild takes is the measure of when to kill the others.
+    // The other rebuilds are killed after some of the queries that a whole rebuild takes.
     let before = reads();
     rebuild(&databases).await;
     let whole = reads() - before;
@@ -92,14 +91,14 @@ async fn killed_at_random_moments_under_load_no_query_is_ever_wrong() {
         let until = reads() + random.random_range(0..=whole);
         let mut rebuild = start_rebuild(&databases, &[]);
         let moment = async || reads() >= until || !rebuild.is_running() || querying.is_finished();
-        eventually("the moment has come", moment).await;
+        eventually("it is time to kill the rebuild", moment).await;
         killed += i32::from(rebuild.is_running());
-        resumed += i32::from(rebuild.kill().contains("Going on with an interrupted rebuild"));
+        resumed += i32::from(rebuild.kill().contains("Resuming an interrupted rebuild"));
     }
     rebuild(&databases).await;
-    load.over.store(true, Ordering::SeqCst);
+    load.finished.store(true, Ordering::SeqCst);
     buying.await.unwrap();
     querying.await.unwrap();
-    assert!(killed > 0 && resumed > 0, "{killed} were killed and {resumed} resumed: this run says nothing");
+    assert!(killed > 0 && resumed > 0, "{killed} were killed and {resumed} resumed: this run proves nothing");
     assert_projected(&databases).await;
 }

@@ -1,13 +1,13 @@
-//! The live totals are compared with the log all the time.
+//! The live totals are compared with the log continuously.
 
 use testing::{Databases, Service, eventually, purchased};
 
-use crate::support::{NO_NATS, append_some, assert_projected, falsify, projector, readiness, rebuild, restore_log};
+use crate::support::{NO_NATS, append_some, assert_projected, projector, readiness, rebuild, restore_log, tamper};
 
 const POSITION: &str = "sales_reconciliation_position";
 const DIFFERENCE: &str = "sales_reconciliation_difference";
 const COMPARISONS: &str = "sales_reconciliation_comparisons_total";
-const ALARM: &str = "The live totals are not those of the log";
+const ALARM: &str = "The live totals differ from the log";
 
 async fn metric_is(projector: &Service, name: &str, expected: i64) -> bool {
     (projector.metric(name).await - f64::from(i32::try_from(expected).unwrap())).abs() < 0.5
@@ -21,37 +21,37 @@ async fn reconciled(databases: &Databases, projector: &Service) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_falsified_total_is_told_once_with_its_position_until_a_rebuild_mends_it() {
+async fn a_tampered_total_is_reported_once_with_its_position_until_a_rebuild_corrects_it() {
     let databases = Databases::create().await;
     append_some(&databases).await;
     let projector = projector(&databases, NO_NATS).await;
     assert_projected(&databases).await;
     reconciled(&databases, &projector).await;
-    falsify(&databases).await;
+    tamper(&databases).await;
     eventually("it is noticed", async || metric_is(&projector, DIFFERENCE, 1).await).await;
     let noticed = projector.metric(COMPARISONS).await;
-    eventually("it is looked at again", async || projector.metric(COMPARISONS).await > noticed).await;
+    eventually("it is compared again", async || projector.metric(COMPARISONS).await > noticed).await;
     let (log, head) = (projector.log(), databases.head().await);
     assert_eq!(log.matches(ALARM).count(), 1, "{log}");
     let alarm = log.lines().find(|line| line.contains(ALARM)).unwrap();
-    for told in [
+    for expected in [
         &format!("position={head} "),
         "ERROR",
         "live=basic: 0 sold for EUR 0.00, pro: 701 sold for EUR 139299.99, enterprise: 1 sold for EUR 999.00",
         "expected=basic: 0 sold for EUR 0.00, pro: 700 sold for EUR 139300.00, enterprise: 1 sold for EUR 999.00",
     ] {
-        assert!(alarm.contains(told), "{told} is missing in {alarm}");
+        assert!(alarm.contains(expected), "{expected} is missing in {alarm}");
     }
-    assert_eq!(readiness(&projector).await.0, 200, "queries go on");
+    assert_eq!(readiness(&projector).await.0, 200, "queries continue");
     rebuild(&databases).await;
-    eventually("it is right again", async || metric_is(&projector, DIFFERENCE, 0).await).await;
-    assert!(projector.log().contains("The live totals are those of the log again"), "{}", projector.log());
+    eventually("it is corrected", async || metric_is(&projector, DIFFERENCE, 0).await).await;
+    assert!(projector.log().contains("The live totals equal the log again"), "{}", projector.log());
     append_some(&databases).await;
     reconciled(&databases, &projector).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_ends_before_the_live_checkpoint_is_told_until_a_rebuild_mends_it() {
+async fn a_log_that_ends_before_the_live_position_is_reported_until_a_rebuild() {
     let databases = Databases::create().await;
     append_some(&databases).await;
     let projector = projector(&databases, NO_NATS).await;
@@ -66,7 +66,7 @@ async fn a_log_that_ends_before_the_live_checkpoint_is_told_until_a_rebuild_mend
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_was_cut_off_and_has_grown_again_is_not_taken_for_the_one_that_was_counted() {
+async fn a_log_that_was_truncated_and_extended_is_not_mistaken_for_the_earlier_one() {
     let databases = Databases::create().await;
     append_some(&databases).await;
     let projector = projector(&databases, NO_NATS).await;
@@ -75,14 +75,14 @@ async fn a_log_that_was_cut_off_and_has_grown_again_is_not_taken_for_the_one_tha
     restore_log(&databases, databases.head().await - 1).await;
     eventually("it is noticed", async || metric_is(&projector, DIFFERENCE, 1).await).await;
     let head = databases.append(&vec![purchased("basic", 7); 2]).await;
-    eventually("the projection goes on", async || databases.checkpoint().await == head).await;
+    eventually("the projection continues", async || databases.checkpoint().await == head).await;
     eventually("the totals are compared again", async || projector.log().contains(ALARM)).await;
     assert!(metric_is(&projector, DIFFERENCE, 1).await, "{}", projector.log());
-    assert!(!projector.log().contains("those of the log again"), "{}", projector.log());
+    assert!(!projector.log().contains("equal the log again"), "{}", projector.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_counted_or_is_missing_in_the_log_is_told() {
+async fn an_event_that_is_unknown_or_missing_is_reported() {
     for spoil in
         ["update event set event_type = 'LicenseRented' where position = 2", "delete from event where position = 2"]
     {
@@ -98,13 +98,13 @@ async fn what_cannot_be_counted_or_is_missing_in_the_log_is_told() {
         let projector = projector(&databases, NO_NATS).await;
         eventually("it is noticed", async || metric_is(&projector, DIFFERENCE, 1).await).await;
         let log = projector.log();
-        assert!(log.contains("cannot be compared with the log") && log.contains("position 2 is"), "{log}");
+        assert!(log.contains("cannot be compared with the log") && log.contains("position 2 "), "{log}");
         assert!(metric_is(&projector, POSITION, 0).await);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_store_that_is_away_is_waited_for() {
+async fn an_unreachable_event_store_is_retried() {
     let databases = Databases::create().await;
     append_some(&databases).await;
     sqlx::raw_sql("revoke select on event from projector").execute(databases.event_store()).await.unwrap();

@@ -1,4 +1,4 @@
-//! A rebuild that was killed is gone on with, or begun anew where that would be wrong.
+//! A killed rebuild is resumed by the next one, or discarded where its generation cannot be used.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::{
     start_rebuild,
 };
 
-/// Has a rebuild count the whole log, and kills it right before the switch. Returns the generation that it leaves behind.
+/// Kills a rebuild that has applied the whole log right before its switch. Returns its generation.
 async fn interrupted(databases: &Databases) -> i64 {
     append_some(databases).await;
     let hold = hold_live(databases).await;
@@ -21,47 +21,47 @@ async fn interrupted(databases: &Databases) -> i64 {
     rebuild.kill();
     hold.rollback().await.unwrap();
     let (_, left) = generations(databases).await;
-    left.expect("it is left behind")
+    left.expect("its generation is kept")
 }
 
-/// Runs a rebuild to its end. Returns what it said.
+/// Runs a rebuild to its end. Returns its log.
 async fn completed(databases: &Databases, options: &[&str]) -> String {
     let ended = start_rebuild(databases, options).ended().await;
     assert!(ended.success, "{}", ended.log);
     assert_projected(databases).await;
-    assert_eq!(generations(databases).await.1, None, "nothing is left behind");
+    assert_eq!(generations(databases).await.1, None, "no other generation is left");
     ended.log
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_rebuild_goes_on_from_its_checkpoint() {
+async fn a_killed_rebuild_is_resumed_at_its_position() {
     let databases = Databases::create().await;
     let left = interrupted(&databases).await;
-    let checkpoint = databases.head().await;
+    let position = databases.head().await;
     append_some(&databases).await;
     let log = completed(&databases, &[]).await;
-    assert!(log.contains("Going on with an interrupted rebuild"), "{log}");
-    assert!(log.contains(&format!("generation={left} position={checkpoint} ")), "{log}");
+    assert!(log.contains("Resuming an interrupted rebuild"), "{log}");
+    assert!(log.contains(&format!("generation={left} position={position} ")), "{log}");
     assert_eq!(generations(&databases).await.0, left);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rebuild_that_stands_still_in_its_switch_does_not_hold_the_live_totals_for_ever() {
+async fn a_rebuild_stopped_during_its_switch_does_not_block_the_live_totals_forever() {
     let databases = Databases::create().await;
     append_some(&databases).await;
     let hold = hold_live(&databases).await;
     let rebuild = start_rebuild(&databases, &[]);
     eventually("it is about to switch", async || rebuilds_held(&databases, AT_SWITCH).await == 1).await;
     rebuild.signal(Signal::SIGSTOP);
-    hold.rollback().await.unwrap(); // so that it has what it does nothing with
-    let held_again = timeout(Duration::from_mins(1), hold_live(&databases)).await.expect("it lets go of it");
+    hold.rollback().await.unwrap(); // so the stopped rebuild gets the lock
+    let held_again = timeout(Duration::from_mins(1), hold_live(&databases)).await.expect("the lock is released");
     held_again.rollback().await.unwrap();
     rebuild.kill();
     completed(&databases, &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_version_of_the_projection_starts_anew() {
+async fn another_version_of_the_projection_starts_from_scratch() {
     let databases = Databases::create().await;
     let left = interrupted(&databases).await;
     sqlx::query("update projection set projection_version = projection_version + 1 where not live")
@@ -74,18 +74,18 @@ async fn another_version_of_the_projection_starts_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_left_behind_can_be_discarded() {
+async fn an_interrupted_rebuild_can_be_discarded() {
     let databases = Databases::create().await;
     let left = interrupted(&databases).await;
     let log = completed(&databases, &["--from-start"]).await;
-    assert!(log.contains("from the start"), "{log}");
+    assert!(log.contains("--from-start was given"), "{log}");
     assert_ne!(generations(&databases).await.0, left);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_was_restored_from_a_backup_is_counted_anew() {
+async fn a_log_restored_from_a_backup_is_applied_from_scratch() {
     let databases = Databases::create().await;
-    for (grows_again, complaint) in [(false, "ahead of where this rebuild ends"), (true, "the last event")] {
+    for (grows_again, complaint) in [(false, "beyond the target position"), (true, "the last event")] {
         let left = interrupted(&databases).await;
         restore_log(&databases, databases.head().await - 1).await;
         if grows_again {
@@ -98,7 +98,7 @@ async fn a_log_that_was_restored_from_a_backup_is_counted_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_that_go_on_with_the_same_one_wins_and_the_other_says_so() {
+async fn of_two_rebuilds_that_resume_the_same_generation_one_is_superseded() {
     let databases = Databases::create().await;
     let left = interrupted(&databases).await;
     append_some(&databases).await;
@@ -106,9 +106,9 @@ async fn of_two_that_go_on_with_the_same_one_wins_and_the_other_says_so() {
     let mut at_start = at_switch.begin().await.unwrap();
     sqlx::query("select from projection where not live for update").execute(&mut *at_start).await.unwrap();
     let mut both = [start_rebuild(&databases, &[]), start_rebuild(&databases, &[])];
-    eventually("both have begun", async || rebuilds_held(&databases, AT_START).await == 2).await;
+    eventually("both have started", async || rebuilds_held(&databases, AT_START).await == 2).await;
     at_start.rollback().await.unwrap();
-    // The second takes it as it was left, or as the first has made it. So it loses while counting, or at the switch.
+    // The second resumes it before or after the first has advanced it, so it is superseded by a chunk or at the switch.
     let settled = async || {
         let ended = both.iter_mut().filter_map(|rebuild| (!rebuild.is_running()).then_some(())).count();
         rebuilds_held(&databases, AT_SWITCH).await + ended == 2
@@ -119,7 +119,7 @@ async fn of_two_that_go_on_with_the_same_one_wins_and_the_other_says_so() {
     let (first, second) = tokio::join!(first.ended(), second.ended());
     let (winner, loser) = if first.success { (first, second) } else { (second, first) };
     assert!(winner.success && winner.log.contains("is live"), "{}", winner.log);
-    assert!(!loser.success && loser.log.contains("another rebuild has taken over"), "{}", loser.log);
+    assert!(!loser.success && loser.log.contains("superseded by another rebuild"), "{}", loser.log);
     assert_eq!(generations(&databases).await, (left, None));
     assert_projected(&databases).await;
 }

@@ -1,9 +1,9 @@
-//! A projector, and what its work is measured by.
+//! Projectors for the tests, and the expected read model.
 
 use sqlx::{AssertSqlSafe, Postgres, Transaction};
 use testing::{Command, Databases, Nats, Service, Until, eventually, purchased, reset};
 
-/// Nothing listens there: for tests in which NATS plays no part.
+/// No server listens there: for tests without NATS.
 pub const NO_NATS: &str = "nats://127.0.0.1:1";
 
 pub async fn projector(databases: &Databases, nats_url: &str) -> Service {
@@ -21,25 +21,25 @@ pub async fn rebuild(databases: &Databases) {
     Service::run("projector", "rebuild", &[("EVENT_STORE_URL", &event_store), ("READ_MODEL_URL", &read_model)]).await;
 }
 
-/// `projector rebuild` with these options, to be killed or waited for.
+/// Starts `projector rebuild` with these options.
 pub fn start_rebuild(databases: &Databases, options: &[&str]) -> Command {
     let (event_store, read_model) = urls(databases);
     let environment = [("EVENT_STORE_URL", &*event_store), ("READ_MODEL_URL", &read_model)];
     Command::start("projector", &[&["rebuild"], options].concat(), &environment)
 }
 
-/// Keeps every rebuild from the switch as long as the transaction lives.
+/// Blocks the switch of every rebuild until the transaction ends.
 pub async fn hold_live(databases: &Databases) -> Transaction<'static, Postgres> {
     let mut hold = databases.read_model().begin().await.unwrap();
     sqlx::query("select from projection where live for update").execute(&mut *hold).await.unwrap();
     hold
 }
 
-/// Where a rebuild can be held: before it looks at what was left behind, and before it switches.
+/// Where a rebuild can be blocked: before it loads an interrupted one, and before its switch.
 pub const AT_START: &str = "where not live for update";
 pub const AT_SWITCH: &str = "where live for update";
 
-/// How many rebuilds hang on a lock there.
+/// How many rebuilds wait for a lock there.
 pub async fn rebuilds_held(databases: &Databases, place: &str) -> usize {
     let held = sqlx::query_scalar::<_, i64>(
         "select count(*) from pg_stat_activity where datname = current_database()
@@ -48,7 +48,7 @@ pub async fn rebuilds_held(databases: &Databases, place: &str) -> usize {
     held.bind(place).fetch_one(databases.read_model()).await.unwrap().try_into().unwrap()
 }
 
-/// Numbers of the live generation and of the one beside it.
+/// Numbers of the live generation and of the one that is being built.
 pub async fn generations(databases: &Databases) -> (i64, Option<i64>) {
     sqlx::query_as(
         "select max(generation) filter (where live), max(generation) filter (where not live) from projection",
@@ -80,13 +80,13 @@ pub async fn restore_log(databases: &Databases, end: i64) {
     .unwrap();
 }
 
-/// Changes a live total behind the projection's back.
-pub async fn falsify(databases: &Databases) {
-    let falsified = sqlx::query(
+/// Changes a live total, as only the projection may.
+pub async fn tamper(databases: &Databases) {
+    let tampered = sqlx::query(
         "update license_total set sales_count = sales_count + 1, revenue_minor = revenue_minor - 1
          where license = 'pro' and generation = (select generation from projection where live)",
     );
-    assert_eq!(falsified.execute(databases.read_model()).await.unwrap().rows_affected(), 1);
+    assert_eq!(tampered.execute(databases.read_model()).await.unwrap().rows_affected(), 1);
 }
 
 fn urls(databases: &Databases) -> (String, String) {
@@ -108,7 +108,7 @@ pub async fn query_api(databases: &Databases) -> Service {
     Service::start("query-api", Until::Ready, &environment).await
 }
 
-/// Waits until the read model has come to the end of the log, and compares what both add up to.
+/// Waits until the read model has reached the end of the log, and compares it with counts by the database.
 pub async fn assert_projected(databases: &Databases) {
     let head = databases.head().await;
     eventually("the whole log is projected", async || databases.checkpoint().await == head).await;

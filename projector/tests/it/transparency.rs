@@ -1,4 +1,4 @@
-//! The transparency log: one tree, whoever makes it grow, and no signature for a log that was changed.
+//! The transparency log: any number of projectors grow one tree, and a changed log gets no signature.
 
 use std::{fs, path::PathBuf};
 
@@ -73,7 +73,7 @@ impl Signed {
         split_notes(&text).into_iter().map(|note| self.key.open(note).unwrap()).collect()
     }
 
-    /// The tree as it follows from the log, for comparison with what was signed.
+    /// Compares the checkpoints with the tree that follows from the log.
     async fn assert_true(&self, mut checkpoints: Vec<Checkpoint>) {
         checkpoints.sort_by_key(|checkpoint| checkpoint.position);
         let mut checkpoints = checkpoints.into_iter().peekable();
@@ -172,14 +172,14 @@ async fn three_projectors_killed_again_and_again_sign_one_tree() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tree_that_is_lost_is_made_anew_and_goes_on_behind_what_was_published() {
+async fn a_lost_tree_is_rebuilt_and_continues_after_the_published_checkpoints() {
     let signed = Signed::create().await;
     let projector = signed.projector("one", NO_NATS).await;
     signed.buy(600).await;
     signed.signed(600).await;
     projector.kill();
     signed.forget_the_tree().await;
-    // What a crash in the middle of a write leaves.
+    // A crash during a write leaves a partial note.
     let file = signed.file("one");
     let whole = fs::read_to_string(&file).unwrap();
     fs::write(&file, format!("{whole}sales.example/test\n60")).unwrap();
@@ -187,12 +187,12 @@ async fn a_tree_that_is_lost_is_made_anew_and_goes_on_behind_what_was_published(
     let _projector = signed.projector("one", NO_NATS).await;
     signed.signed(605).await;
     let text = fs::read_to_string(&file).unwrap();
-    assert!(text.starts_with(&whole), "what was published stays");
+    assert!(text.starts_with(&whole), "published checkpoints stay");
     signed.assert_true(signed.checkpoints("one")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_was_changed_gets_no_signature_even_if_the_tree_is_made_anew() {
+async fn a_changed_log_gets_no_signature_even_if_the_tree_is_rebuilt() {
     let signed = Signed::create().await;
     let projector = signed.projector("one", NO_NATS).await;
     signed.buy(300).await;
@@ -203,9 +203,9 @@ async fn a_log_that_was_changed_gets_no_signature_even_if_the_tree_is_made_anew(
     signed.buy(10).await;
     let before = fs::read(signed.file("one")).unwrap();
     let projector = signed.projector("one", NO_NATS).await;
-    eventually("the fork is noticed", async || projector.metric("sales_checkpoint_refused").await > 0.0).await;
+    eventually("the fork is detected", async || projector.metric("sales_checkpoint_refused").await > 0.0).await;
     assert!(
-        projector.log().contains("the log is not the one whose first 300 events were signed"),
+        projector.log().contains("the log differs from the one whose first 300 events were signed"),
         "{}",
         projector.log()
     );
@@ -214,7 +214,7 @@ async fn a_log_that_was_changed_gets_no_signature_even_if_the_tree_is_made_anew(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_log_gets_no_signature_where_the_file_is_lost_and_nats_has_the_checkpoint() {
+async fn a_changed_log_gets_no_signature_if_the_file_is_lost_and_nats_has_the_checkpoint() {
     for tree_is_there in [false, true] {
         let (signed, nats) = (Signed::create().await, Nats::start());
         let projector = signed.projector("one", &nats.url("projector")).await;
@@ -226,7 +226,7 @@ async fn a_changed_log_gets_no_signature_where_the_file_is_lost_and_nats_has_the
         signed.tamper("update event set recorded_at = recorded_at - interval '1 second' where position = 1").await;
         signed.forget_the_tree().await;
         if tree_is_there {
-            // Whoever has the key can sign where nobody sees it.
+            // The owner of the key can sign without publishing.
             let forger = signed.projector("forger", NO_NATS).await;
             signed.signed(300).await;
             forger.kill();
@@ -234,18 +234,18 @@ async fn a_changed_log_gets_no_signature_where_the_file_is_lost_and_nats_has_the
         let before = signed.head().await;
         signed.buy(10).await;
         let projector = signed.projector("lost", &nats.url("projector")).await;
-        eventually("the fork is noticed", async || projector.metric("sales_checkpoint_refused").await > 0.0).await;
+        eventually("the fork is detected", async || projector.metric("sales_checkpoint_refused").await > 0.0).await;
         let log = projector.log();
-        assert!(log.contains("the log is not the one whose first 300 events were signed"), "{log}");
+        assert!(log.contains("the log differs from the one whose first 300 events were signed"), "{log}");
         assert_eq!(fs::read(signed.file("lost")).unwrap(), b"", "nothing is signed");
         assert_eq!(signed.head().await.1, before.1);
         assert_eq!(note_on_nats(&nats).await, true_note);
-        eventually("the totals go on", async || signed.databases.checkpoint().await == 310).await;
+        eventually("the totals continue", async || signed.databases.checkpoint().await == 310).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_the_file_lost_and_nats_away_nothing_is_signed_until_nats_has_answered() {
+async fn without_file_and_nats_nothing_is_signed_until_nats_responds() {
     let (signed, nats) = (Signed::create().await, Nats::start());
     let projector = signed.projector("one", &nats.url("projector")).await;
     signed.buy(20).await;
@@ -254,9 +254,9 @@ async fn with_the_file_lost_and_nats_away_nothing_is_signed_until_nats_has_answe
     let nats = with_nats(nats, Nats::stop).await;
     let projector = signed.projector("lost", &nats.url("projector")).await;
     signed.buy(5).await;
-    let reason = "the file of checkpoints is empty, and NATS does not say what it holds";
-    eventually("it says why it waits", async || projector.log().contains(reason)).await;
-    eventually("the totals go on", async || signed.databases.checkpoint().await == 25).await;
+    let reason = "the checkpoint file is empty, and NATS does not return its last checkpoint";
+    eventually("it reports why it waits", async || projector.log().contains(reason)).await;
+    eventually("the totals continue", async || signed.databases.checkpoint().await == 25).await;
     assert_eq!(signed.head().await.0, 20);
     let nats = with_nats(nats, Nats::start_again).await;
     signed.signed(25).await;
@@ -266,7 +266,7 @@ async fn with_the_file_lost_and_nats_away_nothing_is_signed_until_nats_has_answe
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nats_holds_is_compared_when_it_comes_back_and_is_not_hidden_by_newer_notes() {
+async fn the_checkpoint_on_nats_is_compared_when_it_is_back_and_is_not_hidden_by_newer_ones() {
     let (signed, nats) = (Signed::create().await, Nats::start());
     let projector = signed.projector("one", &nats.url("projector")).await;
     signed.buy(300).await;
@@ -278,19 +278,19 @@ async fn what_nats_holds_is_compared_when_it_comes_back_and_is_not_hidden_by_new
     signed.tamper("update event set recorded_at = recorded_at - interval '1 second' where position = 1").await;
     signed.forget_the_tree().await;
     signed.buy(10).await;
-    // Everything is lost that could tell: to this projector, it is a new log.
+    // Without file, tree and NATS, this is a new log to the projector.
     let projector = signed.projector("lost", &nats.url("projector")).await;
     signed.signed(310).await;
     let nats = with_nats(nats, Nats::start_again).await;
-    eventually("the fork is noticed", async || projector.metric("sales_checkpoint_refused").await > 0.0).await;
+    eventually("the fork is detected", async || projector.metric("sales_checkpoint_refused").await > 0.0).await;
     signed.buy(10).await;
-    eventually("the totals go on", async || signed.databases.checkpoint().await == 320).await;
+    eventually("the totals continue", async || signed.databases.checkpoint().await == 320).await;
     assert_eq!(note_on_nats(&nats).await, true_note);
     assert_eq!(signed.head().await.0, 310);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_signed_while_nats_was_away_is_there_after_a_restart() {
+async fn checkpoints_signed_without_nats_are_published_after_a_restart() {
     let (signed, nats) = (Signed::create().await, Nats::start());
     let projector = signed.projector("one", &nats.url("projector")).await;
     signed.buy(1).await;
@@ -306,7 +306,7 @@ async fn what_was_signed_while_nats_was_away_is_there_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_was_cut_off_and_has_grown_again_gets_no_signature() {
+async fn a_log_that_was_truncated_and_extended_gets_no_signature() {
     for seen in [true, false] {
         let signed = Signed::create().await;
         let projector = signed.projector("one", NO_NATS).await;
@@ -318,12 +318,12 @@ async fn a_log_that_was_cut_off_and_has_grown_again_gets_no_signature() {
         signed.tamper("delete from event where position > 10").await;
         signed.tamper("update head set position = 10").await;
         if seen {
-            eventually("the cut is noticed", async || projector.log().contains("ends at position 10")).await;
+            eventually("the cut is detected", async || projector.log().contains("ends at position 10")).await;
         }
         signed.buy(15).await;
         signal(&projector, "CONT");
-        let reason = "the event at position 20 is not the one that was taken into the tree";
-        eventually("it is noticed that it has grown again", async || projector.log().contains(reason)).await;
+        let reason = "the event at position 20 differs from the one that was added to the tree";
+        eventually("the extension is detected", async || projector.log().contains(reason)).await;
         assert!(projector.metric("sales_checkpoint_refused").await > 0.0, "the alarm stays");
         assert!(!projector.log().contains("Checkpoints are signed again"), "{}", projector.log());
         assert_eq!(signed.head().await.0, 20);
@@ -331,30 +331,31 @@ async fn a_log_that_was_cut_off_and_has_grown_again_gets_no_signature() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_was_cut_off_or_holds_what_was_never_written_gets_no_signature() {
+async fn a_truncated_log_or_a_foreign_event_gets_no_signature() {
     let signed = Signed::create().await;
     let projector = signed.projector("one", NO_NATS).await;
     signed.buy(20).await;
     signed.signed(20).await;
     signed.tamper("insert into event select 21, recorded_at, gen_random_uuid(), 1, event_type, data, '{\"a\":1}' from event where position = 20").await;
     signed.tamper("update head set position = 21").await;
-    eventually("the foreign event is noticed", async || projector.metric("sales_checkpoint_refused").await > 0.0).await;
+    eventually("the foreign event is detected", async || projector.metric("sales_checkpoint_refused").await > 0.0)
+        .await;
     assert!(projector.log().contains("the event at position 21 was not written by this system"), "{}", projector.log());
     signed.tamper("delete from event where position > 10").await;
     signed.tamper("update head set position = 10").await;
-    eventually("the cut is noticed", async || projector.log().contains("the event log ends at position 10")).await;
+    eventually("the cut is detected", async || projector.log().contains("the event log ends at position 10")).await;
     assert_eq!(signed.head().await.0, 20);
-    // Nor does it help to lose the tree.
+    // Not even with a lost tree.
     projector.kill();
     signed.forget_the_tree().await;
     let projector = signed.projector_until("one", NO_NATS, Until::Live).await;
     let reason = "the event log ends at position 10, before position 20";
-    eventually("the cut is noticed once more", async || projector.log().contains(reason)).await;
+    eventually("the cut is detected once more", async || projector.log().contains(reason)).await;
     assert_eq!(signed.head().await, (0, None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_holds_something_else_is_neither_continued_nor_changed() {
+async fn a_file_with_something_else_is_neither_continued_nor_changed() {
     let signed = Signed::create().await;
     let sign = |key: &str| SigningKey::parse(key).unwrap().sign(Position::START.next(), record_hash(b""));
     let (other, _) = generate_keys("sales.example/other").unwrap();
@@ -363,9 +364,9 @@ async fn a_file_that_holds_something_else_is_neither_continued_nor_changed() {
     let file = signed.file("one");
     for (content, reason) in [
         (sign(&other), "a new key needs a new file"),
-        ("a shopping list".to_owned(), "holds something else than checkpoints"),
-        ("milk\nbutter\n".repeat(10_000), "holds something else than checkpoints"),
-        (sign(&signed.private_key) + "a shopping list\n", "holds something else than checkpoints"),
+        ("a shopping list".to_owned(), "contains something other than checkpoints"),
+        ("milk\nbutter\n".repeat(10_000), "contains something other than checkpoints"),
+        (sign(&signed.private_key) + "a shopping list\n", "contains something other than checkpoints"),
     ] {
         fs::write(&file, &content).unwrap();
         let refused = std::process::Command::new(env!("CARGO_BIN_EXE_projector"))
@@ -385,7 +386,7 @@ async fn a_file_that_holds_something_else_is_neither_continued_nor_changed() {
 }
 
 #[tokio::test]
-async fn a_key_is_made_once() {
+async fn a_key_is_generated_once() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("key");
     let make = async |more: &[&str]| {

@@ -19,7 +19,7 @@ pub const LATEST_PURCHASES: usize = 100;
 pub struct Generation {
     pub number: i64,
     pub live: bool,
-    pub checkpoint: Position,
+    pub position: Position,
     pub totals: Totals,
 }
 
@@ -64,7 +64,7 @@ async fn load(database: impl PgExecutor<'_>, live: bool) -> sqlx::Result<Option<
     let mut generation = Generation {
         number: first.try_get("generation")?,
         live,
-        checkpoint: position(first, "position")?,
+        position: position(first, "position")?,
         totals: Totals::default(),
     };
     for row in &rows {

@@ -42,7 +42,7 @@ async fn the_read_model_can_be_rebuilt_while_the_system_runs() {
     let before = system.totals(last).await;
 
     let said = system.rebuild(&["--dry-run"]);
-    assert!(said.contains("The dry run is over"), "{said}");
+    assert!(said.contains("The dry run is complete"), "{said}");
 
     let said = system.rebuild(&["--from-start"]);
 

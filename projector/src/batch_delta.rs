@@ -1,4 +1,4 @@
-//! What events change in the read model: totals, their snapshots, history and newest purchases. Pure.
+//! The changes that a batch of events makes to the read model: totals, their snapshots, history, newest purchases. Pure.
 
 use std::collections::VecDeque;
 
@@ -13,18 +13,18 @@ use event_log::read_model::{LATEST_PURCHASES, LatestPurchase};
 
 use crate::history::History;
 
-/// An event that cannot be counted.
+/// An event that cannot be applied.
 #[derive(Debug, thiserror::Error)]
-pub enum Uncountable {
-    #[error("the event at position {position} is not understood: {source}")]
+pub enum ApplyError {
+    #[error("the event at position {position} cannot be decoded: {source}")]
     Decode { position: Position, source: DecodeError },
     #[error("the event at position {position} cannot be added: {source}")]
     Add { position: Position, source: OutOfRange },
 }
 
-/// What the events since the last checkpoint change.
+/// The changes by the events of a batch.
 #[derive(Clone, Debug)]
-pub struct Tally {
+pub struct BatchDelta {
     pub totals: Totals,
     pub snapshots: Vec<Snapshot>,
     pub history: History,
@@ -44,8 +44,8 @@ pub struct Snapshot {
     pub totals: Totals,
 }
 
-impl Tally {
-    /// Nothing yet, on top of these totals.
+impl BatchDelta {
+    /// Of an empty batch, on top of earlier totals.
     pub fn on(totals: &Totals) -> Self {
         Self {
             totals: totals.clone(),
@@ -57,18 +57,18 @@ impl Tally {
         }
     }
 
-    /// Adds one event, unless it is not understood or too much: that changes nothing.
-    pub fn add(
+    /// Applies one event. An error changes nothing.
+    pub fn apply(
         &mut self,
         position: Position,
         time: DateTime<Utc>,
         event: Result<Event, DecodeError>,
-    ) -> Result<(), Uncountable> {
-        let event = event.map_err(|source| Uncountable::Decode { position, source })?;
-        let too_much = |source| Uncountable::Add { position, source };
+    ) -> Result<(), ApplyError> {
+        let event = event.map_err(|source| ApplyError::Decode { position, source })?;
+        let out_of_range = |source| ApplyError::Add { position, source };
         let mut totals = self.totals.clone();
-        totals.apply(&event).map_err(too_much)?;
-        self.history.add(position, time, &event).map_err(too_much)?;
+        totals.apply(&event).map_err(out_of_range)?;
+        self.history.add(position, time, &event).map_err(out_of_range)?;
         self.totals = totals;
         if let Event::LicensePurchased(LicensePurchased { license, price }) = event {
             self.purchase_count += 1;
@@ -96,14 +96,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_snapshot_is_of_its_position_wherever_a_batch_ends() {
-        let mut tally = Tally::on(&Totals::default());
+    fn a_snapshot_is_taken_at_its_position_within_a_batch() {
+        let mut delta = BatchDelta::on(&Totals::default());
         let price = Money::eur(1);
         for position in SNAPSHOT_INTERVAL - 2..=2 * SNAPSHOT_INTERVAL {
             let event = Event::LicensePurchased(LicensePurchased { license: License::Pro, price });
-            tally.add(position.try_into().unwrap(), DateTime::UNIX_EPOCH, Ok(event)).unwrap();
+            delta.apply(position.try_into().unwrap(), DateTime::UNIX_EPOCH, Ok(event)).unwrap();
         }
-        let counts: Vec<_> = tally
+        let counts: Vec<_> = delta
             .snapshots
             .iter()
             .map(|snapshot| (snapshot.position.get(), snapshot.totals.of(License::Pro).sales_count))
@@ -113,32 +113,32 @@ mod tests {
 
     #[test]
     fn a_batch_keeps_its_newest_purchases_and_counts_all_of_them() {
-        let mut tally = Tally::on(&Totals::default());
+        let mut delta = BatchDelta::on(&Totals::default());
         for position in 1..=250 {
             let event = if position % 50 == 0 {
                 Event::SalesReset(SalesReset { reason: None })
             } else {
                 Event::LicensePurchased(LicensePurchased { license: License::Pro, price: Money::eur(position) })
             };
-            tally.add(position.try_into().unwrap(), DateTime::UNIX_EPOCH, Ok(event)).unwrap();
+            delta.apply(position.try_into().unwrap(), DateTime::UNIX_EPOCH, Ok(event)).unwrap();
         }
-        assert_eq!(tally.purchase_count, 245);
-        let amounts: Vec<_> = tally.latest.iter().map(|purchase| purchase.price.amount_minor()).collect();
+        assert_eq!(delta.purchase_count, 245);
+        let amounts: Vec<_> = delta.latest.iter().map(|purchase| purchase.price.amount_minor()).collect();
         assert_eq!(amounts, (148..250).filter(|position| position % 50 != 0).collect::<Vec<_>>());
     }
 
     #[test]
-    fn what_is_too_much_for_the_history_changes_the_totals_neither() {
+    fn a_sum_out_of_range_for_the_history_does_not_change_the_totals_either() {
         let purchase = |amount_minor| {
             let price = Money::eur(amount_minor);
             Ok(Event::LicensePurchased(LicensePurchased { license: License::Pro, price }))
         };
-        let mut tally = Tally::on(&Totals::default());
-        let mut add = |position: i64, event| tally.add(position.try_into().unwrap(), DateTime::UNIX_EPOCH, event);
-        add(1, purchase(i64::MAX)).unwrap();
-        add(2, Ok(Event::SalesReset(SalesReset { reason: None }))).unwrap();
-        assert!(matches!(add(3, purchase(1)), Err(Uncountable::Add { .. })));
-        assert_eq!(tally.totals, Totals::default());
-        assert_eq!(tally.last, Some((2.try_into().unwrap(), DateTime::UNIX_EPOCH)));
+        let mut delta = BatchDelta::on(&Totals::default());
+        let mut apply = |position: i64, event| delta.apply(position.try_into().unwrap(), DateTime::UNIX_EPOCH, event);
+        apply(1, purchase(i64::MAX)).unwrap();
+        apply(2, Ok(Event::SalesReset(SalesReset { reason: None }))).unwrap();
+        assert!(matches!(apply(3, purchase(1)), Err(ApplyError::Add { .. })));
+        assert_eq!(delta.totals, Totals::default());
+        assert_eq!(delta.last, Some((2.try_into().unwrap(), DateTime::UNIX_EPOCH)));
     }
 }

@@ -1,9 +1,9 @@
-//! How the live generation compares with a rebuilt one, and telling what differs.
+//! Compares the live generation with a rebuilt one, and logs the differences.
 
 use std::{cmp::Ordering, collections::BTreeSet, ops::Add};
 
 use chrono::{DateTime, Utc};
-use sqlx::{Connection, PgConnection, PgPool, Row, postgres::PgRow};
+use sqlx::{Connection, PgConnection, PgPool};
 use tracing::warn;
 
 use crate::read_model::Generation;
@@ -13,7 +13,7 @@ use crate::read_model::Generation;
 pub enum Comparison {
     Same,
     Different,
-    /// There was no position at which both could be compared.
+    /// Both were never at the same position.
     LiveWasBehind,
 }
 
@@ -24,10 +24,11 @@ pub fn compare(
     history: HistoryDifferences,
     latest: LatestDifferences,
 ) -> Comparison {
-    match live.checkpoint.cmp(&rebuilt.checkpoint) {
+    let same = live.totals == rebuilt.totals && history.entries == 0 && latest.entries == 0;
+    match live.position.cmp(&rebuilt.position) {
         Ordering::Less => Comparison::LiveWasBehind,
-        Ordering::Equal if live.totals == rebuilt.totals && history.entries == 0 && latest.0 == 0 => Comparison::Same,
-        // A live generation beyond the end of the log counts what the log does not hold.
+        Ordering::Equal if same => Comparison::Same,
+        // A live generation beyond the end of the log has applied events that the log does not contain.
         Ordering::Equal | Ordering::Greater => {
             log_differences(live, rebuilt, history, latest);
             Comparison::Different
@@ -37,8 +38,8 @@ pub fn compare(
 
 fn log_differences(live: &Generation, rebuilt: &Generation, history: HistoryDifferences, latest: LatestDifferences) {
     warn!(
-        live.position = live.checkpoint.get(),
-        rebuilt.position = rebuilt.checkpoint.get(),
+        live.position = live.position.get(),
+        rebuilt.position = rebuilt.position.get(),
         "The live read model and the rebuilt one differ"
     );
     for (license, old, new) in live.totals.differences(&rebuilt.totals) {
@@ -55,23 +56,26 @@ fn log_differences(live: &Generation, rebuilt: &Generation, history: HistoryDiff
         );
     }
     if let HistoryDifferences { entries, first_at: Some(first_at) } = history {
-        warn!(entries, %first_at, "The histories differ: so many buckets and resets are in one of them alone");
+        warn!(entries, %first_at, "The histories differ: buckets and resets that only one of them has");
     }
-    if latest.0 > 0 {
-        warn!(entries = latest.0, "The newest purchases differ: so many entries are in one of the lists alone");
+    if latest.entries > 0 {
+        warn!(entries = latest.entries, "The newest purchases differ: rows that only one of the lists has");
     }
 }
 
-/// How many entries only one of two lists of newest purchases has.
+/// How many rows only one of two lists of newest purchases has.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct LatestDifferences(usize);
-
-/// Compares two lists of the same position as [`stored_latest`](crate::read_model::stored_latest) returns them.
-pub fn compare_latest(live: &BTreeSet<String>, rebuilt: &BTreeSet<String>) -> LatestDifferences {
-    LatestDifferences(live.symmetric_difference(rebuilt).count())
+pub struct LatestDifferences {
+    entries: usize,
 }
 
-/// How many buckets and resets of two histories are in one of them alone, and the earliest.
+impl LatestDifferences {
+    pub fn of(live: &BTreeSet<String>, rebuilt: &BTreeSet<String>) -> Self {
+        Self { entries: live.symmetric_difference(rebuilt).count() }
+    }
+}
+
+/// How many buckets and resets only one of two histories has, and the time of the first.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct HistoryDifferences {
     entries: i64,
@@ -86,8 +90,8 @@ impl Add for HistoryDifferences {
     }
 }
 
-/// Compares what was over when the one that is behind stood where it stands: that does not change any more, however fast
-/// both go on. Also says up to when that was.
+/// Compares the buckets that ended before the time of the older position: they no longer change, even while both generations
+/// advance. Returns that time, too.
 pub async fn compare_settled(
     read_model: &PgPool,
     live: &Generation,
@@ -95,24 +99,25 @@ pub async fn compare_settled(
 ) -> sqlx::Result<(HistoryDifferences, DateTime<Utc>)> {
     let mut connection = read_model.acquire().await?;
     let mut transaction = connection.begin().await?;
-    // However long the history is: nobody waits for this but the rebuild.
+    // However long the history is: this blocks only the rebuild.
     sqlx::query("set local statement_timeout = 0").execute(&mut *transaction).await?;
-    let (row, differences) = differences(&mut transaction, live, rebuilt, None).await?;
+    let compared = differences(&mut transaction, live, rebuilt, None).await?;
     transaction.rollback().await?;
-    Ok((differences, row.try_get("until")?))
+    Ok(compared)
 }
 
-/// Compares the rest, of two that are held still at the same position.
+/// Compares the rest, of two generations that are locked at the same position.
 pub async fn compare_rest(
     transaction: &mut PgConnection,
     live: &Generation,
     rebuilt: &Generation,
     since: DateTime<Utc>,
 ) -> sqlx::Result<HistoryDifferences> {
-    if live.checkpoint != rebuilt.checkpoint {
+    if live.position != rebuilt.position {
         return Ok(HistoryDifferences::default());
     }
-    Ok(differences(transaction, live, rebuilt, Some(since)).await?.1)
+    let (differences, _) = differences(transaction, live, rebuilt, Some(since)).await?;
+    Ok(differences)
 }
 
 async fn differences(
@@ -120,13 +125,12 @@ async fn differences(
     live: &Generation,
     rebuilt: &Generation,
     since: Option<DateTime<Utc>>,
-) -> sqlx::Result<(PgRow, HistoryDifferences)> {
-    let row = sqlx::query(include_str!("sql/history_differences.sql"))
+) -> sqlx::Result<(HistoryDifferences, DateTime<Utc>)> {
+    let (until, entries, first_at) = sqlx::query_as(include_str!("../sql/history_differences.sql"))
         .bind(live.number)
         .bind(rebuilt.number)
         .bind(since)
         .fetch_one(database)
         .await?;
-    let differences = HistoryDifferences { entries: row.try_get("entries")?, first_at: row.try_get("first_at")? };
-    Ok((row, differences))
+    Ok((HistoryDifferences { entries, first_at }, until))
 }

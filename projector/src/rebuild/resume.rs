@@ -1,0 +1,82 @@
+//! Where a rebuild starts: at the position of an interrupted one, or at the start of the log.
+
+use anyhow::{Context, bail};
+use chrono::{DateTime, Utc};
+use contract::position::Position;
+use sqlx::{PgConnection, PgPool};
+use tracing::{info, warn};
+
+use crate::read_model::{self, Generation, InterruptedRebuild, PROJECTION_VERSION};
+
+/// Rejects a second generation alongside the live one.
+const ONE_OF_EACH: &str = "projection_one_of_each";
+
+/// Another rebuild has advanced, replaced or switched the generation of this one.
+#[derive(Debug, thiserror::Error)]
+#[error("superseded by another rebuild")]
+pub struct Superseded;
+
+/// The generation to fill up to `target`: that of an interrupted rebuild, if this program would have built the same from this
+/// log, or else a new one.
+///
+/// Two rebuilds may resume the same generation. Each can only advance it from the position that it knows, so the first to do
+/// so wins.
+pub async fn resume_or_start(
+    event_store: &PgPool,
+    read_model: &PgPool,
+    target: Position,
+    from_start: bool,
+) -> anyhow::Result<Generation> {
+    let mut transaction = read_model.begin().await?;
+    if let Some(interrupted) = read_model::lock_interrupted(&mut transaction).await? {
+        let usable = if from_start {
+            Err("--from-start was given")
+        } else {
+            usable(event_store, &mut transaction, &interrupted, target).await?
+        };
+        match usable {
+            Ok(building) => {
+                transaction.commit().await?;
+                let (generation, position) = (building.number, building.position.get());
+                info!(generation, position, until = target.get(), "Resuming an interrupted rebuild");
+                return Ok(building);
+            }
+            Err(reason) => warn!(reason, "Discarding the generation of an interrupted rebuild"),
+        }
+    }
+    let building = match read_model::start_building(&mut transaction).await {
+        Err(error) if error.as_database_error().and_then(|error| error.constraint()) == Some(ONE_OF_EACH) => {
+            bail!(Superseded) // another rebuild started at the same moment
+        }
+        started => started.context("a new generation cannot be started")?,
+    };
+    transaction.commit().await?;
+    info!(generation = building.number, until = target.get(), "Building a new generation of the read model");
+    Ok(building)
+}
+
+/// The generation of the interrupted rebuild, or why it cannot be resumed.
+async fn usable(
+    event_store: &PgPool,
+    transaction: &mut PgConnection,
+    interrupted: &InterruptedRebuild,
+    target: Position,
+) -> anyhow::Result<Result<Generation, &'static str>> {
+    if interrupted.projection_version != PROJECTION_VERSION {
+        return Ok(Err("it was started by another version of the projection"));
+    }
+    let building = read_model::load_building(transaction).await?.context("the locked generation is missing")?;
+    if building.position > target {
+        return Ok(Err("it is beyond the target position of this rebuild"));
+    }
+    // The log may have been restored from a backup since, and even have grown beyond that position: then the event there has
+    // another time.
+    let recorded_at: Option<DateTime<Utc>> = sqlx::query_scalar("select recorded_at from event where position = $1")
+        .bind(building.position.get())
+        .fetch_optional(event_store)
+        .await?;
+    if building.position > Position::START && recorded_at != Some(interrupted.as_of) {
+        return Ok(Err("the log does not contain the last event that it applied"));
+    }
+    Ok(Ok(building))
+}
