@@ -89,7 +89,7 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
     let (log, writer) = writer::new(options, Arc::clone(&handoff), writer_metrics);
     tasks.spawn("writer", writer.run(tasks.stop_token()));
 
-    let relay_metrics = relay::Metrics::register(&mut registry);
+    let relay_metrics = relay::metrics::Metrics::register(&mut registry);
     let pool = database::pool("EVENT_STORE_URL", &config.event_store_url, "command-api relay", POOL_CONNECTIONS)?;
     let relay = relay::Relay::new(pool, config.nats_url.clone(), config.streams, handoff, relay_metrics);
     tasks.spawn("relay", relay.run(tasks.stop_token()));

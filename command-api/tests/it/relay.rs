@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use async_nats::jetstream::{self, stream::Stream};
-use command_api::relay::{Metrics, NewStream, Publisher, RelayError};
+use command_api::relay::{
+    metrics::Metrics,
+    publisher::{NewStream, Publisher, RelayError},
+};
 use futures::future::join_all;
 use reqwest::Client;
 use runtime::nats::{STREAM, SUBJECTS, Settings};

@@ -1,0 +1,231 @@
+//! Publishes one batch at a time.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::{
+    HeaderMap,
+    connection::State,
+    header::NATS_EXPECTED_LAST_SEQUENCE,
+    jetstream::{
+        self, ErrorCode,
+        context::{GetStreamErrorKind, PublishError, PublishErrorKind},
+        message::PublishMessage,
+        stream::{Config, StorageType, Stream},
+    },
+};
+use contract::{cloud_event::CloudEvent, position::Position, recorded_event::RecordedEvent};
+use event_log::{self, ReadError};
+use runtime::{
+    nats::{self, STREAM, SUBJECTS, holds_log, subject},
+    traces::{SpanKind, Step},
+};
+use sqlx::PgPool;
+use tokio::time::{error::Elapsed, timeout};
+use tracing::{error, info};
+
+use super::metrics::Metrics;
+use crate::handoff::HandoffBuffer;
+
+/// Messages in flight before the relay waits for an acknowledgement. JetStream drops messages when 10,000 are pending.
+pub const MAX_BATCH: usize = 1000;
+/// Time to read the lag from the log while publishing fails.
+const LAG_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why a batch was not published.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    #[error("NATS is not connected")]
+    Disconnected,
+    #[error("NATS or the event store did not respond in time")]
+    TimedOut(#[from] Elapsed),
+    #[error("the stream does not end where expected: another relay published, or it was wiped")]
+    WrongLastSequence,
+    #[error("publishing failed: {0}")]
+    Publish(PublishError),
+    #[error("the stream cannot be read: {0}")]
+    Stream(#[from] async_nats::Error),
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    /// Two logs on one stream, or a log restored from a backup. An operator has to decide which one is right.
+    #[error(
+        "the stream holds other events than the log: it belongs to another log, or the log was restored; delete the \
+         stream {STREAM} to refill it from this log"
+    )]
+    Diverged { stream: Position, log: Position },
+}
+
+impl From<sqlx::Error> for RelayError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Log(error.into())
+    }
+}
+
+impl From<PublishError> for RelayError {
+    fn from(error: PublishError) -> Self {
+        match error.kind() {
+            PublishErrorKind::WrongLastSequence => Self::WrongLastSequence,
+            _ => Self::Publish(error),
+        }
+    }
+}
+
+/// Publishes batches and remembers the end of the stream.
+pub struct Publisher {
+    pool: PgPool,
+    client: async_nats::Client,
+    jetstream: jetstream::Context,
+    handoff: Arc<HandoffBuffer>,
+    /// The last position on the stream; `None` when it may have changed.
+    published: Option<Position>,
+    new_stream: NewStream,
+    metrics: Metrics,
+}
+
+/// Configuration of a stream that has to be created.
+#[derive(Clone, Copy, Debug)]
+pub struct NewStream {
+    pub max_messages: i64,
+    pub settings: nats::Settings,
+}
+
+impl Publisher {
+    pub fn new(
+        pool: PgPool,
+        client: async_nats::Client,
+        handoff: Arc<HandoffBuffer>,
+        new_stream: NewStream,
+        metrics: Metrics,
+    ) -> Self {
+        let jetstream = jetstream::new(client.clone());
+        Self { pool, client, jetstream, handoff, published: None, new_stream, metrics }
+    }
+
+    /// The last position known to be on the stream.
+    pub fn position(&self) -> i64 {
+        self.metrics.position.get()
+    }
+
+    /// The stream may have changed: read its end before the next batch.
+    pub fn forget(&mut self) {
+        self.published = None;
+    }
+
+    /// Publishes the next events after the end of the stream. Returns their number.
+    pub async fn publish_next(&mut self) -> Result<usize, RelayError> {
+        if self.client.connection_state() != State::Connected {
+            self.forget();
+            return Err(RelayError::Disconnected);
+        }
+        let last = match self.published {
+            Some(position) => position,
+            None => self.end_of_stream().await?,
+        };
+        let mut events = self.handoff.take_after(last, MAX_BATCH);
+        if events.is_empty() {
+            events = event_log::read_after(&self.pool, last, MAX_BATCH).await?;
+        }
+        self.metrics.record_lag(events.first(), i64::try_from(events.len()).unwrap_or(i64::MAX));
+        let end = match events.last() {
+            None => last,
+            Some(newest) => {
+                self.forget(); // until the outcome is known
+                let publishing = Step::begin();
+                self.publish(&events).await?;
+                publishing.done("publish", &SpanKind::Producer, &events);
+                newest.position
+            }
+        };
+        self.published = Some(end);
+        self.metrics.position.set(end.get());
+        if events.len() < MAX_BATCH {
+            self.metrics.record_lag(None, 0);
+        }
+        Ok(events.len())
+    }
+
+    /// Publishes the events in order and waits for the acknowledgement of the last one. The stream rejects each of them unless
+    /// the one before is its last message, so that the last acknowledgement covers all.
+    async fn publish(&self, events: &[RecordedEvent]) -> Result<(), RelayError> {
+        let Some((newest, before)) = events.split_last() else { return Ok(()) };
+        for event in before {
+            self.client
+                .publish_with_headers(subject(&event.event_type), follows(event), json(event)?.into())
+                .await
+                .map_err(|error| RelayError::Stream(error.into()))?;
+        }
+        let last = PublishMessage::build().headers(follows(newest)).payload(json(newest)?.into());
+        let acknowledged = self.jetstream.send_publish(subject(&newest.event_type), last).await?.await?;
+        let end = Position::from_sequence(acknowledged.sequence);
+        if end == newest.position { Ok(()) } else { Err(RelayError::Diverged { stream: end, log: newest.position }) }
+    }
+
+    /// The last position on the stream. Creates a missing stream so that the next message gets the right sequence.
+    async fn end_of_stream(&self) -> Result<Position, RelayError> {
+        let stream = match self.jetstream.get_stream(STREAM).await {
+            Ok(stream) => stream,
+            Err(error) => match error.kind() {
+                GetStreamErrorKind::JetStream(reason) if reason.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                    self.create_stream().await?
+                }
+                _ => return Err(RelayError::Stream(error.into())),
+            },
+        };
+        let same_log = holds_log(&stream, &self.pool).await?;
+        let end = Position::from_sequence(stream.cached_info().state.last_sequence);
+        self.metrics.diverged.set(i64::from(!same_log));
+        if same_log {
+            Ok(end)
+        } else {
+            Err(RelayError::Diverged { stream: end, log: event_log::head(&self.pool).await? })
+        }
+    }
+
+    async fn create_stream(&self) -> Result<Stream, RelayError> {
+        let head = event_log::head(&self.pool).await?;
+        let skipped = (head.get() - self.new_stream.max_messages).max(0);
+        info!(stream.first = skipped + 1, head = head.get(), "Creating the stream and filling it from the log");
+        let (num_replicas, persist_mode) = self.new_stream.settings.replicas_and_persistence();
+        let config = Config {
+            name: STREAM.to_owned(),
+            subjects: vec![SUBJECTS.to_owned()],
+            description: Some("Events of the sales log; the sequence equals the position in the log".to_owned()),
+            max_messages: self.new_stream.max_messages,
+            num_replicas,
+            storage: StorageType::File,
+            persist_mode,
+            first_sequence: Some((skipped + 1).cast_unsigned()),
+            ..Config::default()
+        };
+        self.jetstream.create_stream(config).await.map_err(|error| RelayError::Stream(error.into()))
+    }
+
+    /// Records the lag while publishing fails, if the end of the stream is known.
+    pub(super) async fn observe_lag(&self) {
+        let published = Position::try_from(self.position()).unwrap_or_default();
+        if published == Position::START {
+            self.metrics.lag_seconds.set(f64::NAN); // unknown; another replica may know it
+            return;
+        }
+        let lag = async {
+            let head = event_log::head(&self.pool).await?;
+            let oldest = event_log::read_after(&self.pool, published, 1).await?;
+            Ok::<_, ReadError>((head.get() - published.get(), oldest))
+        };
+        if let Ok(Ok((positions, oldest))) = timeout(LAG_TIMEOUT, lag).await {
+            self.metrics.record_lag(oldest.first(), positions);
+        } else {
+            error!("The relay can neither publish nor read the log");
+        }
+    }
+}
+
+/// The header that makes a message fit one place of the stream only.
+fn follows(event: &RecordedEvent) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(NATS_EXPECTED_LAST_SEQUENCE, (event.position.get() - 1).to_string());
+    headers
+}
+
+fn json(event: &RecordedEvent) -> Result<Vec<u8>, ReadError> {
+    Ok(CloudEvent::try_from(event)?.to_json())
+}
