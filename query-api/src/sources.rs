@@ -1,13 +1,17 @@
-//! What the endpoints answer from, and how many requests may use it at the same time.
+//! State of the endpoints: data sources, and limits on concurrent use.
 
 use std::sync::Arc;
 
+use runtime::http::problem::Problem;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 
 use crate::{
     purchases::signer::LicenseSigner,
-    totals::{places::Places, snapshot::Watch},
+    totals::{
+        places::Places,
+        snapshot::{Snapshot, Watch},
+    },
 };
 
 /// Requests that may wait for a position at the same time; each holds a connection and little memory.
@@ -48,6 +52,11 @@ impl Sources {
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
             as_of: Semaphore::new(MAX_AS_OF),
         }
+    }
+
+    /// The newest totals and purchases, whatever position they reflect.
+    pub fn newest(&self) -> Result<Snapshot, Problem> {
+        self.totals.borrow().clone().ok_or_else(|| Problem::unavailable("The read model has not been read yet."))
     }
 }
 

@@ -1,14 +1,14 @@
-//! Minutes, hours and days of a time zone, as moments. Pure.
+//! Minutes, hours and days of a time zone as instants. Pure.
 //!
-//! Nothing is assumed of the clock but that it is a multiple of a quarter of an hour away from UTC, as it is everywhere: when it
-//! is changed, an hour may come twice or not at all, and a day has 23 or 25 hours, or lacks its midnight.
+//! The only assumption is that UTC offsets are multiples of 15 minutes, as they are in every zone today. When clocks change, an hour may
+//! repeat or be skipped, and a day has 23 or 25 hours, or no midnight.
 
 use chrono::{DateTime, FixedOffset, NaiveDate, Offset, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// How long a bucket is.
+/// Length of a bucket.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Interval {
@@ -19,14 +19,14 @@ pub enum Interval {
 
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
 const QUARTER: TimeDelta = TimeDelta::minutes(15);
-/// Behind the beginning of a day, its end is not sought before.
+/// The search for the end of a day starts this long after its beginning.
 const SHORTEST_DAY: TimeDelta = TimeDelta::hours(20);
 
-/// What the clock on the wall shows all the time that a bucket lasts.
+/// What stays the same on a local clock for the whole of a bucket.
 type Face = (NaiveDate, Option<(u32, FixedOffset)>);
 
 impl Interval {
-    /// Of what the bucket is made up.
+    /// Length of the stored buckets that it is summed from.
     pub const fn step(self) -> TimeDelta {
         match self {
             Self::Minute => MINUTE,
@@ -34,7 +34,7 @@ impl Interval {
         }
     }
 
-    /// How far a range reaches back when it is not said.
+    /// Default length of a range.
     pub const fn usual_range(self) -> TimeDelta {
         match self {
             Self::Minute => TimeDelta::minutes(60),
@@ -43,8 +43,8 @@ impl Interval {
         }
     }
 
-    /// Where the buckets meet, from the one that holds `from` up to and with the one that holds the moment before `to`; `None`
-    /// when they are more than `most`.
+    /// Boundaries of the buckets from the one that contains `from` to the one that contains the instant before `to`; `None` if there
+    /// are more than `most` buckets.
     pub fn boundaries(
         self,
         zone: Tz,
@@ -64,18 +64,18 @@ impl Interval {
         Some(boundaries)
     }
 
-    /// Of the bucket that holds a moment.
-    fn beginning(self, zone: Tz, moment: DateTime<Utc>) -> DateTime<Utc> {
+    /// Beginning of the bucket that contains an instant.
+    fn beginning(self, zone: Tz, instant: DateTime<Utc>) -> DateTime<Utc> {
         let step_s = self.step().num_seconds();
-        let seconds = moment.timestamp();
-        let mut at = DateTime::from_timestamp_secs(seconds - seconds.rem_euclid(step_s)).unwrap_or(moment);
+        let seconds = instant.timestamp();
+        let mut at = DateTime::from_timestamp_secs(seconds - seconds.rem_euclid(step_s)).unwrap_or(instant);
         while self != Self::Minute && self.face(zone, at - QUARTER) == self.face(zone, at) {
             at -= QUARTER;
         }
         at
     }
 
-    /// Of the bucket that begins at a moment.
+    /// End of the bucket that begins at an instant.
     fn end(self, zone: Tz, beginning: DateTime<Utc>) -> DateTime<Utc> {
         let mut at = match self {
             Self::Minute => return beginning + MINUTE,
@@ -88,8 +88,8 @@ impl Interval {
         at
     }
 
-    fn face(self, zone: Tz, moment: DateTime<Utc>) -> Face {
-        let local = moment.with_timezone(&zone);
+    fn face(self, zone: Tz, instant: DateTime<Utc>) -> Face {
+        let local = instant.with_timezone(&zone);
         let hour = (self == Self::Hour).then(|| (local.hour(), local.offset().fix()));
         (local.date_naive(), hour)
     }
@@ -103,7 +103,7 @@ mod tests {
         time.parse().unwrap()
     }
 
-    /// The buckets of a range, each by its beginning on the wall and its length in minutes.
+    /// The buckets of a range: local beginning and length in minutes.
     fn buckets(interval: Interval, zone: &str, from: &str, to: &str) -> Vec<(String, i64)> {
         let zone: Tz = zone.parse().unwrap();
         let boundaries = interval.boundaries(zone, at(from), at(to), 1500).unwrap();
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn days_are_those_of_the_zone_however_long() {
+    fn days_are_those_of_the_zone_whatever_their_length() {
         let spring = buckets(Interval::Day, "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-30T12:00:00Z");
         assert_buckets(&spring, &[("28 00:00+01:00", 1440), ("29 00:00+01:00", 1380), ("30 00:00+02:00", 1440)]);
         let autumn = buckets(Interval::Day, "Europe/Berlin", "2026-10-24T22:00:00Z", "2026-10-25T23:00:00Z");
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_may_lack_its_midnight_or_have_two() {
+    fn a_day_may_have_no_midnight_or_two() {
         // The clock goes from 00:00 to 01:00, and in autumn from 00:00 back to 23:00.
         let cairo = buckets(Interval::Day, "Africa/Cairo", "2026-04-23T12:00:00Z", "2026-04-24T12:00:00Z");
         assert_buckets(&cairo, &[("23 00:00+02:00", 1440), ("24 01:00+03:00", 1380)]);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_that_comes_twice_is_two_and_one_that_does_not_come_is_none() {
+    fn a_repeated_hour_is_two_buckets_and_a_skipped_hour_none() {
         let autumn = buckets(Interval::Hour, "Europe/Berlin", "2026-10-24T23:30:00Z", "2026-10-25T01:30:00Z");
         assert_buckets(&autumn, &[("25 01:00+02:00", 60), ("25 02:00+02:00", 60), ("25 02:00+01:00", 60)]);
         let spring = buckets(Interval::Hour, "Europe/Berlin", "2026-03-29T00:30:00Z", "2026-03-29T01:30:00Z");
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn more_buckets_than_may_be_are_none_however_far_away() {
+    fn a_range_with_too_many_buckets_is_rejected_at_any_time() {
         let (from, to) = (at("2026-01-01T00:00:00Z"), at("2026-01-03T00:00:00Z"));
         assert_eq!(Interval::Hour.boundaries(Tz::UTC, from, to, 48).unwrap().len(), 49);
         assert_eq!(Interval::Hour.boundaries(Tz::UTC, from, to, 47), None);

@@ -1,4 +1,4 @@
-//! `GET /api/sales/history`: what was sold when.
+//! `GET /api/sales/history`: sales over time.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     calendar::Interval,
-    read::{self, History, NoHistory},
+    read::{self, History, HistoryError},
 };
 use crate::{
     headers::{POSITION, if_none_match},
@@ -26,7 +26,7 @@ use crate::{
     time,
 };
 
-/// Buckets in one answer: a day of minutes, two months of hours, four years of days.
+/// Buckets in one response: a day of minutes, two months of hours, four years of days.
 const MAX_BUCKETS: usize = 1500;
 
 #[derive(Deserialize, IntoParams)]
@@ -36,14 +36,14 @@ pub struct Parameters {
     /// Length of a bucket.
     #[param(inline)]
     interval: Interval,
-    /// Beginning of the range (RFC 3339): that of the bucket which holds it. If it is left out, 60 minutes, 48 hours or 30 days
-    /// before `to`.
+    /// Beginning of the range (RFC 3339), rounded down to the beginning of a bucket. By default 60 minutes, 48 hours or 30 days before
+    /// `to`.
     #[serde(default, deserialize_with = "time::rfc3339")]
     from: Option<DateTime<Utc>>,
-    /// End of the range (RFC 3339): that of the bucket which holds the moment before. Now, if it is left out.
+    /// End of the range (RFC 3339), rounded up to the end of a bucket. By default now.
     #[serde(default, deserialize_with = "time::rfc3339")]
     to: Option<DateTime<Utc>>,
-    /// Whose hours and days, by their name in the IANA time zone database.
+    /// Time zone of the hours and days: a name in the IANA database.
     #[serde(default = "berlin", deserialize_with = "time::zone")]
     #[param(value_type = Option<String>, default = "Europe/Berlin")]
     time_zone: Tz,
@@ -64,11 +64,11 @@ fn berlin() -> Tz {
     Tz::Europe__Berlin
 }
 
-/// What was sold when, by licence
+/// Sales over time, by licence
 ///
-/// A day has 23 or 25 hours when the clocks are changed, and the hour that comes twice is two buckets. What was sold before a
-/// reset is not taken back; resets are marks. At most 1500 buckets. As CSV, times have the offset of the zone, revenue is in the
-/// currency's major unit, and every line says how many resets its bucket has.
+/// When clocks change, a day has 23 or 25 hours, and a repeated hour is two buckets. Sales before a reset stay in the history; resets are
+/// listed separately. At most 1500 buckets. In CSV, times have the offset of the time zone, revenue is in the currency's major unit, and
+/// each line has the number of resets in its bucket.
 #[utoipa::path(
     get,
     path = "/api/sales/history",
@@ -78,11 +78,11 @@ fn berlin() -> Tz {
         (status = 200, description = "The history", content((History = "application/json"), (String = "text/csv")), headers(
             ("ETag" = String, description = "Changes with the history; send it as If-None-Match"),
             ("Sales-Position" = i64, description = "Log position that the history reflects"))),
-        (status = 304, description = "The history is still that of If-None-Match"),
-        (status = 400, description = "Invalid query parameter, or too much for one answer", body = Problem,
+        (status = 304, description = "The history still matches If-None-Match"),
+        (status = 400, description = "Invalid query parameter, or too much for one response", body = Problem,
             content_type = "application/problem+json"),
-        (status = 500, description = "The read model is damaged: an alarm for operators", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The read model does not answer, or its history is still being built", body = Problem,
+        (status = 500, description = "The read model is damaged; operators are alerted", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The read model is unreachable", body = Problem,
             content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
@@ -125,19 +125,16 @@ impl Parameters {
         let to = self.to.unwrap_or_else(Utc::now);
         let from = self.from.unwrap_or(to - self.interval.usual_range());
         if from >= to {
-            return Err(invalid_query("from has to be earlier than to."));
+            return Err(invalid_query("from must be earlier than to."));
         }
         let boundaries = self.interval.boundaries(self.time_zone, from, to, MAX_BUCKETS);
         boundaries.ok_or_else(|| invalid_query(format!("The range has more than {MAX_BUCKETS} buckets.")))
     }
 }
 
-fn problem(reason: NoHistory) -> Problem {
-    match reason {
-        NoHistory::TooManyResets => {
-            invalid_query(format!("There were {reason} within the range. Ask for a shorter one."))
-        }
-        NoHistory::NotBuilt => Problem::unavailable("The history is being built from the log. Try again later."),
-        NoHistory::Database(error) => problems::read_model(&error),
+fn problem(error: HistoryError) -> Problem {
+    match error {
+        HistoryError::TooManyResets => invalid_query(format!("The range has {error}. Request a shorter one.")),
+        HistoryError::Database(error) => problems::read_model(&error),
     }
 }

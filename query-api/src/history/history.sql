@@ -1,6 +1,6 @@
--- The live history between the boundaries $2, in one statement so that it belongs together: what was sold within each bucket,
--- summed up from those of $1 minutes, and the resets, at most $3 of them.
-select generation, projection.position, as_of, history_position is not null as has_history, entry.*
+-- The live history between the boundaries $2, in one statement so that it belongs together: the sales within each bucket, summed from
+-- the stored buckets of $1 minutes, and at most $3 resets.
+select generation, projection.position, as_of, entry.*
 from projection
 left join lateral (
     select

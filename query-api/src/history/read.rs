@@ -1,4 +1,4 @@
-//! What was sold when, as the read model has it.
+//! The history, as read from the read model.
 
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -20,10 +20,10 @@ use utoipa::ToSchema;
 
 use super::calendar::Interval;
 
-/// Resets in one answer. Those who reset a thousand times get shorter ranges.
+/// Resets in one response.
 const MAX_RESETS: usize = 1000;
 
-/// What was sold when, and when the totals were reset.
+/// Sales and resets over time.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct History {
     interval: Interval,
@@ -33,11 +33,11 @@ pub struct History {
     time_zone: Tz,
     /// Beginning of the first bucket.
     from: DateTime<Utc>,
-    /// End of the last bucket, which does not belong to it.
+    /// End of the last bucket (exclusive).
     to: DateTime<Utc>,
-    /// Every one between the two, also those in which nothing was sold.
+    /// All buckets of the range, including those without sales.
     buckets: Vec<Bucket>,
-    /// Within the range, in the order of the log.
+    /// Resets within the range, in log order.
     resets: Vec<ResetMark>,
     /// Log position that the history reflects: every event up to it is counted.
     pub position: Position,
@@ -47,18 +47,18 @@ pub struct History {
     pub generation: i64,
 }
 
-/// What was sold within a minute, an hour or a day, whatever was reset since.
+/// Sales within a minute, an hour or a day, including those before a reset.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Bucket {
     from: DateTime<Utc>,
-    /// When the next one begins.
+    /// Beginning of the next bucket.
     to: DateTime<Utc>,
     sales_count: i64,
     revenue: Money,
     by_license: BTreeMap<License, LicenseTotal>,
 }
 
-/// That the totals started again from zero. What was sold before stays in the history.
+/// A reset of the totals to zero. Earlier sales stay in the history.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ResetMark {
     position: Position,
@@ -66,36 +66,34 @@ pub struct ResetMark {
     reason: Option<String>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn by_name<S: serde::Serializer>(zone: &Tz, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(zone.name())
 }
 
-/// Why there is no history to show.
+/// Why the history cannot be served.
 #[derive(Debug, thiserror::Error)]
-pub enum NoHistory {
+pub enum HistoryError {
     #[error("the read model cannot be read: {0}")]
     Database(#[from] sqlx::Error),
-    #[error("the read model has no history yet")]
-    NotBuilt,
     #[error("more than {MAX_RESETS} resets")]
     TooManyResets,
 }
 
-/// Generation and position of the live history, which change with it. Not from the totals in memory: they may be a moment older than
-/// those of another replica, which a page has been told of.
+/// Generation and position of the live history. Not from the totals in memory: a page may have received newer ones from another
+/// replica, and must not be told that its history is unchanged.
 pub async fn version(read_model: &PgPool) -> sqlx::Result<(i64, Position)> {
     let row = sqlx::query("select generation, position from projection where live").fetch_one(read_model).await?;
     Ok((row.try_get("generation")?, row::position(&row, "position")?))
 }
 
-/// Reads what was sold in the buckets that meet at these boundaries.
+/// Reads the buckets between these boundaries.
 pub async fn read(
     read_model: &PgPool,
     interval: Interval,
     time_zone: Tz,
     boundaries: &[DateTime<Utc>],
-) -> Result<History, NoHistory> {
+) -> Result<History, HistoryError> {
     let [from, .., to] = boundaries else { return Err(sqlx::Error::Protocol("no bucket".to_owned()).into()) };
     let rows = sqlx::query(include_str!("history.sql"))
         .bind(i16::try_from(interval.step().num_minutes()).map_err(decode_error)?)
@@ -104,9 +102,6 @@ pub async fn read(
         .fetch_all(read_model)
         .await?;
     let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
-    if !first.try_get::<bool, _>("has_history")? {
-        return Err(NoHistory::NotBuilt);
-    }
     let mut sold = vec![Totals::default(); boundaries.len() - 1];
     let mut resets = Vec::new();
     for row in &rows {
@@ -117,14 +112,14 @@ pub async fn read(
                 reason: row.try_get("reason")?,
             });
         } else if let Some(bucket) = row.try_get::<Option<i32>, _>("bucket")? {
-            // Postgres counts from 1.
+            // `width_bucket` counts from 1.
             let bucket = usize::try_from(bucket - 1).ok().and_then(|bucket| sold.get_mut(bucket));
-            let bucket = bucket.ok_or_else(|| sqlx::Error::Protocol("a bucket that nobody asked for".to_owned()))?;
+            let bucket = bucket.ok_or_else(|| sqlx::Error::Protocol("a bucket outside the range".to_owned()))?;
             set_from_row(bucket, row)?;
         }
     }
     if resets.len() > MAX_RESETS {
-        return Err(NoHistory::TooManyResets);
+        return Err(HistoryError::TooManyResets);
     }
     Ok(History {
         interval,
@@ -147,7 +142,7 @@ impl Bucket {
 }
 
 impl History {
-    /// A line for each licence and bucket, in the order of time; times as the clock on the wall shows them.
+    /// One line per bucket and licence, in chronological order, with times in the time zone.
     pub fn to_csv(&self) -> String {
         let local =
             |time: &DateTime<Utc>| time.with_timezone(&self.time_zone).to_rfc3339_opts(SecondsFormat::Secs, false);
@@ -158,7 +153,7 @@ impl History {
             for (license, LicenseTotal { sales_count, revenue }) in by_license {
                 let (license, amount, currency) = (license.name(), revenue.decimal(), revenue.currency().code());
                 writeln!(csv, "{times},{license},{sales_count},{amount},{currency},{resets}\r")
-                    .expect("a string takes it");
+                    .expect("writing to a string does not fail");
             }
         }
         csv

@@ -1,38 +1,30 @@
-//! `GET /api/sales/latest`: the newest purchases.
+//! `GET /api/sales/latest`: the newest purchases, from memory.
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, http::header, response::IntoResponse};
 use chrono::{DateTime, Utc};
-use contract::{
-    catalogue::License,
-    event::{Event, EventType},
-    money::Money,
-    position::Position,
-};
+use contract::{catalogue::License, money::Money, position::Position};
+use event_log::read_model::{LATEST_PURCHASES, LatestPurchase};
 use runtime::http::problem::{Problem, Query};
 use serde::{Deserialize, Serialize};
-use tracing::error;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{
-    problems::{self, invalid_query},
-    sources::Sources,
-};
+use crate::{problems::invalid_query, sources::Sources};
 
 const DEFAULT_LIMIT: usize = 10;
-const MAX_LIMIT: usize = 100;
+const MAX_LIMIT: usize = LATEST_PURCHASES;
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Parameters {
-    /// How many, at most.
+    /// Maximum number of purchases.
     #[param(minimum = 1, maximum = 100, default = 10)]
     limit: Option<usize>,
 }
 
-/// The newest purchases, whatever was reset since.
+/// The newest purchases, including those before the last reset.
 #[derive(Serialize, ToSchema)]
 pub struct LatestSales {
     /// The newest first.
@@ -50,6 +42,13 @@ pub struct Sale {
     purchased_at: DateTime<Utc>,
 }
 
+impl From<&LatestPurchase> for Sale {
+    fn from(purchase: &LatestPurchase) -> Self {
+        let LatestPurchase { position, purchased_at, license, price } = *purchase;
+        Self { position, license, price, purchased_at }
+    }
+}
+
 /// The newest purchases
 #[utoipa::path(
     get,
@@ -57,37 +56,23 @@ pub struct Sale {
     security(("token" = ["sales"])),
     params(Parameters),
     responses(
-        (status = 200, description = "The purchases", body = LatestSales),
+        (status = 200, description = "The purchases", body = LatestSales, headers(
+            ("Age" = u64, description = "Seconds since the list was last known to be complete"))),
         (status = 400, description = "Invalid query parameter", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "The log is damaged: an alarm for operators", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The event store does not answer", body = Problem,
+        (status = 503, description = "The read model has not been read yet", body = Problem,
             content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
 pub async fn get_latest_sales(
     State(sources): State<Arc<Sources>>,
     Query(Parameters { limit }): Query<Parameters>,
-) -> Result<Json<LatestSales>, Problem> {
+) -> Result<impl IntoResponse, Problem> {
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(invalid_query(format!("limit is a number from 1 to {MAX_LIMIT}.")));
     }
-    let store = &sources.event_store;
-    let position = event_log::head(store).await.map_err(|error| problems::event_store(&error.into()))?;
-    let newest = event_log::read_last(store, EventType::LicensePurchased, position, limit)
-        .await
-        .map_err(|error| problems::event_store(&error.into()))?;
-    let sales = newest.iter().map(|recorded| match recorded.decode() {
-        Ok(Event::LicensePurchased(purchase)) => Ok(Sale {
-            position: recorded.position,
-            license: purchase.license,
-            price: purchase.price,
-            purchased_at: recorded.recorded_at,
-        }),
-        not_understood => {
-            error!(?not_understood, position = recorded.position.get(), "A stored event is not understood");
-            Err(Problem::internal())
-        }
-    });
-    Ok(Json(LatestSales { purchases: sales.collect::<Result<_, _>>()?, position }))
+    let snapshot = sources.newest()?;
+    let purchases = snapshot.latest.iter().take(limit).map(Sale::from).collect();
+    let age = [(header::AGE, snapshot.age().as_secs().to_string())];
+    Ok((age, Json(LatestSales { purchases, position: snapshot.position })))
 }

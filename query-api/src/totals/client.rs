@@ -101,7 +101,7 @@ async fn newer(totals: &mut Watch, sent: &HeaderValue, not_before: Instant) -> S
 
 fn age(totals: &Snapshot) -> Bytes {
     let age = Age { age_ms: u64::try_from(totals.age().as_millis()).unwrap_or(u64::MAX) };
-    let data = serde_json::to_string(&age).expect("a number can be written down");
+    let data = serde_json::to_string(&age).expect("a number serializes");
     format!("event: age\ndata: {data}\n\n").into()
 }
 
@@ -116,18 +116,12 @@ mod tests {
     use super::*;
     use crate::totals::places::Places;
 
-    fn totals(position: i64) -> Snapshot {
-        let etag = HeaderValue::try_from(format!("\"1-{position}\"")).unwrap();
-        let body = Bytes::from(format!("{{\"position\":{position}}}"));
-        Snapshot::new(position.try_into().unwrap(), body, etag, Duration::ZERO)
-    }
-
     /// A client that has just been sent position 1.
     fn connected() -> (watch::Sender<Option<Snapshot>>, CancellationToken, Client) {
-        let (newest, watch) = watch::channel(Some(totals(1)));
+        let (newest, watch) = watch::channel(Some(Snapshot::at(1)));
         let drain = CancellationToken::new();
         let streams = Places::new(drain.clone(), &mut Registry::default());
-        let known = totals(1);
+        let known = Snapshot::at(1);
         let (first, client) = Client::begin(watch, drain.clone(), streams.take().unwrap(), &known, false);
         assert_eq!(
             first,
@@ -144,12 +138,12 @@ mod tests {
     async fn a_slow_client_gets_the_newest_totals_and_none_of_those_in_between() {
         let (newest, _drain, client) = connected();
         for position in 2..=1000 {
-            newest.send_replace(Some(totals(position)));
+            newest.send_replace(Some(Snapshot::at(position)));
         }
         advance(MIN_EVENT_INTERVAL).await;
         let (event, client) = client.next().await.unwrap();
         assert_eq!(text(&event), "event: totals\nid: 1-1000\ndata: {\"position\":1000}\n\n");
-        assert!(timeout(AGE_INTERVAL / 2, client.next()).await.is_err(), "there is nothing else");
+        assert!(timeout(AGE_INTERVAL / 2, client.next()).await.is_err(), "nothing else is queued");
     }
 
     #[tokio::test(start_paused = true)]
@@ -157,7 +151,7 @@ mod tests {
         let (newest, _drain, mut client) = connected();
         let changing = tokio::spawn(async move {
             for position in 2.. {
-                newest.send_replace(Some(totals(position)));
+                newest.send_replace(Some(Snapshot::at(position)));
                 tokio::time::sleep(Duration::from_millis(3)).await;
             }
         });
@@ -184,10 +178,10 @@ mod tests {
             ages += 1;
         }
         assert_eq!(started.elapsed(), LIFETIME);
-        assert_eq!(ages, 179, "every five seconds, and no longer at the end");
+        assert_eq!(ages, 179, "every five seconds, but not at the end");
         drain.cancel();
         let (newest, drain, client) = connected();
-        newest.send_replace(Some(totals(2)));
+        newest.send_replace(Some(Snapshot::at(2)));
         drain.cancel();
         assert!(client.next().await.is_none());
     }

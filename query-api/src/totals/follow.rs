@@ -1,14 +1,14 @@
-//! The newest totals of the read model, in memory, ready to be sent.
+//! Follows the read model: keeps the newest totals and purchases in memory, ready to be sent.
 //!
-//! One task per process listens for the projector's notification and reads the totals once per change, however many
-//! clients ask. It subscribes first and reads then, so that no change falls between; a poll rescues what was missed.
+//! One task per process listens for the projector's notifications and reads once per change, however many clients ask. It subscribes
+//! before it reads, so that it misses no change. A poll covers lost notifications.
 
-use std::{sync::atomic::AtomicU64, time::Duration};
+use std::{convert::Infallible, sync::atomic::AtomicU64, time::Duration};
 
 use axum::http::HeaderValue;
-use contract::totals::Totals;
+use contract::{position::Position, totals::Totals};
 use event_log::{
-    read_model::set_from_row,
+    read_model::{latest_purchases, set_from_row},
     row::{self, decode_error},
 };
 use futures::FutureExt;
@@ -34,7 +34,7 @@ use super::{
 const FALLBACK_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// One connection listens, one reads.
 const CONNECTIONS: u32 = 2;
-/// A read model that takes longer counts as away.
+/// A read model that takes longer counts as unreachable.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The task that keeps a [`Watch`] up to date.
@@ -55,7 +55,7 @@ pub fn follow(options: PgConnectOptions, registry: &mut Registry) -> (Watch, Fol
 }
 
 impl Follower {
-    /// Follows the read model until told to stop. While it is away the last totals stay, and grow old.
+    /// Follows the read model until shutdown. While it is unreachable, the last totals are kept, and their age grows.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut backoff = Backoff::default();
         loop {
@@ -63,17 +63,19 @@ impl Follower {
                 ended = self.listen(&mut backoff) => ended,
                 () = stop.cancelled() => return Ok(()),
             };
-            warn!(error = %ended.unwrap_err(), "The read model does not answer; serving the last known totals");
+            warn!(error = %ended.unwrap_err(), "Read model unreachable; serving the last totals");
             self.observe_age();
             backoff.wait().await;
         }
     }
 
-    /// Subscribe, then read, then read again whenever told to. Ends only with an error.
-    async fn listen(&self, backoff: &mut Backoff) -> sqlx::Result<std::convert::Infallible> {
+    /// Subscribes, then reads, then reads again after each notification. Returns only errors.
+    async fn listen(&self, backoff: &mut Backoff) -> sqlx::Result<Infallible> {
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(READ_TIMEOUT)
+            // A broken connection shows in the read itself, which is retried.
+            .test_before_acquire(false)
             .connect_with(self.options.clone())
             .await?;
         let mut listener = PgListener::connect_with(&pool).await?;
@@ -85,7 +87,7 @@ impl Follower {
             self.position.set(snapshot.position.get());
             self.newest.send_replace(Some(snapshot));
             self.observe_age();
-            // One read answers all notifications that came before it.
+            // One read covers all notifications that came before it.
             while let Some(Ok(Some(_))) = listener.try_recv().now_or_never() {}
             match timeout(FALLBACK_POLL_INTERVAL, listener.try_recv()).await {
                 Ok(Ok(Some(_))) | Err(_) => (),
@@ -102,15 +104,20 @@ impl Follower {
     }
 }
 
+/// Reads the totals and the newest purchases in one database snapshot, so that both reflect the same position.
 async fn read(pool: &PgPool) -> sqlx::Result<Snapshot> {
-    let rows = sqlx::query(include_str!("totals.sql")).fetch_all(pool).await?;
+    let mut transaction = pool.begin_with("begin isolation level repeatable read, read only").await?;
+    let rows = sqlx::query(include_str!("totals.sql")).fetch_all(&mut *transaction).await?;
+    let latest = latest_purchases(&mut *transaction, Position::START).await?;
+    transaction.commit().await?;
+
     let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
     let age = Duration::try_from_secs_f64(first.try_get("age_seconds")?).unwrap_or_default();
     let current = current_money(&rows)?;
     let generation: i64 = first.try_get("generation")?;
-    let etag = format!("\"{generation}-{}\"", current.position);
+    let etag = HeaderValue::try_from(format!("\"{generation}-{}\"", current.position)).map_err(decode_error)?;
     let body = serde_json::to_vec(&current).map_err(decode_error)?;
-    Ok(Snapshot::new(current.position, body.into(), HeaderValue::try_from(etag).map_err(decode_error)?, age))
+    Ok(Snapshot::new(current.position, body.into(), etag, age, latest.purchases))
 }
 
 fn current_money(rows: &[PgRow]) -> sqlx::Result<CurrentMoney> {

@@ -16,28 +16,26 @@ use crate::sources::Sources;
 
 /// The totals as they change
 ///
-/// Events `totals`, whose data is the answer of `GET /api/get_current_money`: one at once, unless `Last-Event-ID` is the id of the newest,
-/// and then the newest whenever it has changed, at most ten a second. The id changes with the totals: with the log position, and when a
-/// rebuild puts them right. Events `age`, whose data is an `Age`: at once and then every five seconds. The stream ends after 15 minutes,
-/// and when this replica stops.
+/// `totals` events carry the response body of `GET /api/get_current_money`: one immediately, unless `Last-Event-ID` is the id of the newest,
+/// and then the newest after each change, at most ten per second. The id changes with the log position, and when a rebuild corrects the
+/// totals. `age` events carry an `Age`: one immediately, then one every five seconds. The stream ends after 15 minutes and when this replica
+/// shuts down.
 #[utoipa::path(
     get,
     path = "/api/sales/stream",
     security(("token" = ["sales"])),
-    params(("Last-Event-ID" = Option<String>, Header, description = "The id of the last event `totals` that the client has")),
+    params(("Last-Event-ID" = Option<String>, Header, description = "Id of the last `totals` event that the client received")),
     responses(
         (status = 200, description = "The events", body = String, content_type = "text/event-stream"),
-        (status = 503, description = "No totals yet, or this replica has as many clients as it may", body = Problem,
+        (status = 503, description = "No totals yet, or this replica has no room for another client", body = Problem,
             content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
 pub async fn get_sales_stream(State(sources): State<Arc<Sources>>, headers: HeaderMap) -> Result<Response, Problem> {
     let Some(place) = sources.streams.take() else {
-        return Err(Problem::unavailable(format!("This replica has {MAX_CLIENTS} clients already. Try again.")));
+        return Err(Problem::unavailable(format!("This replica already serves {MAX_CLIENTS} streams. Try again.")));
     };
-    let Some(newest) = sources.totals.borrow().clone() else {
-        return Err(Problem::unavailable("The totals have not been read yet."));
-    };
+    let newest = sources.newest()?;
     let is_known = headers.get("last-event-id").is_some_and(|id| id.as_bytes() == newest.version().as_bytes());
     let drain = sources.streams.drain.clone();
     let (first, client) = Client::begin(sources.totals.clone(), drain, place, &newest, is_known);
@@ -54,9 +52,6 @@ pub async fn get_sales_stream(State(sources): State<Arc<Sources>>, headers: Head
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use bytes::Bytes;
     use tokio::sync::watch;
 
     use super::*;
@@ -64,9 +59,7 @@ mod tests {
 
     #[tokio::test]
     async fn clients_beyond_the_limit_are_answered_503_until_one_disconnects() {
-        let etag = HeaderValue::from_static("\"1-1\"");
-        let totals = Snapshot::new(1.try_into().unwrap(), Bytes::from("{}"), etag, Duration::ZERO);
-        let (_newest, watch) = watch::channel(Some(totals));
+        let (_newest, watch) = watch::channel(Some(Snapshot::at(1)));
         let sources = Arc::new(Sources::without_databases(watch));
         let open = async || get_sales_stream(State(Arc::clone(&sources)), HeaderMap::new()).await;
         let mut clients = Vec::new();

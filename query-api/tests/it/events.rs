@@ -1,14 +1,14 @@
-//! The log as pages and as single events.
+//! The log page by page, and single events.
 
 use contract::event::EventType;
 use reqwest::Response;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use testing::{purchased, reset};
 
 use crate::{ReadSide, assert_problem};
 
-/// Batches of purchases, each recorded at a time of its own, with a reset behind every third.
+/// Batches of purchases, each with its own time, and a reset after every third.
 async fn a_week_of_sales(read_side: &ReadSide) {
     for batch in 1..=9 {
         read_side.databases.append(&vec![purchased("pro", batch); 3]).await;
@@ -18,13 +18,13 @@ async fn a_week_of_sales(read_side: &ReadSide) {
     }
 }
 
-/// The events that the log itself has under a condition.
+/// Positions of the events that meet a condition, from the database itself.
 async fn positions(read_side: &ReadSide, condition: &str) -> Vec<i64> {
     let select = format!("select position from event where {condition} order by position");
     sqlx::query_scalar(AssertSqlSafe(select)).fetch_all(read_side.databases.event_store()).await.unwrap()
 }
 
-/// All that lies behind an address, by following the links from page to page.
+/// Positions of all events, following the links from page to page.
 async fn follow(read_side: &ReadSide, address: &str) -> Vec<i64> {
     let (mut next, mut found) = (Some(address.to_owned()), Vec::new());
     while let Some(path) = next {
@@ -42,7 +42,7 @@ async fn follow(read_side: &ReadSide, address: &str) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn following_the_links_gives_every_event_once_whatever_is_asked_for() {
+async fn following_the_links_yields_every_matching_event_once() {
     let read_side = ReadSide::start().await;
     a_week_of_sales(&read_side).await;
     for (filter, condition) in [
@@ -64,7 +64,7 @@ async fn following_the_links_gives_every_event_once_whatever_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_page_and_the_lines_say_which_position_they_reflect() {
+async fn pages_and_exports_have_the_position_that_they_reflect() {
     let read_side = ReadSide::start().await;
     a_week_of_sales(&read_side).await; // 30 events
     for (parameters, position) in [
@@ -85,7 +85,7 @@ async fn a_page_and_the_lines_say_which_position_they_reflect() {
 }
 
 #[tokio::test]
-async fn a_time_begins_with_the_first_event_recorded_then_and_ends_before_it() {
+async fn from_is_inclusive_and_to_is_exclusive() {
     let read_side = ReadSide::start().await;
     assert_eq!(follow(&read_side, "/api/events?from=2000-01-01T00:00:00Z").await, [0_i64; 0]);
     a_week_of_sales(&read_side).await;
@@ -103,7 +103,7 @@ async fn a_time_begins_with_the_first_event_recorded_then_and_ends_before_it() {
         assert_eq!(follow(&read_side, &format!("/api/events?limit=4&from={time}Z")).await, later);
         assert_eq!(follow(&read_side, &format!("/api/events?limit=4&to={time}Z")).await, earlier);
         assert_eq!(follow(&read_side, &format!("/api/events?limit=1&type=SalesReset&from={time}Z")).await, resets);
-        // Half a microsecond later, none of that time is left.
+        // Half a microsecond later, no event of that time is included.
         let after = positions(&read_side, &format!("recorded_at > '{time}Z'")).await;
         assert_eq!(follow(&read_side, &format!("/api/events?from={time}5Z")).await, after);
         assert_eq!(follow(&read_side, &format!("/api/events?from={time}Z&to={time}Z")).await, [0_i64; 0]);
@@ -112,13 +112,13 @@ async fn a_time_begins_with_the_first_event_recorded_then_and_ends_before_it() {
     let [everything, nothing] = ["from=0000-01-01T00:00:00Z&to=9999-12-31T23:59:60Z", "from=9999-12-31T23:59:59-23:59"];
     assert_eq!(follow(&read_side, &format!("/api/events?{everything}")).await, all);
     assert_eq!(follow(&read_side, &format!("/api/events?{nothing}")).await, [0_i64; 0]);
-    // The same moment by a clock that is two hours ahead; a plus sign in an address is a blank.
+    // The same instant with an offset of two hours. An unescaped plus sign in a query is a space.
     let moment = positions(&read_side, &format!("recorded_at >= '{}+02'", times[4])).await;
     assert_eq!(follow(&read_side, &format!("/api/events?from={}%2B02:00", times[4])).await, moment);
 }
 
 #[tokio::test]
-async fn a_single_event_is_found_by_its_position_and_by_its_id_and_stays_as_it_is() {
+async fn a_single_event_is_found_by_position_and_by_id_and_is_immutable() {
     let read_side = ReadSide::start().await;
     read_side.databases.append(&[purchased("pro", 19_900), reset()]).await;
     let page = read_side.json("/api/events").await;
@@ -169,7 +169,7 @@ async fn rare_events_are_found_without_reading_the_log() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_filter_is_said() {
+async fn invalid_filters_are_answered_400() {
     let read_side = ReadSide::start().await;
     for parameters in [
         "type=",
@@ -194,6 +194,55 @@ async fn what_is_wrong_with_a_filter_is_said() {
     let problem: Value = read_side.get("/api/events?type=LicenseRented").await.json().await.unwrap();
     let detail = problem["detail"].as_str().unwrap();
     assert!(detail.contains("LicensePurchased") && detail.contains("SalesReset"), "{detail}");
+}
+
+#[tokio::test]
+async fn auditors_read_the_log_page_by_page_as_cloud_events() {
+    let read_side = ReadSide::start().await;
+    read_side.databases.append(&vec![purchased("pro", 19_900); 5]).await;
+    read_side.databases.append(&[reset()]).await;
+    let (mut next, mut positions) = (Some("/api/events?limit=4".to_owned()), Vec::new());
+    while let Some(path) = next {
+        let page = read_side.json(&path).await;
+        for event in page["events"].as_array().unwrap() {
+            assert_eq!(event["specversion"], "1.0");
+            assert_eq!(event["source"], "/sales/event-store");
+            assert!(event["id"].is_string() && event["time"].is_string());
+            assert_eq!(event["schemaversion"], 1);
+            positions.push(event["position"].as_i64().unwrap());
+        }
+        next = page["next"].as_str().map(str::to_owned);
+    }
+    assert_eq!(positions, [1, 2, 3, 4, 5, 6]);
+    let page = read_side.json("/api/events?after=4&limit=1").await;
+    assert_eq!(page["events"][0]["type"], "LicensePurchased");
+    assert_eq!(
+        page["events"][0]["data"],
+        json!({ "license": "pro", "price": { "amount_minor": 19_900, "currency": "EUR" } })
+    );
+    assert_eq!(read_side.json("/api/events?after=5").await["events"][0]["type"], "SalesReset");
+    assert_eq!(read_side.json("/api/events?after=9223372036854775807").await["events"], json!([]));
+}
+
+#[tokio::test]
+async fn auditors_can_read_events_of_unknown_types() {
+    let read_side = ReadSide::start().await;
+    read_side.databases.append(&[("LicenseRented", r#"{"days":3}"#.to_owned())]).await;
+    let page = read_side.json("/api/events").await;
+    assert_eq!(page["events"][0]["type"], "LicenseRented");
+    assert_eq!(page["events"][0]["data"], json!({ "days": 3 }));
+}
+
+#[tokio::test]
+async fn a_gap_in_the_log_is_answered_500_and_logged() {
+    let read_side = ReadSide::start().await;
+    read_side.databases.append(&vec![purchased("pro", 1); 3]).await;
+    sqlx::raw_sql("alter table event disable trigger all; delete from event where position = 2")
+        .execute(read_side.databases.event_store())
+        .await
+        .unwrap();
+    assert_problem(read_side.get("/api/events").await, 500, "internal").await;
+    assert!(read_side.query_api.log().contains("position 2 is missing"), "{}", read_side.query_api.log());
 }
 
 async fn lines(read_side: &ReadSide, parameters: &str) -> Response {

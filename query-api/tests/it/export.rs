@@ -1,23 +1,23 @@
-//! The log as lines.
+//! Exports of the log.
 
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use reqwest::Response;
 use serde_json::Value;
-use testing::{purchased, reset};
+use testing::{eventually, purchased, reset};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
 
-use crate::{ReadSide, assert_problem, eventually};
+use crate::{ReadSide, assert_problem};
 
-/// As the service has it.
+/// As in the service.
 const MAX_EXPORTS: usize = 8;
-/// Longer than any test takes to get what it waits for.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Longer than any wait of these tests.
+const TEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 async fn request(read_side: &ReadSide, parameters: &str, accept: &str) -> Response {
     let url = format!("{}/api/events?{parameters}", read_side.query_api.url());
@@ -36,7 +36,7 @@ fn positions(lines: &str) -> Vec<i64> {
     lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["position"].as_i64().unwrap()).collect()
 }
 
-/// Purchases with a reset among each thousand of them.
+/// Purchases, with one reset per thousand events.
 async fn append(read_side: &ReadSide, thousands: usize) {
     let mut batch = vec![purchased("pro", 19_900); 1000];
     batch[500] = reset();
@@ -46,7 +46,7 @@ async fn append(read_side: &ReadSide, thousands: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_export_is_every_single_event_on_a_line_and_resumes_with_the_same_bytes() {
+async fn an_export_has_one_event_per_line_and_resumes_with_the_same_bytes() {
     let read_side = ReadSide::start().await;
     append(&read_side, 21).await;
     let all = export(&read_side, "").await;
@@ -79,7 +79,7 @@ async fn an_export_is_every_single_event_on_a_line_and_resumes_with_the_same_byt
 }
 
 #[tokio::test]
-async fn lines_are_for_those_who_ask_for_them() {
+async fn only_clients_that_accept_ndjson_get_an_export() {
     let read_side = ReadSide::start().await;
     append(&read_side, 1).await;
     for (accept, content_type) in [
@@ -96,7 +96,7 @@ async fn lines_are_for_those_who_ask_for_them() {
 }
 
 #[tokio::test]
-async fn an_export_ends_where_the_log_ended_when_it_was_asked_for() {
+async fn an_export_ends_at_the_end_of_the_log_as_of_the_request() {
     let read_side = ReadSide::start().await;
     append(&read_side, 30).await;
     let response = request(&read_side, "", "application/x-ndjson").await;
@@ -105,7 +105,7 @@ async fn an_export_ends_where_the_log_ended_when_it_was_asked_for() {
 }
 
 #[tokio::test]
-async fn an_export_that_meets_a_hole_is_cut_off_and_never_looks_complete() {
+async fn an_export_with_a_gap_is_aborted_and_never_looks_complete() {
     let read_side = ReadSide::start().await;
     append(&read_side, 30).await;
     sqlx::raw_sql("alter table event disable trigger all; delete from event where position = 19990")
@@ -114,13 +114,13 @@ async fn an_export_that_meets_a_hole_is_cut_off_and_never_looks_complete() {
         .unwrap();
     let response = request(&read_side, "", "application/x-ndjson").await;
     assert_eq!(response.status(), 200);
-    assert!(response.bytes().await.is_err(), "the reader is told that something is missing");
+    assert!(response.bytes().await.is_err(), "the client notices that events are missing");
     assert!(read_side.query_api.log().contains("position 19990 is missing"), "{}", read_side.query_api.log());
     let response = request(&read_side, "after=19000", "application/x-ndjson").await;
     assert_problem(response, 500, "internal").await;
 }
 
-/// A client that has asked for everything and reads nothing of it but the first bytes.
+/// A client that requests an export and reads only its first bytes.
 async fn stalled(read_side: &ReadSide) -> TcpStream {
     let mut client = TcpStream::connect(read_side.query_api.address()).await.unwrap();
     let request =
@@ -139,8 +139,8 @@ fn memory(read_side: &ReadSide) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
 }
 
-/// Whether nothing of the log is being read, for a while now, and no snapshot of it is held.
-async fn nobody_reads(read_side: &ReadSide) -> bool {
+/// Whether for a while no query has been reading the log and no connection has held a snapshot.
+async fn log_is_idle(read_side: &ReadSide) -> bool {
     sqlx::query_scalar(
         "select coalesce(bool_and(state = 'idle' and backend_xid is null and backend_xmin is null
                                   and clock_timestamp() - state_change > interval '300 milliseconds'), true)
@@ -152,17 +152,17 @@ async fn nobody_reads(read_side: &ReadSide) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_stop_reading_cost_neither_memory_nor_a_snapshot_and_others_are_served() {
+async fn clients_that_stop_reading_hold_neither_memory_nor_a_snapshot_and_others_are_served() {
     let read_side = ReadSide::start().await;
     append(&read_side, 150).await;
     let mut clients = Vec::new();
     for _ in 0..MAX_EXPORTS {
         clients.push(stalled(&read_side).await);
     }
-    eventually("the exports wait for their readers", async || nobody_reads(&read_side).await).await;
+    eventually("the exports wait for their readers", async || log_is_idle(&read_side).await).await;
     // All of them together would be some 350 megabytes.
     let held = memory(&read_side);
-    assert!(held < 100, "{held} MB are held for clients that read nothing");
+    assert!(held < 100, "{held} MB are held for clients that do not read");
 
     let refused = request(&read_side, "", "application/x-ndjson").await;
     assert_eq!(refused.headers()["retry-after"], "1");
@@ -171,13 +171,13 @@ async fn clients_that_stop_reading_cost_neither_memory_nor_a_snapshot_and_others
         assert_eq!(read_side.get(path).await.status(), 200, "{path}");
     }
 
-    // One of them hangs up, which makes room for another; one goes on reading, and gets everything.
+    // One disconnects, which makes room for another. One continues to read and gets everything.
     clients.pop();
     let another = async || request(&read_side, "after=149000", "application/x-ndjson").await.status() == 200;
     eventually("there is room for another", another).await;
     let mut rest = String::new();
     let all = clients[0].read_to_string(&mut rest);
-    timeout(PATIENCE, all).await.expect("the export goes on").unwrap();
+    timeout(TEST_TIMEOUT, all).await.expect("the export continues").unwrap();
     assert_eq!(rest.lines().filter(|line| line.starts_with('{')).count(), 150_000);
     assert!(rest.ends_with("\r\n0\r\n\r\n"), "it is complete");
 }

@@ -6,20 +6,21 @@ use testing::{purchased, reset};
 use crate::{ReadSide, assert_problem};
 
 #[tokio::test]
-async fn the_newest_come_first_whatever_was_reset() {
+async fn the_newest_purchases_come_first_and_resets_do_not_remove_them() {
     let read_side = ReadSide::start().await;
     assert_eq!(read_side.json("/api/sales/latest").await, json!({ "purchases": [], "position": 0 }));
     for number in 1..=12 {
         read_side.databases.append(&[purchased("basic", number)]).await;
     }
     read_side.databases.append_at("9999-11-24 20:00:00.5+00", &[purchased("pro", 19_900), reset(), reset()]).await;
+    read_side.settled().await;
     let latest = read_side.json("/api/sales/latest").await;
     assert_eq!(latest["position"], 15);
     let positions = |latest: &Value| -> Vec<i64> {
         latest["purchases"].as_array().unwrap().iter().map(|sale| sale["position"].as_i64().unwrap()).collect()
     };
     assert_eq!(positions(&latest), [13, 12, 11, 10, 9, 8, 7, 6, 5, 4]);
-    // Without the purchase id: it is the buyer's secret.
+    // Without the purchase id, which only the buyer knows.
     assert_eq!(
         latest["purchases"][0],
         json!({

@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{ReadSide, assert_problem};
 
-/// An event, as a browser would understand it.
+/// An event as a browser parses it.
 #[derive(Debug, Default, PartialEq)]
 struct Event {
     name: String,
@@ -24,13 +24,13 @@ struct Event {
 }
 
 impl Event {
-    /// The id says generation and position.
+    /// The id consists of generation and position.
     fn position(&self) -> Option<i64> {
         self.id.as_ref().map(|id| id.split_once('-').unwrap().1.parse().unwrap())
     }
 }
 
-/// What a client reads.
+/// A client of the stream.
 struct Events {
     response: Response,
     text: String,
@@ -57,7 +57,7 @@ impl Events {
                 }
                 return Some(event);
             }
-            let chunk = timeout(Duration::from_secs(20), self.response.chunk()).await.expect("something comes");
+            let chunk = timeout(Duration::from_secs(20), self.response.chunk()).await.expect("an event arrives");
             self.text += std::str::from_utf8(&chunk.unwrap()?).unwrap();
         }
     }
@@ -65,14 +65,14 @@ impl Events {
     /// The next totals.
     async fn totals(&mut self) -> Event {
         loop {
-            let event = self.next().await.expect("it goes on");
+            let event = self.next().await.expect("the stream continues");
             if event.name == "totals" {
                 return event;
             }
         }
     }
 
-    /// Reads on until the totals of a position come. Returns their data.
+    /// Reads until the totals of a position arrive. Returns their data.
     async fn until(&mut self, position: i64) -> Value {
         loop {
             let event = self.totals().await;
@@ -98,7 +98,7 @@ fn parse(block: &str) -> Event {
 }
 
 #[tokio::test]
-async fn the_totals_come_at_once_and_whenever_they_change() {
+async fn the_totals_are_sent_immediately_and_after_each_change() {
     let read_side = ReadSide::start().await;
     let mut events = Events::open(&read_side, None).await;
     let headers = events.response.headers();
@@ -116,12 +116,12 @@ async fn the_totals_come_at_once_and_whenever_they_change() {
         let data = events.until(position).await;
         assert_eq!(data, read_side.json("/api/get_current_money").await);
     }
-    // Without any change, only the age is told.
+    // Without a change, only the age is sent.
     assert_eq!(events.next().await.unwrap().name, "age");
 }
 
 #[tokio::test]
-async fn whoever_connects_again_is_not_told_what_it_knows() {
+async fn a_client_that_reconnects_is_not_sent_totals_that_it_has() {
     let read_side = ReadSide::start().await;
     read_side.databases.append(&[purchased("pro", 1)]).await;
     read_side.settled().await;
@@ -137,22 +137,22 @@ async fn whoever_connects_again_is_not_told_what_it_knows() {
 }
 
 #[tokio::test]
-async fn whoever_was_away_while_a_rebuild_put_the_totals_right_is_told_the_right_ones() {
+async fn a_client_that_reconnects_after_a_rebuild_is_sent_the_corrected_totals() {
     let read_side = ReadSide::start().await;
     read_side.databases.append(&[purchased("pro", 19_900)]).await;
     read_side.settled().await;
-    let told = async |count: i64| {
+    let served = async |count: i64| {
         let current = async || read_side.json("/api/get_current_money").await["sales_count"].clone();
-        eventually("it is told", async || current().await == count).await;
+        eventually("the totals are served", async || current().await == count).await;
     };
     sqlx::raw_sql("update license_total set sales_count = 7 where license = 'pro'")
         .execute(read_side.databases.read_model())
         .await
         .unwrap();
-    told(7).await;
+    served(7).await;
     let wrong = Events::open(&read_side, None).await.totals().await;
     read_side.rebuild().await;
-    told(1).await;
+    served(1).await;
     // At the same position.
     let right = Events::open(&read_side, wrong.id.as_deref()).await.totals().await;
     assert_eq!((wrong.position(), &wrong.data["sales_count"]), (Some(1), &Value::from(7)));
@@ -160,7 +160,7 @@ async fn whoever_was_away_while_a_rebuild_put_the_totals_right_is_told_the_right
 }
 
 #[tokio::test]
-async fn however_fast_they_change_a_client_gets_at_most_ten_a_second_and_the_last() {
+async fn a_client_is_sent_at_most_ten_totals_a_second_and_always_the_last() {
     const CHANGES: i64 = 300;
     let read_side = ReadSide::start().await;
     let mut events = Events::open(&read_side, None).await;
@@ -190,9 +190,9 @@ async fn however_fast_they_change_a_client_gets_at_most_ten_a_second_and_the_las
 }
 
 #[tokio::test]
-async fn a_slow_reader_gets_the_newest_and_not_what_it_missed() {
+async fn a_slow_reader_is_sent_the_newest_totals_and_not_those_that_it_missed() {
     let read_side = ReadSide::start().await;
-    // It takes some kilobytes, and then nothing for a while.
+    // It reads some kilobytes, and then nothing for a while.
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(1024).unwrap();
     socket.connect(&read_side.query_api.address().into()).unwrap();
@@ -200,7 +200,7 @@ async fn a_slow_reader_gets_the_newest_and_not_what_it_missed() {
     let mut slow = TcpStream::from_std(socket.into()).unwrap();
     slow.write_all(b"GET /api/sales/stream HTTP/1.1\r\nhost: sales\r\n\r\n").await.unwrap();
     let mut fast = Events::open(&read_side, None).await;
-    // As many events as are more than all buffers on the way hold together.
+    // More events than all buffers along the way can hold.
     let mut last = 0;
     for _ in 0..150 {
         last = read_side.databases.append(&[purchased("pro", 1)]).await;
@@ -210,16 +210,16 @@ async fn a_slow_reader_gets_the_newest_and_not_what_it_missed() {
     let mut received = String::new();
     let mut buffer = [0; 4096];
     while !received.contains(&marker) {
-        let count = timeout(Duration::from_secs(20), slow.read(&mut buffer)).await.expect("it comes").unwrap();
-        assert_ne!(count, 0, "the stream goes on");
+        let count = timeout(Duration::from_secs(20), slow.read(&mut buffer)).await.expect("data arrives").unwrap();
+        assert_ne!(count, 0, "the stream continues");
         received += std::str::from_utf8(&buffer[..count]).unwrap();
     }
     let received = received.matches("event: totals").count();
-    assert!(received < 100, "{received} of 150 were kept for it");
+    assert!(received < 100, "{received} of 150 were queued for it");
 }
 
 #[tokio::test]
-async fn a_place_is_free_again_when_its_client_is_gone() {
+async fn a_place_is_released_when_its_client_disconnects() {
     let read_side = ReadSide::start().await;
     let open = async || read_side.query_api.metric("sales_totals_streams").await;
     let mut clients = Vec::new();
@@ -231,9 +231,9 @@ async fn a_place_is_free_again_when_its_client_is_gone() {
     eventually("all places are free", async || open().await < 0.5).await;
 }
 
-/// Fuzzing leaves out what does not end.
+/// The fuzz test leaves out endless responses.
 #[tokio::test]
-async fn whatever_clients_say_that_they_know_they_are_sent_the_totals() {
+async fn an_unknown_last_event_id_is_answered_with_the_totals() {
     const SEED: u64 = 20_261_125;
     let read_side = ReadSide::start().await;
     let address = format!("{}/api/sales/stream", read_side.query_api.url());
@@ -260,7 +260,7 @@ async fn whatever_clients_say_that_they_know_they_are_sent_the_totals() {
 }
 
 #[tokio::test]
-async fn a_service_that_is_told_to_stop_ends_its_streams_at_once() {
+async fn a_shutdown_ends_all_streams_immediately() {
     let mut read_side = ReadSide::start().await;
     let mut clients = Vec::new();
     for _ in 0..20 {
@@ -270,13 +270,13 @@ async fn a_service_that_is_told_to_stop_ends_its_streams_at_once() {
     let stopping = std::mem::replace(&mut read_side.query_api, another);
     assert!(stopping.terminate().await.success());
     for mut client in clients {
-        // A stream that is cut off instead of ended makes this panic.
+        // A stream without a proper HTTP end makes this panic.
         while client.next().await.is_some() {}
     }
 }
 
 #[tokio::test]
-async fn without_totals_there_is_no_stream() {
+async fn before_the_first_read_streams_are_answered_503() {
     let databases = Databases::create().await;
     let proxy = Proxy::start(testing::postgres().address()).await;
     let read_model = databases.read_model_url_via("query_api", proxy.address());
@@ -290,7 +290,7 @@ async fn without_totals_there_is_no_stream() {
 }
 
 #[tokio::test]
-async fn while_the_read_model_is_away_the_age_grows() {
+async fn while_the_read_model_is_unreachable_the_age_grows() {
     let databases = Databases::create().await;
     let proxy = Proxy::start(testing::postgres().address()).await;
     let read_model = databases.read_model_url_via("query_api", proxy.address());

@@ -18,4 +18,4 @@ pub mod scan;
 pub mod transparency;
 
 pub use error::ReadError;
-pub use reader::{head, last_before, read_after, read_at, read_by_id, read_last, read_type, select_type};
+pub use reader::{head, last_before, read_after, read_at, read_by_id, read_type, select_type};

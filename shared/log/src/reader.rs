@@ -87,24 +87,6 @@ pub fn select_type(event_type: EventType) -> String {
     )
 }
 
-/// The last events of one type up to a position inclusive, the newest first.
-pub async fn read_last(
-    store: impl PgExecutor<'_>,
-    event_type: EventType,
-    until: Position,
-    limit: usize,
-) -> Result<Vec<RecordedEvent>, sqlx::Error> {
-    sqlx::query(select!("where event_type = $1 and position <= $2 order by position desc limit $3"))
-        .bind(event_type.name())
-        .bind(until.get())
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(store)
-        .await?
-        .iter()
-        .map(from_row)
-        .collect()
-}
-
 /// The last position that was recorded before a time, to the microsecond; 0 when none was.
 pub async fn last_before(store: impl PgExecutor<'_>, time: DateTime<Utc>) -> Result<Position, sqlx::Error> {
     // The log has microseconds and the driver truncates: a time between two of them counts as the later one.

@@ -1,4 +1,4 @@
-//! The totals as they were.
+//! The totals as of earlier times and positions.
 
 use rand::{RngExt, seq::IndexedRandom};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use testing::{purchased, reset};
 
 use crate::{ReadSide, assert_problem};
 
-/// Some snapshots' worth of random purchases and resets, in batches with a time of their own each.
+/// Random purchases and resets over several snapshots, in batches, each with its own time.
 async fn a_long_log(read_side: &ReadSide) -> i64 {
     let mut random = rand::rng();
     for second in 0..50 {
@@ -25,7 +25,7 @@ async fn a_long_log(read_side: &ReadSide) -> i64 {
     read_side.settled().await
 }
 
-/// What the log adds up to at a position, counted by the database from the start.
+/// Number and cents at a position, counted by the database from the whole log.
 async fn counted(read_side: &ReadSide, position: i64) -> (i64, i64) {
     let row = sqlx::query(
         "select count(*) as number, coalesce(sum((data -> 'price' ->> 'amount_minor')::bigint), 0)::bigint as cents from event
@@ -39,19 +39,19 @@ async fn counted(read_side: &ReadSide, position: i64) -> (i64, i64) {
     (row.get("number"), row.get("cents"))
 }
 
-fn told(current: &Value) -> (i64, i64) {
+fn sums(current: &Value) -> (i64, i64) {
     (current["sales_count"].as_i64().unwrap(), current["revenue"]["amount_minor"].as_i64().unwrap())
 }
 
 #[tokio::test]
-async fn at_any_position_and_time_they_are_what_the_whole_log_adds_up_to() {
+async fn totals_as_of_any_position_or_time_equal_those_of_the_whole_log() {
     let read_side = ReadSide::start().await;
     let end = a_long_log(&read_side).await;
     let mut positions: Vec<i64> = (0..30).map(|_| rand::random_range(0..=end)).collect();
     positions.extend([0, 1, 9_999, 10_000, 10_001, end]);
     for position in positions.into_iter().filter(|position| *position <= end) {
         let current = read_side.json(&format!("/api/get_current_money?at_position={position}")).await;
-        assert_eq!(told(&current), counted(&read_side, position).await, "at position {position}");
+        assert_eq!(sums(&current), counted(&read_side, position).await, "at position {position}");
         assert_eq!(current["position"], position);
         let as_of: Option<String> = sqlx::query_scalar(
             r#"select to_char(recorded_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') from event where position = $1"#,
@@ -75,7 +75,7 @@ async fn at_any_position_and_time_they_are_what_the_whole_log_adds_up_to() {
         .unwrap();
         let current = read_side.json(&format!("/api/get_current_money?at={time}")).await;
         assert_eq!(current["position"], position, "at {time}");
-        assert_eq!(told(&current), counted(&read_side, position).await, "at {time}");
+        assert_eq!(sums(&current), counted(&read_side, position).await, "at {time}");
     }
     let newest = read_side.json("/api/get_current_money").await;
     for query in [format!("at_position={end}"), "at=9999-12-31T23:59:59Z".to_owned()] {
@@ -102,14 +102,14 @@ async fn only_the_events_since_the_last_snapshot_are_read() {
         .unwrap();
     for position in [20_000, 20_001] {
         let current = read_side.json(&format!("/api/get_current_money?at_position={position}")).await;
-        assert_eq!(told(&current), (position, position));
+        assert_eq!(sums(&current), (position, position));
         assert_eq!(current["as_of"], "2026-11-01T12:00:01Z");
     }
     assert_problem(read_side.get("/api/get_current_money?at_position=19999").await, 500, "internal").await;
 }
 
 #[tokio::test]
-async fn the_past_has_a_tag_of_its_own() {
+async fn earlier_totals_have_their_own_etag() {
     let read_side = ReadSide::start().await;
     read_side.databases.append(&[purchased("pro", 1), purchased("pro", 1)]).await;
     read_side.settled().await;
@@ -118,19 +118,19 @@ async fn the_past_has_a_tag_of_its_own() {
     assert_eq!(read_side.client.get(&url).header("if-none-match", &tag).send().await.unwrap().status(), 304);
     let later = url.replace("=1", "=2");
     assert_eq!(read_side.client.get(&later).header("if-none-match", &tag).send().await.unwrap().status(), 200);
-    // A rebuild may have put the past right.
+    // A rebuild may have corrected them.
     read_side.rebuild().await;
     assert_eq!(read_side.client.get(&url).header("if-none-match", &tag).send().await.unwrap().status(), 200);
 }
 
 #[tokio::test]
-async fn totals_too_far_behind_the_last_snapshot_are_not_added_up() {
+async fn totals_too_far_after_the_last_snapshot_are_answered_503() {
     let read_side = ReadSide::start().await;
-    // Nothing of such a log is needed but its end.
+    // Only the end of such a log is needed.
     sqlx::raw_sql("update head set position = 2000000").execute(read_side.databases.event_store()).await.unwrap();
     let response = read_side.get("/api/get_current_money?at_position=1000001").await;
     assert_eq!(response.headers()["retry-after"], "1");
     assert_problem(response, 503, "unavailable").await;
-    // As far as may be: read, and found to be missing.
+    // The longest tail that is read; its events are missing.
     assert_problem(read_side.get("/api/get_current_money?at_position=1000000").await, 500, "internal").await;
 }

@@ -1,4 +1,4 @@
-//! Licence keys, and what they are verified with.
+//! Receipts, licence keys, and the public keys to verify them with.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -12,7 +12,7 @@ async fn make_key(file: &str) -> Ended {
     Command::start("query-api", &["key", "--file", file], &[]).ended().await
 }
 
-/// Another replica, that has a key.
+/// Another replica, with a signing key.
 async fn with_key(read_side: &ReadSide, file: &str) -> Service {
     let databases = &read_side.databases;
     let (event_store, read_model) = (databases.event_store_url("query_api"), databases.read_model_url("query_api"));
@@ -34,7 +34,25 @@ async fn a_purchase_and_a_reset(read_side: &ReadSide) -> [String; 2] {
 }
 
 #[tokio::test]
-async fn a_buyer_gets_the_same_key_whenever_and_wherever_it_is_asked_for() {
+async fn a_receipt_is_found_by_its_purchase_id() {
+    let read_side = ReadSide::start().await;
+    read_side.databases.append(&[purchased("enterprise", 99_900), reset()]).await;
+    let ids: Vec<String> = sqlx::query_scalar("select event_id::text from event order by position")
+        .fetch_all(read_side.databases.event_store())
+        .await
+        .unwrap();
+    let receipt = read_side.json(&format!("/api/purchases/{}", ids[0])).await;
+    assert_eq!(receipt["purchase_id"], ids[0]);
+    assert_eq!(receipt["position"], 1);
+    assert_eq!(receipt["license"], "enterprise");
+    assert_eq!(receipt["price"], json!({ "amount_minor": 99_900, "currency": "EUR" }));
+    for unknown in [&ids[1], "00000000-0000-0000-0000-000000000000", "7", "%ff"] {
+        assert_problem(read_side.get(&format!("/api/purchases/{unknown}")).await, 404, "unknown-purchase").await;
+    }
+}
+
+#[tokio::test]
+async fn every_replica_issues_the_same_licence_key_at_any_time() {
     let read_side = ReadSide::start().await;
     let [purchase, not_a_purchase] = a_purchase_and_a_reset(&read_side).await;
     let folder = tempfile::tempdir().unwrap();
@@ -72,7 +90,7 @@ async fn a_buyer_gets_the_same_key_whenever_and_wherever_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_licence_key_stays_the_same_and_verifiable_when_another_key_is_introduced() {
+async fn after_a_key_rotation_earlier_purchases_keep_their_licence_key() {
     let read_side = ReadSide::start().await;
     let [before, _] = a_purchase_and_a_reset(&read_side).await;
     let folder = tempfile::tempdir().unwrap();
@@ -106,7 +124,7 @@ async fn a_licence_key_stays_the_same_and_verifiable_when_another_key_is_introdu
 }
 
 #[tokio::test]
-async fn a_service_without_a_key_says_so() {
+async fn without_a_signing_key_no_licence_keys_are_issued() {
     let read_side = ReadSide::start().await;
     let [purchase, _] = a_purchase_and_a_reset(&read_side).await;
     assert_eq!(read_side.json("/api/jwks.json").await, json!({ "keys": [] }));
@@ -116,7 +134,7 @@ async fn a_service_without_a_key_says_so() {
 }
 
 #[tokio::test]
-async fn a_key_is_never_written_over_and_a_broken_one_ends_the_start() {
+async fn a_key_file_is_never_overwritten_and_an_invalid_one_prevents_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("license.pem");
     let (name, read) = (file.to_str().unwrap(), || fs::read_to_string(&file).unwrap());

@@ -1,0 +1,126 @@
+//! The service as a whole: settings, health, metrics, the OpenAPI document, invalid requests, and operation without the event store.
+
+use testing::{Databases, Proxy, Service, Until, assert_committed, purchased};
+
+use crate::{ReadSide, assert_problem, projector};
+
+#[tokio::test]
+async fn invalid_query_parameters_are_answered_400() {
+    let read_side = ReadSide::start().await;
+    for path in [
+        "/api/get_current_money?min_position=-1",
+        "/api/get_current_money?min_position=one",
+        "/api/get_current_money?min_position=",
+        "/api/get_current_money?min_position=1.0",
+        "/api/get_current_money?min_position=9223372036854775808",
+        "/api/get_current_money?min_position=1&min_position=2",
+        "/api/get_current_money?since=yesterday",
+        "/api/get_current_money?at=yesterday",
+        "/api/get_current_money?at_position=-1",
+        "/api/get_current_money?at_position=1&at=2026-11-01T12:00:00Z",
+        "/api/get_current_money?at_position=0&min_position=0",
+        "/api/get_current_money?at=2026-11-01T12:00:00Z&min_position=0",
+        "/api/events?after=-1",
+        "/api/events?after=%00",
+        "/api/events?limit=0",
+        "/api/events?limit=1001",
+        "/api/events?limit=-1",
+        "/api/events?limit=99999999999999999999999",
+        "/api/events?order=desc",
+    ] {
+        assert_problem(read_side.get(path).await, 400, "invalid-query").await;
+    }
+    assert_problem(read_side.get("/api").await, 404, "not-found").await;
+    assert_problem(read_side.get("/api/get_current_money/").await, 404, "not-found").await;
+    let url = format!("{}/api/get_current_money", read_side.query_api.url());
+    for request in [read_side.client.post(&url), read_side.client.delete(&url), read_side.client.put(&url)] {
+        assert_problem(request.send().await.unwrap(), 405, "method-not-allowed").await;
+    }
+}
+
+#[tokio::test]
+async fn health_metrics_and_the_openapi_document_are_served() {
+    let read_side = ReadSide::start().await;
+    read_side.json("/api/get_current_money").await;
+    let text = async |path: &str| {
+        let response = read_side.get(path).await;
+        assert_eq!(response.status(), 200, "{path}");
+        response.text().await.unwrap()
+    };
+    assert_eq!(text("/livez").await, "alive\n");
+    assert_eq!(text("/readyz").await, "ready\n");
+    let metrics = text("/metrics").await;
+    for line in [
+        "sales_totals_position 0",
+        "sales_totals_age_seconds",
+        r#"sales_http_request_duration_seconds_count{method="GET",route="/api/get_current_money",status="200"} 1"#,
+    ] {
+        assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
+    }
+    let openapi = read_side.json("/docs/query-api.json").await;
+    for path in ["/api/get_current_money", "/api/events", "/api/events/{event}", "/api/purchases/{purchase_id}"] {
+        assert!(openapi["paths"][path]["get"]["responses"]["503"].is_object(), "{path} is not documented");
+    }
+    let representations = &openapi["paths"]["/api/events"]["get"]["responses"]["200"]["content"];
+    assert!(representations["application/json"].is_object() && representations["application/x-ndjson"].is_object());
+}
+
+#[tokio::test]
+async fn the_pages_are_compiled_against_what_is_served() {
+    assert_committed("query-api", &ReadSide::start().await.json("/docs/query-api.json").await);
+}
+
+#[tokio::test]
+async fn a_secret_may_come_from_a_file() {
+    let databases = Databases::create().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, secret: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, secret + "\n").unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let event_store = file("event-store", databases.event_store_url("query_api"));
+    let read_model = file("read-model", databases.read_model_url("query_api"));
+    let environment = [("EVENT_STORE_URL_FILE", event_store.as_str()), ("READ_MODEL_URL_FILE", &read_model)];
+    Service::start("query-api", Until::Ready, &environment).await;
+}
+
+#[test]
+fn an_invalid_setting_is_named_without_showing_secrets() {
+    let said = |environment: &[(&str, &str)]| {
+        let mut query_api = std::process::Command::new(env!("CARGO_BIN_EXE_query-api"));
+        let output = query_api.arg("serve").envs(environment.iter().copied()).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    let missing = said(&[("EVENT_STORE_URL", "postgres://localhost/event_store")]);
+    assert!(missing.contains("READ_MODEL_URL"), "{missing}");
+    let wrong = said(&[("EVENT_STORE_URL", "secret word"), ("READ_MODEL_URL", "postgres://localhost/read_model")]);
+    assert!(wrong.contains("EVENT_STORE_URL") && !wrong.contains("secret word"), "{wrong}");
+    let no_file =
+        said(&[("EVENT_STORE_URL_FILE", "/nonexistent"), ("READ_MODEL_URL", "postgres://localhost/read_model")]);
+    assert!(no_file.contains("EVENT_STORE_URL_FILE names /nonexistent"), "{no_file}");
+}
+
+/// The event store is the database that purchases are written to. Nothing that pages poll or stream may add to its load.
+#[tokio::test]
+async fn pages_are_served_while_the_event_store_is_unreachable() {
+    let databases = Databases::create().await;
+    let proxy = Proxy::start(testing::postgres().address()).await;
+    let (event_store, read_model) =
+        (databases.event_store_url_via("query_api", proxy.address()), databases.read_model_url("query_api"));
+    proxy.refuse(true);
+    let projector = projector(&databases).await;
+    let environment = [("EVENT_STORE_URL", event_store.as_str()), ("READ_MODEL_URL", &read_model)];
+    let query_api = Service::start("query-api", Until::Ready, &environment).await;
+    let read_side = ReadSide { databases, query_api, _projector: projector, client: reqwest::Client::new() };
+
+    let position = read_side.databases.append(&[purchased("pro", 19_900)]).await;
+    assert_eq!(read_side.json(&format!("/api/get_current_money?min_position={position}")).await["sales_count"], 1);
+    assert_eq!(read_side.get("/api/sales/stream").await.status(), 200);
+    assert_eq!(read_side.json("/api/sales/latest").await["purchases"][0]["position"], position);
+    assert_eq!(read_side.json("/api/sales/history?interval=hour").await["position"], position);
+    for path in ["/api/events", "/api/events/1", "/api/get_current_money?at_position=1"] {
+        assert_problem(read_side.get(path).await, 503, "unavailable").await;
+    }
+}
