@@ -1,4 +1,4 @@
-//! The read side: totals out of memory, and the event log for auditors.
+//! The read side: totals, history and newest purchases from the read model; receipts, licence keys and the event log from the event store.
 //!
 //! - [`router`]: which endpoint answers which path; [`sources`]: what they answer from
 //! - [`totals`]: number of sales and revenue, now (from memory, also as a stream) and as of earlier positions
@@ -38,8 +38,8 @@ use session::oidc::{self, SignIn};
 use sources::Sources;
 use totals::{follow, places::Places};
 
-/// Pages, and stretches of exports, that are read from the event log at the same time; further readers wait in line, or are
-/// told that the service is busy.
+/// Pages and chunks of exports that are read from the event log at the same time. Further requests wait for a connection, or are
+/// answered 503.
 const EVENT_STORE_CONNECTIONS: u32 = 4;
 
 /// Proofs and histories that are read at the same time.
@@ -50,21 +50,21 @@ const READ_MODEL_CONNECTIONS: u32 = 4;
 pub struct Config {
     #[command(flatten)]
     pub service: ServiceConfig,
-    /// Address of the event store, with the role `query_api`.
+    /// URL of the event store database, for the role `query_api`.
     #[arg(long, env, hide_env_values = true)]
     pub event_store_url: String,
-    /// Address of the read model, with the role `query_api`.
+    /// URL of the read model database, for the role `query_api`.
     #[arg(long, env, hide_env_values = true)]
     pub read_model_url: String,
-    /// Private key that signs licence keys, as `query-api key` makes it. Behind it there may be those that signed before it, each after a
-    /// line such as `until 2026-12-01T00:00:00Z`: what was bought until then keeps that key. Without a key, none are handed out.
+    /// Private key that signs licence keys, as created by `query-api key`. Former keys may follow, each after a line such as
+    /// `until 2026-12-01T00:00:00Z`: earlier purchases keep that key. Without a key, the service issues no licence keys.
     #[arg(long, env, hide_env_values = true)]
     pub license_key: Option<String>,
     #[command(flatten)]
     pub sign_in: oidc::Settings,
 }
 
-/// Puts the service together. It connects by itself as soon as there is something to connect to.
+/// Builds the service. It connects to the databases as soon as they are reachable.
 pub fn service(config: &Config) -> anyhow::Result<Service> {
     let mut registry = Registry::with_prefix("sales");
     let mut tasks = Tasks::default();
@@ -86,9 +86,9 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
     Ok(Service {
         api: router::router(sources, sign_in, &mut registry),
         access,
-        // Nothing else is needed to answer: totals that were read once are served, with their age, whatever breaks.
+        // Totals that were read once are served with their age, whatever fails later.
         readiness: Arc::new(move || {
-            known.borrow().as_ref().map(|_| ()).ok_or_else(|| "the totals have not been read yet".to_owned())
+            known.borrow().as_ref().map(|_| ()).ok_or_else(|| "the read model has not been read yet".to_owned())
         }),
         registry,
         tasks,

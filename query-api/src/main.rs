@@ -1,4 +1,4 @@
-//! Answers queries.
+//! The query API: answers queries.
 
 use std::process::ExitCode;
 
@@ -11,22 +11,22 @@ use query_api::{
 use runtime::{healthcheck, run, traces};
 
 #[derive(Parser)]
-#[command(about = "Answers how many licences were sold and for how much, and shows the event log")]
+#[command(about = "Serves sales totals, history, receipts, licence keys and the event log")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// How log lines are written.
+    /// Format of log lines.
     #[arg(long, env, global = true, value_enum, default_value = "text")]
     log_format: run::LogFormat,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Answer requests until SIGTERM.
+    /// Serve requests until SIGTERM.
     Serve(Box<Config>),
-    /// Make the key that licence keys are signed with, print its public part, and end.
+    /// Create the key that signs licence keys, and print its public key.
     Key(KeyConfig),
-    /// Ask the one that serves in the same container whether it is ready, and end.
+    /// Container health check: exit 0 if the service in this container is up.
     Healthcheck(healthcheck::HealthcheckConfig),
 }
 

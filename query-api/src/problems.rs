@@ -1,10 +1,9 @@
-//! How errors of the databases are answered.
+//! Problems that several endpoints answer with.
 
 use event_log::{ReadError, transparency};
 use runtime::http::problem::Problem;
 use tracing::error;
 
-/// The query parameters are each valid, but not together.
 pub fn invalid_query(detail: impl Into<String>) -> Problem {
     Problem::bad_request("invalid-query", "Invalid query parameters", detail)
 }

@@ -21,7 +21,7 @@ use crate::{
 #[openapi(
     info(
         title = "Sales: queries",
-        description = "Number of sales and revenue, now, then and over time; receipts and licence keys; and the event log. Every error is a problem+json (RFC 9457)."
+        description = "Number of sales and revenue: now, as of earlier times, and over time; the newest purchases; receipts and licence keys; and the event log. Errors are problem+json (RFC 9457)."
     ),
     components(schemas(client::Age))
 )]

@@ -15,16 +15,15 @@ use crate::{problems, sources::Sources};
 
 /// The newest signed checkpoint
 ///
-/// How many events the log holds and the root of the Merkle tree over them, as a signed note (C2SP tlog-checkpoint). Whoever
-/// keeps one can tell later whether the log still begins with these events. An event is covered within a second of its
-/// commit.
+/// Number of events in the log and root of the Merkle tree over them, as a signed note (C2SP tlog-checkpoint). With a stored
+/// checkpoint, a client can verify later that the log still begins with these events. Events are covered within a second of their commit.
 #[utoipa::path(
     get,
     path = "/api/events/checkpoint",
     security(("token" = ["auditor"])),
     responses(
         (status = 200, description = "The signed note", body = String, content_type = "text/plain"),
-        (status = 503, description = "The read model does not answer, or no checkpoint is signed yet", body = Problem,
+        (status = 503, description = "The read model is unreachable, or no checkpoint is signed yet", body = Problem,
             content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]

@@ -1,8 +1,8 @@
-//! The event log as `application/x-ndjson`: as long as it is, in constant memory, at the pace of whoever reads it.
+//! The event log as `application/x-ndjson`: of any length, in constant memory, at the client's speed.
 //!
-//! It is read in stretches, each by a statement of its own on a connection that goes back before a byte of it is sent. A
-//! statement as long as the export would hold its snapshot for as long as the client likes, and Postgres would have to keep
-//! every version of the `head` row since then: each append would take longer than the one before.
+//! It is read in chunks. Each is a statement of its own, and the connection is released before the chunk is sent. A single statement
+//! would hold its snapshot until the client is done, and Postgres would have to keep every version of the `head` row since then: each
+//! append would take longer than the one before.
 
 use std::future::ready;
 
@@ -29,33 +29,32 @@ use tracing::error;
 use super::range::Range;
 use crate::{headers::POSITION, problems, sources::MAX_EXPORTS};
 
-/// Events that are read at once: about two megabytes and some ten milliseconds.
-const STRETCH: i64 = 5000;
+/// Events per chunk: about two megabytes, read in some ten milliseconds.
+const CHUNK_EVENTS: i64 = 5000;
 const CONTENT_TYPE: &str = "application/x-ndjson";
 
-/// Why an export ends before its end.
+/// Why an export is aborted.
 #[derive(Debug, thiserror::Error)]
 enum ExportError {
     #[error(transparent)]
     Log(#[from] ReadError),
-    #[error("reading the log ended in a panic: {0}")]
+    #[error("reading the log panicked: {0}")]
     Panicked(#[from] JoinError),
 }
 
-/// What is still to be sent.
+/// The rest of an export.
 struct Export {
     store: PgPool,
     range: Range,
-    /// Events that may still be sent.
+    /// Events left of the limit.
     left: i64,
-    /// Given back when the export ends, whichever way.
     _place: OwnedSemaphorePermit,
 }
 
-/// Lines that can be sent, and what is to be read behind them.
-type Stretch = (Bytes, Option<Export>);
+/// Lines to be sent, and the rest of the export.
+type Chunk = (Bytes, Option<Export>);
 
-/// Whether the client names the format at all: nobody does by accident.
+/// Whether the client names the format at all, with whatever weight: no client does by accident.
 pub fn is_wanted(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     accepted
@@ -65,7 +64,7 @@ pub fn is_wanted(headers: &HeaderMap) -> bool {
 }
 
 pub fn too_many() -> Problem {
-    Problem::unavailable(format!("{MAX_EXPORTS} exports are being sent already. Try again when one has ended."))
+    Problem::unavailable(format!("{MAX_EXPORTS} exports are already in progress. Try again when one has ended."))
 }
 
 /// The events of a range, one per line.
@@ -78,19 +77,19 @@ pub async fn lines(
     let position = HeaderValue::from(range.position.get());
     let left = limit.map_or(i64::MAX, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
     let export = Export { store, range, left, _place: place };
-    // Read before the answer begins, so that a log that cannot be read at all is still a problem.
-    let (first, rest) = export.stretch().await.map_err(|error| match error {
+    // Read before the response starts, so that an unreadable log is answered with a problem.
+    let (first, rest) = export.chunk().await.map_err(|error| match error {
         ExportError::Log(error) => problems::event_store(&error),
         error @ ExportError::Panicked(_) => {
-            error!(%error, "The event log cannot be exported");
+            error!(%error, "Export failed before its first byte");
             Problem::internal()
         }
     })?;
-    // An error instead of an end makes the server break the connection off: what is cut off never looks complete.
+    // An error makes the server abort the connection, so that an incomplete export never looks complete.
     let others = stream::try_unfold(rest.map(read_ahead), async |ahead| {
         let Some(ahead) = ahead else { return Ok(None) };
-        let stretch = ahead.await.map_err(ExportError::from).flatten();
-        let (lines, rest) = stretch.inspect_err(|error| error!(%error, "An export is cut off"))?;
+        let chunk = ahead.await.map_err(ExportError::from).flatten();
+        let (lines, rest) = chunk.inspect_err(|error| error!(%error, "Export aborted"))?;
         Ok::<_, ExportError>(Some((lines, rest.map(read_ahead))))
     });
     let body = Body::from_stream(stream::once(ready(Ok(first))).chain(others));
@@ -98,15 +97,15 @@ pub async fn lines(
     Ok(([(header::CONTENT_TYPE, content_type), (POSITION, position)], body).into_response())
 }
 
-/// Reads the next stretch while the one before is sent, and no further.
-fn read_ahead(export: Export) -> JoinHandle<Result<Stretch, ExportError>> {
-    tokio::spawn(export.stretch())
+/// Reads the next chunk while the previous one is sent, and no further.
+fn read_ahead(export: Export) -> JoinHandle<Result<Chunk, ExportError>> {
+    tokio::spawn(export.chunk())
 }
 
 impl Export {
-    async fn stretch(mut self) -> Result<Stretch, ExportError> {
+    async fn chunk(mut self) -> Result<Chunk, ExportError> {
         let Range { after, until, event_type, .. } = self.range;
-        let count = self.left.min(STRETCH);
+        let count = self.left.min(CHUNK_EVENTS);
         let mut scan = match event_type {
             None => scan(&self.store, after, until.min(after.plus(count))).await?,
             Some(event_type) => scan_type(&self.store, event_type, after, until, count).await?,

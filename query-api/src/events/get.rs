@@ -18,25 +18,25 @@ use uuid::Uuid;
 
 use crate::{headers::if_none_match, problems, sources::Sources};
 
-/// What happened stays as it is.
+/// Events never change.
 const FOREVER: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
 
 /// A single event of the log
 ///
-/// The body is the line that an export has for this event, without the line break.
+/// The body equals the line of this event in an export, without the line break.
 #[utoipa::path(
     get,
     path = "/api/events/{event}",
     security(("token" = ["auditor"])),
-    params(("event" = String, Path, description = "A log position, or the id of an event, such as a purchase id")),
+    params(("event" = String, Path, description = "Log position or id of the event; the id of a purchase is the purchase id")),
     responses(
         (status = 200, description = "The event, as a CloudEvent 1.0", body = CloudEvent<'static>,
             content_type = "application/cloudevents+json",
-            headers(("ETag" = String, description = "The id of the event"))),
+            headers(("ETag" = String, description = "Id of the event"))),
         (status = 304, description = "If-None-Match names the event"),
-        (status = 404, description = "No such event", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "The log is damaged: an alarm for operators", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The event store does not answer", body = Problem,
+        (status = 404, description = "Unknown event", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "The log is damaged; operators are alerted", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The event store is unreachable", body = Problem,
             content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
@@ -60,17 +60,17 @@ pub fn line(event: &RecordedEvent) -> Result<Vec<u8>, Problem> {
     CloudEvent::try_from(event).map(|event| event.to_json()).map_err(|error| problems::event_store(&error.into()))
 }
 
-/// What an address names an event by. Every endpoint reads it here, so that what one takes for an id, none takes for a position.
+/// How a path names an event. All endpoints parse it here, so that none takes for a position what another takes for an id.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Name {
-    /// Which anybody can count up.
+    /// Can be guessed.
     Position(Position),
-    /// Which, of a purchase, its buyer knows.
+    /// For a purchase, known only to its buyer.
     Id(EventId),
 }
 
 impl Name {
-    /// A position has one way of writing: without it, digits would be a position and, 32 of them, a UUID as well.
+    /// Only the canonical form is a position: otherwise 32 digits would be both a position and a UUID.
     fn parse(text: &str) -> Option<Self> {
         let position = text.parse().ok().and_then(|number: i64| Position::try_from(number).ok());
         match position.filter(|position| position.to_string() == text) {
@@ -79,7 +79,7 @@ impl Name {
         }
     }
 
-    /// What the address has; what is not even text is the name of no event either.
+    /// From the path. A path that is not UTF-8 names no event.
     pub fn of(path: Result<Path<String>, PathRejection>) -> Result<Self, Problem> {
         let text = path.map(|Path(text)| text).unwrap_or_default();
         Self::parse(&text).ok_or_else(|| unknown(&text))
@@ -106,7 +106,7 @@ pub async fn find(sources: &Sources, name: Name) -> Result<RecordedEvent, Proble
 
 pub fn unknown(name: impl fmt::Display) -> Problem {
     let detail = format!("There is no event with the position or id {name}.");
-    Problem::new(StatusCode::NOT_FOUND, "unknown-event", "There is no such event", detail)
+    Problem::new(StatusCode::NOT_FOUND, "unknown-event", "Unknown event", detail)
 }
 
 #[cfg(test)]
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_a_position_or_an_id_and_never_both() {
+    fn a_name_is_a_position_or_an_id_but_never_both() {
         let position = |number: i64| Some(Name::Position(number.try_into().unwrap()));
         let id = |text: &str| Some(Name::Id(text.parse::<Uuid>().unwrap().into()));
         assert_eq!(Name::parse("0"), position(0));

@@ -1,4 +1,4 @@
-//! `GET /api/events`: the event log for auditors, page by page, or all of it as lines ([`super::export`]).
+//! `GET /api/events`: the event log for auditors, page by page, or as an export ([`super::export`]).
 
 use std::sync::Arc;
 
@@ -25,19 +25,18 @@ const DEFAULT_LIMIT: usize = 100;
 /// A page of the event log.
 #[derive(Serialize, ToSchema)]
 struct Page<'a> {
-    /// In position order; without a hole, unless a type was asked for.
+    /// In position order, without gaps unless a type is requested.
     events: Vec<CloudEvent<'a>>,
-    /// Address of the next page; null at the end.
+    /// Address of the next page; null on the last one.
     next: Option<String>,
 }
 
 /// The event log in position order
 ///
-/// As `application/json`, a page. As `application/x-ndjson`, the whole range up to the end of the log as of the request's
-/// arrival: one CloudEvent per line, with the same bytes as `GET /api/events/{event}`, at whatever pace the reader takes
-/// them. A stream that is complete ends as HTTP says; one that fails on the way is cut off. The last whole line then has the
-/// position from which `after` resumes, and what follows has the same bytes as if it had never been cut. A reader that takes
-/// nothing for a minute is cut off as well.
+/// `application/json` is a page. `application/x-ndjson` is an export of the whole range up to the end of the log as of the request: one
+/// CloudEvent per line, with the same bytes as `GET /api/events/{event}`, at the client's speed. A complete export ends with a valid HTTP
+/// message end; a failed one is aborted. To resume, pass the position of the last complete line as `after`: the bytes that follow are the
+/// same as in an uninterrupted export. The connection of a client that reads nothing for a minute is closed.
 #[utoipa::path(
     get,
     path = "/api/events",
@@ -48,12 +47,12 @@ struct Page<'a> {
             (Page = "application/json"),
             (String = "application/x-ndjson")),
             headers(
-            ("Link" = String, description = "With rel=\"next\", the address of the next page, if there is one"),
-            ("Sales-Position" = i64, description = "Log position that the answer, with its next pages, reflects: the end of what was asked for, or of the log"),
-            ("Vary" = String, description = "Accept: it chooses between the two"))),
+            ("Link" = String, description = "Address of the next page with rel=\"next\", if there is one"),
+            ("Sales-Position" = i64, description = "Log position that the response and its next pages reflect: the requested end, or that of the log"),
+            ("Vary" = String, description = "Accept, which selects the media type"))),
         (status = 400, description = "Invalid query parameter", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "The log is damaged: an alarm for operators", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The event store does not answer, or too many streams are being sent", body = Problem,
+        (status = 500, description = "The log is damaged; operators are alerted", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The event store is unreachable, or too many exports are in progress", body = Problem,
             content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
@@ -81,7 +80,7 @@ async fn page(store: &PgPool, parameters: Parameters) -> Result<Response, ReadEr
     let events = if let Some(event_type) = event_type {
         event_log::read_type(store, event_type, after, until, limit).await?
     } else {
-        // Positions have no holes, so that a number of events says as well where to end.
+        // Positions have no gaps, so the number of events determines the end.
         let all = usize::try_from(until.get() - after.get()).unwrap_or(0);
         event_log::read_after(store, after, limit.min(all)).await?
     };
@@ -89,7 +88,7 @@ async fn page(store: &PgPool, parameters: Parameters) -> Result<Response, ReadEr
     let next = last.map(|last| parameters.address_after(last.position));
     let link = next.as_ref().map(|next| {
         let link = HeaderValue::try_from(format!("<{next}>; rel=\"next\""));
-        [(header::LINK, link.expect("an address of ours is plain ASCII"))]
+        [(header::LINK, link.expect("the address is plain ASCII"))]
     });
     let page = Page { events: events.iter().map(CloudEvent::try_from).collect::<Result<_, _>>()?, next };
     Ok((link, [(POSITION, HeaderValue::from(position.get()))], Json(page)).into_response())

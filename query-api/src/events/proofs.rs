@@ -26,50 +26,51 @@ use super::{
 };
 use crate::{problems, sources::Sources};
 
-/// Longer than it takes to sign an event, unless something is wrong.
+/// Longer than signing takes in normal operation.
 const SIGNED_WITHIN: Duration = Duration::from_secs(2);
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct InclusionParameters {
-    /// Position of the checkpoint for which the proof is made; the newest if it is left out.
+    /// Position of the checkpoint to prove against; by default the newest.
     #[param(value_type = Option<i64>, minimum = 1)]
     checkpoint: Option<Position>,
 }
 
-/// That an event is in the log of a checkpoint. Whoever has the public key needs nothing else to check it.
+/// Proof that an event is in the log of a checkpoint. It can be verified with the public key alone.
 #[derive(Serialize, ToSchema)]
 pub struct InclusionProof {
-    /// The event's line, whose bytes are hashed: SHA-256 of a zero byte and the line in UTF-8.
+    /// The event as a line. The leaf hash is the SHA-256 of a zero byte and this line in UTF-8.
     event: String,
-    /// The event's position; its place in the tree, counted from 0, is one less.
+    /// The event's position; its leaf index in the tree is one less.
     position: Position,
-    /// The event's hash in the tree, in base64.
+    /// The event's leaf hash, in base64.
     leaf_hash: String,
-    /// Position of the checkpoint, which is also the size of its tree.
+    /// Position of the checkpoint, which is the size of its tree.
     tree_size: Position,
     /// The audit path of RFC 9162, section 2.1.3: SHA-256 hashes in base64.
     hashes: Vec<String>,
-    /// The newest checkpoint, as a signed note, unless the request names another one.
+    /// The newest checkpoint, as a signed note; null if the request names a checkpoint.
     checkpoint: Option<String>,
 }
 
-/// Proof that an event is in the log that was signed
+/// Proof that an event is in the signed log
 ///
-/// Of a purchase, by its id, which its buyer knows, for everybody; by its position, and of every other event, for auditors.
+/// Anyone may request the proof of a purchase by its id, which only the buyer knows. Proofs by position, and of other events, are for
+/// auditors.
 #[utoipa::path(
     get,
     path = "/api/events/{event}/proof",
     security(()),
-    params(("event" = String, Path, description = "Position of the event, or its id, which for a purchase is the purchase id"), InclusionParameters),
+    params(("event" = String, Path, description = "Log position or id of the event; the id of a purchase is the purchase id"), InclusionParameters),
     responses(
         (status = 200, description = "The proof", body = InclusionProof),
         (status = 400, description = "Invalid query parameter", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such event", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "The log is damaged: an alarm for operators", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "A database does not answer, or the event is not signed yet, which takes less than a second",
+        (status = 404, description = "Unknown event", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "The log is damaged; operators are alerted", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "A database is unreachable, or the event is not signed yet, which takes less than a second",
             body = Problem, content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
@@ -80,12 +81,12 @@ pub async fn get_inclusion_proof(
     Query(parameters): Query<InclusionParameters>,
 ) -> Result<Json<InclusionProof>, Problem> {
     let name = Name::of(path)?;
-    // Buyers know the ids of their own purchases; positions can be counted up.
+    // Ids are known to buyers only; positions can be guessed.
     if matches!(name, Name::Position(_)) {
         caller.require(Role::Auditor)?;
     }
     let event = get::find(&sources, name).await?;
-    // Whatever else happened is nobody's own. That it did is for auditors as well: an id may follow from a key that can be guessed.
+    // Only auditors may learn that another event exists: its id may derive from a guessable key.
     if event.event_type != LICENSE_PURCHASED && !caller.roles.contains(Role::Auditor) {
         return Err(get::unknown(name));
     }
@@ -93,7 +94,7 @@ pub async fn get_inclusion_proof(
     let tree_size = parameters.checkpoint.unwrap_or(newest);
     if tree_size < event.position || tree_size > newest {
         let detail = format!("checkpoint is a position from {} to {newest}.", event.position);
-        return Err(Problem::bad_request("invalid-query", "No such checkpoint holds the event", detail));
+        return Err(Problem::bad_request("invalid-query", "The checkpoint does not cover the event", detail));
     }
     let leaf = event.position.as_sequence() - 1;
     let proof = Proof::Inclusion { leaf, size: tree_size.as_sequence() };
@@ -110,7 +111,7 @@ pub async fn get_inclusion_proof(
     }))
 }
 
-/// The newest checkpoint, once it covers the position: a buyer who asks at once need not ask again.
+/// The newest checkpoint, once it covers the position, so that a buyer need not retry directly after the purchase.
 async fn signed(sources: &Sources, position: Position) -> Result<(Position, String), Problem> {
     let deadline = Instant::now() + SIGNED_WITHIN;
     loop {
@@ -119,10 +120,11 @@ async fn signed(sources: &Sources, position: Position) -> Result<(Position, Stri
             return Ok((newest, note));
         }
         if Instant::now() > deadline {
-            let detail = format!("The event at position {position} is not signed yet, only those up to {newest}.");
+            let detail =
+                format!("The log is signed up to position {newest}, not yet up to the event at position {position}.");
             return Err(Problem::unavailable(detail));
         }
-        sleep(LOOK_AGAIN).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -130,22 +132,22 @@ async fn signed(sources: &Sources, position: Position) -> Result<(Position, Stri
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ConsistencyParameters {
-    /// Position of the older checkpoint, which is also the size of its tree.
+    /// Position of the older checkpoint, which is the size of its tree.
     #[param(value_type = i64, minimum = 1)]
     from: Position,
-    /// Position of the newer one; the newest if it is left out.
+    /// Position of the newer checkpoint; by default the newest.
     #[param(value_type = Option<i64>, minimum = 1)]
     to: Option<Position>,
 }
 
-/// That the tree of one checkpoint begins with that of another.
+/// Proof that the tree of one checkpoint begins with that of another.
 #[derive(Serialize, ToSchema)]
 pub struct ConsistencyProof {
     from: Position,
     to: Position,
     /// The proof of RFC 9162, section 2.1.4: SHA-256 hashes in base64.
     hashes: Vec<String>,
-    /// The newest checkpoint, as a signed note, unless `to` asked for another one.
+    /// The newest checkpoint, as a signed note; null if the request has `to`.
     checkpoint: Option<String>,
 }
 
@@ -158,8 +160,8 @@ pub struct ConsistencyProof {
     responses(
         (status = 200, description = "The proof", body = ConsistencyProof),
         (status = 400, description = "Invalid query parameter", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "The transparency log is damaged: an alarm for operators", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The read model does not answer, or no checkpoint is signed yet", body = Problem,
+        (status = 500, description = "The transparency log is damaged; operators are alerted", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The read model is unreachable, or no checkpoint is signed yet", body = Problem,
             content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
@@ -170,8 +172,8 @@ pub async fn get_consistency_proof(
     let (newest, note) = checkpoint::newest(&sources).await?;
     let size = to.unwrap_or(newest);
     if from == Position::START || from > size || size > newest {
-        let detail = format!("from and to are positions with 1 ≤ from ≤ to ≤ {newest}, up to which the log is signed.");
-        return Err(Problem::bad_request("invalid-query", "There are no such checkpoints", detail));
+        let detail = format!("Required: 1 ≤ from ≤ to ≤ {newest}, the position up to which the log is signed.");
+        return Err(Problem::bad_request("invalid-query", "Unknown checkpoints", detail));
     }
     let proof = Proof::Consistency { older: from.as_sequence(), size: size.as_sequence() };
     let hashes =

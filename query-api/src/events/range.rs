@@ -17,18 +17,17 @@ const MAX_LIMIT: usize = 1000;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Parameters {
-    /// Begin behind this log position.
+    /// Start after this log position.
     #[serde(default)]
     #[param(value_type = Option<i64>, minimum = 0, default = 0)]
     after: Position,
-    /// Events on the page, at most 1000, or in the whole stream of lines, without a maximum. Without it, a page has 100 and
-    /// the stream all there are.
+    /// Maximum number of events: at most 1000 on a page (default 100), unlimited in an export (default all).
     #[param(minimum = 1)]
     pub limit: Option<usize>,
-    /// The last log position, itself included.
+    /// Last log position, inclusive.
     #[param(value_type = Option<i64>, minimum = 0)]
     until: Option<Position>,
-    /// Events of this type alone.
+    /// Only events of this type.
     #[serde(rename = "type")]
     #[param(rename = "type", inline)]
     event_type: Option<EventType>,
@@ -40,14 +39,14 @@ pub struct Parameters {
     to: Option<DateTime<Utc>>,
 }
 
-/// The part of the log that somebody asks for, as it stands when they ask.
+/// The requested part of the log, as of the request.
 #[derive(Clone, Copy)]
 pub struct Range {
     pub after: Position,
-    /// Nothing lies between when it is the same as `after`.
+    /// The range is empty if it equals `after`.
     pub until: Position,
     pub event_type: Option<EventType>,
-    /// Up to here, everything that was asked for was there to be told: the end that was asked for, or that of the log.
+    /// Position that the response reflects: the requested end, or that of the log.
     pub position: Position,
 }
 
@@ -55,9 +54,9 @@ impl Parameters {
     pub fn check(self, as_lines: bool) -> Result<(), Problem> {
         let maximum = if as_lines { usize::MAX } else { MAX_LIMIT };
         let detail = if self.limit.is_some_and(|limit| limit == 0 || limit > maximum) {
-            format!("limit is a number from 1, and for a page at most {MAX_LIMIT}.")
+            format!("limit is a number from 1, for a page at most {MAX_LIMIT}.")
         } else if self.from.zip(self.to).is_some_and(|(from, to)| from > to) {
-            "from is later than to: nothing can lie between.".to_owned()
+            "from is later than to.".to_owned()
         } else {
             return Ok(());
         };
@@ -83,7 +82,7 @@ impl Parameters {
     }
 
     fn address(self) -> String {
-        let query = serde_urlencoded::to_string(self).expect("numbers, names and times can be written into a query");
+        let query = serde_urlencoded::to_string(self).expect("numbers, names and times serialize");
         format!("/api/events?{query}")
     }
 }
@@ -102,7 +101,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_failure_persistence(FileFailurePersistence::Direct("tests/counterexamples.txt")))]
 
         #[test]
-        fn the_address_of_the_next_page_says_what_was_asked_for(
+        fn the_address_of_the_next_page_holds_all_parameters(
             after in 0..i64::MAX,
             limit in prop::option::of(any::<usize>()),
             until in prop::option::of(0..i64::MAX),
@@ -126,7 +125,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_asked_for_is_refused_or_can_be_asked_for_again(
+        fn a_query_that_is_accepted_round_trips(
             query in prop_oneof![
                 any::<String>(),
                 prop::collection::vec(

@@ -1,5 +1,5 @@
-//! `GET /api/purchases/{purchase_id}/license_key`: what the buyer shows where the licence is used; and
-//! `GET /api/jwks.json`: what it is verified with.
+//! `GET /api/purchases/{purchase_id}/license_key`: the licence key of a purchase; and `GET /api/jwks.json`: the public keys to verify it
+//! with.
 
 use std::sync::Arc;
 
@@ -19,13 +19,13 @@ use super::{
 };
 use crate::{headers::POSITION, sources::Sources};
 
-/// A key that is published is asked for once in a while.
+/// Public keys rarely change.
 const FOR_FIVE_MINUTES: &str = "public, max-age=300";
 
-/// The key to what was bought.
+/// The licence key of a purchase.
 #[derive(Serialize, ToSchema)]
 pub struct LicenseKey {
-    /// A JWT, signed with `EdDSA`: `iss` is `urn:sales`, `sub` the purchase id, `license` the licence, `iat` when it was bought.
+    /// A JWT signed with `EdDSA`: `iss` is `urn:sales`, `sub` the purchase id, `license` the licence, `iat` the time of the purchase.
     license_key: String,
 }
 
@@ -37,18 +37,18 @@ pub struct PublicKeys {
 
 /// The licence key of a purchase
 ///
-/// The same bytes whenever it is asked for. Verifiable offline, with a key of `/api/jwks.json`.
+/// Always the same bytes. It can be verified offline with a key from `/api/jwks.json`.
 #[utoipa::path(
     get,
     path = "/api/purchases/{purchase_id}/license_key",
     security(()),
-    params(("purchase_id" = uuid::Uuid, Path, description = "As on the receipt")),
+    params(("purchase_id" = uuid::Uuid, Path, description = "Purchase id, from the receipt")),
     responses(
         (status = 200, description = "The licence key", body = LicenseKey, headers(
-            ("Sales-Position" = i64, description = "Log position of the purchase, all that the key depends on"))),
-        (status = 404, description = "No such purchase", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "The log is damaged: an alarm for operators", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The event store does not answer, or the service has no key to sign with", body = Problem,
+            ("Sales-Position" = i64, description = "Log position of the purchase"))),
+        (status = 404, description = "Unknown purchase", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "The log is damaged; operators are alerted", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The event store is unreachable, or the service has no signing key", body = Problem,
             content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
@@ -59,17 +59,16 @@ pub async fn get_license_key(
     let receipt = receipt::find(&sources, path).await?;
     let signer = sources.license_signer.as_ref().ok_or_else(|| {
         Problem::unavailable(
-            "This service has no key to sign licence keys with (LICENSE_KEY_FILE). The purchase is valid.",
+            "The service has no key to sign licence keys with (LICENSE_KEY_FILE). The purchase is valid.",
         )
     })?;
     let position = [(POSITION, HeaderValue::from(receipt.position.get()))];
     Ok((position, Json(LicenseKey { license_key: signer.sign(&receipt) })))
 }
 
-/// The public keys that licence keys are verified with
+/// Public keys to verify licence keys with
 ///
-/// The one that signs now, and those that did before: a purchase keeps the key of its time. None, while the service has no key to
-/// sign with.
+/// The current key, then former ones: a licence key keeps the signature of its time. Empty if the service has no signing key.
 #[utoipa::path(
     get,
     path = "/api/jwks.json",

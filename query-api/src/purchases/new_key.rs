@@ -1,4 +1,4 @@
-//! `query-api key`: makes the key that signs licence keys.
+//! `query-api key`: creates the key that signs licence keys.
 
 use std::path::PathBuf;
 
@@ -10,28 +10,28 @@ use runtime::key_file;
 
 use super::signer::LicenseSigner;
 
-/// Settings of the making of a key.
+/// Settings of `query-api key`.
 #[derive(Args, Clone, Debug)]
 pub struct KeyConfig {
-    /// File for the private key, to be kept secret.
+    /// File to write the private key to. Keep it secret.
     #[arg(long)]
     pub file: PathBuf,
-    /// Leave a key alone that is there already, instead of ending with an error.
+    /// Do nothing if the key file already exists.
     #[arg(long)]
     pub if_missing: bool,
 }
 
-/// Makes the key that licence keys are signed with, and prints its public part.
+/// Creates the key and prints its public key.
 pub fn make(config: &KeyConfig) -> anyhow::Result<()> {
     if config.if_missing && config.file.exists() {
         return Ok(());
     }
     let mut secret_key = [0; 32];
     OsRng.fill_bytes(&mut secret_key);
-    // Without the public key, which older readers do not expect there.
+    // Without the public key, which older parsers reject.
     let pem = KeypairBytes { secret_key, public_key: None }
         .to_pkcs8_pem(LineEnding::LF)
-        .map_err(|error| anyhow!("the key cannot be written down: {error}"))?;
+        .map_err(|error| anyhow!("the key cannot be encoded: {error}"))?;
     key_file::create(&config.file, key_file::SECRET, &pem)?;
     let signer = LicenseSigner::parse(&pem)?;
     println!("{}", serde_json::to_string(signer.current_public_key())?);

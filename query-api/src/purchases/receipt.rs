@@ -1,4 +1,4 @@
-//! `GET /api/purchases/{purchase_id}`: a receipt, once more.
+//! `GET /api/purchases/{purchase_id}`: the receipt of an earlier purchase.
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ use crate::{problems, sources::Sources};
     get,
     path = "/api/purchases/{purchase_id}",
     security(()),
-    params(("purchase_id" = Uuid, Path, description = "As on the receipt")),
+    params(("purchase_id" = Uuid, Path, description = "Purchase id, from the receipt")),
     responses(
-        (status = 200, description = "The receipt, as it was given", body = Receipt),
-        (status = 404, description = "No such purchase", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "The log is damaged: an alarm for operators", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The event store does not answer", body = Problem,
+        (status = 200, description = "The receipt, as issued at the purchase", body = Receipt),
+        (status = 404, description = "Unknown purchase", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "The log is damaged; operators are alerted", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The event store is unreachable", body = Problem,
             content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
@@ -34,13 +34,13 @@ pub async fn get_purchase(
     find(&sources, path).await.map(Json)
 }
 
-/// The receipt of the purchase that an address names.
+/// The receipt of the purchase that a path names.
 pub async fn find(sources: &Sources, path: Result<Path<String>, PathRejection>) -> Result<Receipt, Problem> {
-    // What is not even text cannot be the id of a purchase either.
+    // A path that is not UTF-8 names no purchase.
     let purchase_id = path.map(|Path(purchase_id)| purchase_id).unwrap_or_default();
     let unknown = || {
         let detail = format!("There is no purchase with the id {purchase_id}.");
-        Problem::new(StatusCode::NOT_FOUND, "unknown-purchase", "There is no such purchase", detail)
+        Problem::new(StatusCode::NOT_FOUND, "unknown-purchase", "Unknown purchase", detail)
     };
     let id = Uuid::try_parse(&purchase_id).map_err(|_| unknown())?.into();
     let recorded = event_log::read_by_id(&sources.event_store, id)
@@ -53,7 +53,7 @@ pub async fn find(sources: &Sources, path: Result<Path<String>, PathRejection>) 
         }
         Ok(Event::SalesReset(_)) => Err(unknown()),
         Err(error) => {
-            tracing::error!(%error, position = recorded.position.get(), "A stored event is not understood");
+            tracing::error!(%error, position = recorded.position.get(), "A stored event cannot be decoded");
             Err(Problem::internal())
         }
     }

@@ -1,9 +1,8 @@
-//! Licence keys: what a buyer shows where the licence is used, verifiable there without asking anybody.
+//! Signs licence keys: proofs of a purchase that can be verified offline.
 //!
-//! A key is a JWT signed with Ed25519, made from the purchase's event alone. Nothing of it depends on when it is asked for, and the
-//! signature needs no chance, so that it is the same bytes for ever. When another key is introduced, a purchase keeps the one of its time.
-//! Source: RFC 7519 (JWT), RFC 8037 (`EdDSA` in JOSE), RFC 7638 (the
-//! name of the key).
+//! A licence key is a JWT signed with Ed25519. It is derived from the purchase's event alone, and the signature is deterministic, so its
+//! bytes never change. After a key rotation, earlier purchases keep the key of their time.
+//! Source: RFC 7519 (JWT), RFC 8037 (`EdDSA` in JOSE), RFC 7638 (key id).
 
 use anyhow::{Context, anyhow, ensure};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -18,14 +17,13 @@ const ISSUER: &str = "urn:sales";
 const ALGORITHM: &str = "EdDSA";
 const KEY_TYPE: &str = "OKP";
 const CURVE: &str = "Ed25519";
-/// Where a key in a file ends, and perhaps another one begins.
+/// End of a key in the file; another one may follow.
 const END: &str = "-----END PRIVATE KEY-----";
 
-/// Makes licence keys.
+/// Signs licence keys.
 pub struct LicenseSigner {
-    /// Signs now.
     current: Key,
-    /// Those that signed before, the earliest first, each with the time at which the next one took over.
+    /// Former keys, the earliest first, each with the time of its replacement.
     former: Vec<(DateTime<Utc>, Key)>,
 }
 
@@ -43,7 +41,7 @@ pub struct PublicKey {
     crv: &'static str,
     /// The key, in base64url.
     x: String,
-    /// Its name: the thumbprint of RFC 7638.
+    /// Key id: the thumbprint of RFC 7638.
     kid: String,
     #[serde(rename = "use")]
     #[schema(value_type = String, example = "sig")]
@@ -80,19 +78,19 @@ impl Key {
 }
 
 impl LicenseSigner {
-    /// From the text of a file as `query-api key` or `openssl genpkey -algorithm ed25519` makes it. Behind that key there may be those
-    /// that signed before it, each after a line that says until when, such as `until 2026-12-01T00:00:00Z`.
+    /// Parses a file as written by `query-api key` or `openssl genpkey -algorithm ed25519`. Former keys may follow, each after a line with
+    /// the time of its replacement, such as `until 2026-12-01T00:00:00Z`.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let text = text.trim();
         let end = text.find(END).map_or(text.len(), |at| at + END.len());
         let (current, others) = text.split_at(end);
-        ensure!(!current.starts_with("until"), "the first key is the one that signs now, and has no end");
+        ensure!(!current.starts_with("until"), "the first key is the current one and must not have an `until` line");
         let mut former = Vec::new();
         for other in others.split_inclusive(END) {
             let until = other.trim().strip_prefix("until ").and_then(|rest| rest.split_once('\n'));
-            let (until, pem) = until.context("a further key has no line before it that says until when it signed")?;
+            let (until, pem) = until.context("a former key has no `until` line before it")?;
             let until = DateTime::parse_from_rfc3339(until.trim())
-                .context("until when a key signed is a time such as 2026-12-01T00:00:00Z")?;
+                .context("expected a time such as 2026-12-01T00:00:00Z after `until`")?;
             former.push((until.to_utc(), Key::parse(pem)?));
         }
         former.sort_by_key(|(until, _)| *until);
@@ -103,7 +101,7 @@ impl LicenseSigner {
         &self.current.public
     }
 
-    /// The one that signs now, and then those that did before.
+    /// The current key, then the former ones, the latest first.
     pub fn public_keys(&self) -> impl Iterator<Item = &PublicKey> {
         let former = self.former.iter().rev().map(|(_, key)| &key.public);
         std::iter::once(self.current_public_key()).chain(former)
@@ -111,8 +109,8 @@ impl LicenseSigner {
 
     pub fn sign(&self, receipt: &Receipt) -> String {
         let Receipt { purchase_id, license, purchased_at, .. } = *receipt;
-        let then = self.former.iter().find(|(until, _)| purchased_at < *until);
-        let Key { secret, public } = then.map_or(&self.current, |(_, key)| key);
+        let former = self.former.iter().find(|(until, _)| purchased_at < *until);
+        let Key { secret, public } = former.map_or(&self.current, |(_, key)| key);
         let header = Header { alg: ALGORITHM, typ: "JWT", kid: &public.kid };
         let claims = Claims { iss: ISSUER, sub: purchase_id, license, iat: purchased_at.timestamp() };
         let signed = format!("{}.{}", encode(&header), encode(&claims));
@@ -134,12 +132,12 @@ mod tests {
 
     use super::*;
 
-    /// Of RFC 8037, appendix A.
+    /// From RFC 8037, appendix A.
     const PEM: &str = "-----BEGIN PRIVATE KEY-----\n\
                        MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
                        -----END PRIVATE KEY-----\n";
 
-    /// As an implementation of RFC 8032 in another language signs it.
+    /// Signed by an implementation of RFC 8032 in another language.
     const GOLDEN: &str = "eyJhbGciOiJFZERTQSIsInR5cCI6IkpXVCIsImtpZCI6ImtQcktfcW14VldhWVZBOXd3QkY2SXVvM3ZWeno3VHhIQ1R3WEJ5Z3JTNGsifQ.\
                           eyJpc3MiOiJ1cm46c2FsZXMiLCJzdWIiOiIwMTkwYjBhMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAwMDAwMDEiLCJsaWNlbnNlIjoicHJvIiwiaWF0IjoxNzk1NTUwNDAwfQ.\
                           9pGvvAPUzroSlcyDN_yFA66fxUiQkodQlrt3ZRLSbMz1KwN1HmsI4MC0kz46g5mNyf4SYKZZ1ph6sci1vpetBw";
@@ -155,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_is_named_as_rfc_8037_names_it() {
+    fn the_key_id_is_that_of_rfc_8037() {
         let public = serde_json::to_value(Key::parse(PEM).unwrap().public).unwrap();
         assert_eq!(
             public,
@@ -166,14 +164,14 @@ mod tests {
         );
     }
 
-    /// Handed out once, it is valid for ever: these bytes never change.
+    /// Issued keys stay valid: these bytes must never change.
     #[test]
-    fn a_licence_key_is_the_same_bytes_for_ever() {
+    fn the_bytes_of_a_licence_key_never_change() {
         assert_eq!(LicenseSigner::parse(PEM).unwrap().sign(&receipt()), GOLDEN);
     }
 
     #[test]
-    fn another_library_verifies_it_with_the_published_key() {
+    fn another_library_verifies_a_licence_key_with_the_published_key() {
         let signer = LicenseSigner::parse(PEM).unwrap();
         let jwk: Jwk = serde_json::from_value(serde_json::to_value(signer.public_keys().next()).unwrap()).unwrap();
         let mut validation = Validation::new(Algorithm::EdDSA);
@@ -188,7 +186,7 @@ mod tests {
         );
     }
 
-    /// Of RFC 8032, section 7.1, the second one.
+    /// From RFC 8032, section 7.1, test 2.
     const ANOTHER: &str = "-----BEGIN PRIVATE KEY-----\n\
                            MC4CAQAwBQYDK2VwBCIEIEzNCJso/5banbbDRuwRTg9bijGfNaumJNqM9u1PuKb7\n\
                            -----END PRIVATE KEY-----\n";
@@ -200,7 +198,7 @@ mod tests {
         assert_eq!(LicenseSigner::parse(&last).unwrap().sign(&receipt()), GOLDEN);
         let too_late = format!("{ANOTHER}until 2026-11-24T20:00:00.999999Z\n{PEM}");
         assert_eq!(LicenseSigner::parse(&too_late).unwrap().sign(&receipt()), another.sign(&receipt()));
-        // In whatever order the former ones are.
+        // Former keys may be in any order.
         let several = format!("{ANOTHER}\nuntil 2026-12-01T00:00:00+01:00\n{ANOTHER}until 2026-11-25T00:00:00Z\n{PEM}");
         let signer = LicenseSigner::parse(&several).unwrap();
         assert_eq!(signer.sign(&receipt()), GOLDEN);
@@ -209,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused_without_being_shown() {
+    fn an_invalid_key_is_rejected_and_not_shown_in_the_error() {
         let texts = [
             String::new(),
             "secret word".to_owned(),

@@ -1,4 +1,4 @@
-//! `/api/session`: the session of a page, whose token no script can read.
+//! `/api/session`: the session of a page. Scripts cannot read its token.
 
 use std::sync::Arc;
 
@@ -22,19 +22,19 @@ use super::{
     oidc::SignIn,
 };
 
-/// Who has the session, and how to get one.
+/// The current session, and how to start one.
 #[derive(Serialize, ToSchema)]
 pub struct Session {
     access: Openness,
-    /// Ways to sign in; none while access is open.
+    /// Ways to sign in; empty if access is open.
     sign_in: Vec<Way>,
     /// Null without a session.
     subject: Option<String>,
-    /// What the session lets its owner do; everybody is a customer.
+    /// Roles of the session; everyone is a customer.
     roles: Vec<Role>,
 }
 
-/// Whether anybody is asked for a token.
+/// Whether tokens are required.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Openness {
@@ -48,7 +48,7 @@ enum Openness {
 enum Way {
     /// `POST /api/session` with an access token.
     Token,
-    /// `GET /api/session/start` leads to the issuer.
+    /// `GET /api/session/start` redirects to the issuer.
     Issuer,
 }
 
@@ -65,7 +65,7 @@ impl Session {
     }
 }
 
-/// A token to sign in with.
+/// Body of a sign-in.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Credentials {
@@ -73,14 +73,14 @@ pub struct Credentials {
     token: String,
 }
 
-/// Where a sign-out goes on.
+/// Where the sign-out continues.
 #[derive(Serialize, ToSchema)]
 pub struct SignedOut {
-    /// Where the issuer ends its own session; null when the session was none of an issuer.
+    /// Address at which the issuer ends its own session; null if the session did not come from an issuer.
     continue_at: Option<String>,
 }
 
-/// Who is signed in, and how to sign in
+/// The current session, and how to sign in
 #[utoipa::path(
     get,
     path = "/api/session",
@@ -93,7 +93,7 @@ pub async fn get_session(State(sign_in): State<Arc<SignIn>>, caller: Caller) -> 
 
 /// Signs in with an access token
 ///
-/// For pages: the session is a cookie, and the request has to come from one of our own pages. Programs send their token with each
+/// For pages: the session is a cookie, and the request must come from one of this system's pages. Programs send their token with each
 /// request instead.
 #[utoipa::path(
     post,
@@ -102,11 +102,11 @@ pub async fn get_session(State(sign_in): State<Arc<SignIn>>, caller: Caller) -> 
     request_body = Credentials,
     responses(
         (status = 200, description = "Signed in", body = Session,
-            headers(("Set-Cookie" = String, description = "The session; ends with the browser"))),
+            headers(("Set-Cookie" = String, description = "The session; it ends when the browser closes"))),
         (status = 400, description = "Malformed JSON", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "Body is not application/json", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Unknown field", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The issuer has not answered yet", body = Problem,
+        (status = 503, description = "The issuer has not responded yet", body = Problem,
             content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]

@@ -1,4 +1,4 @@
-//! Sessions of the pages.
+//! Sessions of the pages, and the sign-in at an OpenID Connect issuer.
 
 mod cookies;
 pub mod current;

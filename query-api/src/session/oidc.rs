@@ -1,7 +1,7 @@
-//! How a browser gets a session from an OpenID Connect issuer: the code flow, with PKCE and a nonce.
+//! Sign-in at an OpenID Connect issuer: the authorization code flow with PKCE and a nonce.
 //!
-//! Source: OpenID Connect Core 1.0, section 3.1; RFC 7636 (PKCE); OpenID Connect RP-Initiated Logout 1.0. The session is the ID token
-//! itself: every replica, and every service, can check it without asking anybody, and it ends when the issuer says.
+//! The session is the ID token itself: every replica of every service can verify it alone, and it expires when the issuer says.
+//! Source: OpenID Connect Core 1.0, section 3.1; RFC 7636 (PKCE); OpenID Connect RP-Initiated Logout 1.0.
 
 use std::fmt;
 
@@ -21,27 +21,27 @@ use runtime::{
 };
 use serde::{Deserialize, Serialize};
 
-/// How the pages sign in at the issuer.
+/// Settings of the sign-in at the issuer.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Settings {
-    /// Secret of the pages' client at the issuer.
+    /// Client secret of the pages at the issuer.
     #[arg(long, env, hide_env_values = true)]
     pub oidc_client_secret: Option<String>,
-    /// What the pages ask the issuer for, beside `openid`, with blanks in between.
+    /// Scopes to request besides `openid`, separated by spaces.
     #[arg(long, env, default_value = "")]
     pub oidc_scopes: String,
-    /// Address under which browsers find the pages, such as `https://sales.example.com`.
+    /// Public address of the pages, such as `https://sales.example.com`.
     #[arg(long, env)]
     pub public_url: Option<Url>,
 }
 
-/// The ways in.
+/// The ways to sign in.
 pub struct SignIn {
     pub access: Access,
     client: Option<PagesClient>,
 }
 
-/// What the issuer knows the pages by.
+/// The pages as a client of the issuer.
 struct PagesClient {
     id: ClientId,
     secret: Option<ClientSecret>,
@@ -49,7 +49,7 @@ struct PagesClient {
     public_url: Url,
 }
 
-/// The ID token in what the issuer answers.
+/// The ID token in the token response.
 #[derive(Debug, Deserialize, Serialize)]
 struct IdToken {
     id_token: Option<String>,
@@ -70,7 +70,7 @@ type CodeClient = Client<
     EndpointSet,
 >;
 
-/// What has to be known when the browser comes back; kept by the browser itself.
+/// State of a sign-in in progress, kept in a cookie of the browser.
 pub struct Attempt {
     state: String,
     nonce: String,
@@ -112,12 +112,12 @@ impl SignIn {
     /// Where the browser goes to sign in.
     pub fn start(&self) -> Result<(String, Attempt), Problem> {
         let (Some(client), Some(issuer)) = (&self.client, self.access.issuer()) else {
-            let detail = "This system has no OpenID Connect issuer; sign in with a token.";
-            return Err(Problem::new(StatusCode::NOT_FOUND, "no-issuer", "There is no issuer to sign in at", detail));
+            let detail = "No OpenID Connect issuer is configured. Sign in with a token.";
+            return Err(Problem::new(StatusCode::NOT_FOUND, "no-issuer", "No issuer is configured", detail));
         };
-        let code_client = client
-            .at(issuer)
-            .ok_or_else(|| Problem::unavailable("The issuer has not answered yet, or offers no sign-in. Try again."))?;
+        let code_client = client.at(issuer).ok_or_else(|| {
+            Problem::unavailable("The issuer has not responded yet, or offers no sign-in. Try again.")
+        })?;
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         let nonce = CsrfToken::new_random().into_secret();
         let (address, state) = code_client
@@ -131,13 +131,13 @@ impl SignIn {
         Ok((address.into(), attempt))
     }
 
-    /// The ID token for the code that the issuer gave the browser.
+    /// Exchanges the code that the issuer gave the browser for the ID token.
     pub async fn finish(&self, attempt: Attempt, code: String, state: &str) -> anyhow::Result<String> {
-        ensure!(attempt.state == state, "it was begun by another browser");
+        ensure!(attempt.state == state, "the state is that of another sign-in");
         let (Some(client), Some(issuer)) = (&self.client, self.access.issuer()) else {
-            return Err(anyhow!("there is no issuer"));
+            return Err(anyhow!("no issuer is configured"));
         };
-        let code_client = client.at(issuer).context("the issuer does not answer")?;
+        let code_client = client.at(issuer).context("the issuer does not respond")?;
         let http = issuer.http().clone();
         let exchange = code_client
             .exchange_code(AuthorizationCode::new(code))
@@ -145,14 +145,14 @@ impl SignIn {
         let tokens = exchange
             .request_async(&|request| send(http.clone(), request))
             .await
-            .context("the issuer gives no token for the code")?;
-        let token = tokens.extra_fields().id_token.clone().context("the issuer gives no ID token")?;
+            .context("the issuer rejects the code")?;
+        let token = tokens.extra_fields().id_token.clone().context("the issuer sent no ID token")?;
         let claims = issuer.claims(&token, client.id.as_str()).await?;
         ensure!(claims["nonce"] == attempt.nonce.as_str(), "the ID token is for another sign-in");
         Ok(token)
     }
 
-    /// Where the issuer ends its own session.
+    /// Address at which the issuer ends its own session.
     pub fn end_at_issuer(&self, token: &str) -> Option<String> {
         let (client, issuer) = self.client.as_ref().zip(self.access.issuer())?;
         if token.starts_with(token_file::PREFIX) {
@@ -183,7 +183,7 @@ impl PagesClient {
     }
 }
 
-/// With our own client of HTTP.
+/// Lets `oauth2` use our HTTP client.
 async fn send(http: reqwest::Client, request: HttpRequest) -> Result<HttpResponse, reqwest::Error> {
     let response = http.execute(request.try_into()?).await?;
     let mut answer = HttpResponse::new(Vec::new());

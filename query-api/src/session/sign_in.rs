@@ -1,4 +1,4 @@
-//! `/api/session/start` and `/api/session/callback`: the way to the issuer and back.
+//! `/api/session/start` and `/api/session/callback`: to the issuer and back.
 
 use std::sync::Arc;
 
@@ -21,53 +21,53 @@ use super::{
     oidc::{Attempt, SignIn},
 };
 
-/// Holds what has to be known when the browser comes back.
+/// Holds the [`Attempt`] until the browser comes back.
 const COOKIE: &str = "sign-in";
 const SIGNED_IN: &str = "/sales.html";
 const FAILED: &str = "/sales.html?sign-in=failed";
-/// Above it, browsers drop a cookie without a word.
+/// Browsers silently drop larger cookies.
 const MAX_COOKIE_BYTES: usize = 3800;
 
-/// What the issuer sends back. It may send more.
+/// What the issuer sends back. Other parameters are ignored.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Answer {
-    /// Stands for the tokens.
+    /// Code to exchange for tokens.
     code: Option<String>,
-    /// What the issuer was sent.
+    /// The state that the issuer was sent.
     state: Option<String>,
-    /// Why there is no code.
+    /// Error code if there is no code.
     error: Option<String>,
 }
 
-/// Leads the browser to the issuer
+/// Redirects the browser to the issuer
 #[utoipa::path(
     get,
     path = "/api/session/start",
     security(()),
     responses(
-        (status = 303, description = "Sign in there"),
-        (status = 404, description = "There is no issuer to sign in at", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The issuer has not answered yet", body = Problem,
+        (status = 303, description = "To the issuer"),
+        (status = 404, description = "No issuer is configured", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The issuer has not responded yet", body = Problem,
             content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
 pub async fn start_sign_in(State(sign_in): State<Arc<SignIn>>, headers: HeaderMap) -> Result<Response, Problem> {
     let (address, attempt) = sign_in.start()?;
-    // Sent along when the issuer leads the browser back here.
+    // Lax: the redirect back from the issuer is a cross-site navigation.
     let attempt = attempt.to_string();
     let cookie = session::new_cookie(&headers, COOKIE, &attempt, SameSite::Lax);
     Ok((set_cookies([cookie]), Redirect::to(&address)).into_response())
 }
 
-/// Where the issuer leads the browser back to
+/// Where the issuer redirects the browser back to
 #[utoipa::path(
     get,
     path = "/api/session/callback",
     security(()),
     params(Answer),
     responses(
-        (status = 303, description = "Back to the page, with a session if the issuer gave one"),
+        (status = 303, description = "To the page, with a session if the sign-in succeeded"),
         (status = 400, description = "Invalid query parameter", body = Problem, content_type = "application/problem+json"),
     ),
 )]
@@ -82,7 +82,7 @@ pub async fn finish_sign_in(
             (set_cookies([session, ended(&headers, COOKIE)]), Redirect::to(SIGNED_IN)).into_response()
         }
         Err(error) => {
-            warn!(error = format!("{error:#}"), "A sign-in failed");
+            warn!(error = format!("{error:#}"), "Sign-in failed");
             (set_cookies([ended(&headers, COOKIE)]), Redirect::to(FAILED)).into_response()
         }
     }
@@ -90,15 +90,15 @@ pub async fn finish_sign_in(
 
 async fn id_token(sign_in: &SignIn, headers: &HeaderMap, answer: Answer) -> anyhow::Result<String> {
     let attempt = session::cookie(headers, COOKIE).and_then(Attempt::parse);
-    let attempt = attempt.ok_or_else(|| anyhow::anyhow!("the browser did not begin it here, or took too long"))?;
+    let attempt = attempt.ok_or_else(|| anyhow::anyhow!("the browser has no cookie of a sign-in in progress"))?;
     if let Some(error) = answer.error {
-        anyhow::bail!("the issuer says {error:?}");
+        anyhow::bail!("the issuer reports {error:?}");
     }
     let (Some(code), Some(state)) = (answer.code, answer.state) else { anyhow::bail!("the issuer sent no code") };
     let token = sign_in.finish(attempt, code, &state).await?;
     anyhow::ensure!(
         token.len() <= MAX_COOKIE_BYTES,
-        "the token of the issuer is too long for a cookie: it carries too many claims"
+        "the issuer's token is too long for a cookie: it has too many claims"
     );
     Ok(token)
 }

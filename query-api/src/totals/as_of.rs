@@ -36,9 +36,9 @@ enum AsOfError {
     ReadModel(#[from] sqlx::Error),
     #[error("the read model is too far behind position {0}")]
     TooFarBehind(Position),
-    #[error("the event at position {position} is not understood: {source}")]
+    #[error("the event at position {position} cannot be decoded: {source}")]
     Decode { position: Position, source: DecodeError },
-    #[error("the totals do not fit: {0}")]
+    #[error("the totals overflow: {0}")]
     Add(#[from] OutOfRange),
 }
 
@@ -76,7 +76,7 @@ async fn position(event_store: &PgPool, as_of: AsOf) -> Result<Position, Problem
 
 pub fn unknown_position(end: Position) -> Problem {
     let detail = format!("The log ends at position {end}.");
-    Problem::new(StatusCode::NOT_FOUND, "unknown-position", "There is no such position", detail)
+    Problem::new(StatusCode::NOT_FOUND, "unknown-position", "Unknown position", detail)
 }
 
 /// A rebuild may correct earlier totals too, so their tag changes with the generation.

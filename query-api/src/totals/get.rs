@@ -1,4 +1,4 @@
-//! `GET /api/get_current_money`: number of sales and revenue since the last reset, now or as they were.
+//! `GET /api/get_current_money`: number of sales and revenue since the last reset, now or as of an earlier time or position.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,31 +21,30 @@ use super::{
 };
 use crate::{headers::if_none_match, sources::Sources, time};
 
-/// How long a request waits for its position. The projection is some milliseconds behind; whoever is not served by
-/// then is better told so.
+/// How long a request waits for its position. The projection lags by milliseconds, so a longer wait is unlikely to help.
 const MIN_POSITION_WAIT: Duration = Duration::from_secs(5);
-/// Longer than it usually takes: who still waits then may ask for a position that does not exist.
+/// Longer than the projection usually lags. After this time the position is checked against the end of the log.
 const USUAL_WAIT: Duration = Duration::from_millis(200);
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Parameters {
-    /// Wait, for at most five seconds, until the totals reflect this log position: read your own writes.
+    /// Wait up to five seconds until the totals reflect this log position: read your own writes.
     #[param(value_type = Option<i64>, minimum = 0)]
     min_position: Option<Position>,
-    /// The totals as they were at this time (RFC 3339); the newest, if it is later than all events. The epoch stands for `as_of` before
-    /// the first event. Not together with another parameter.
+    /// The totals as of this time (RFC 3339); the newest if it is later than all events. `as_of` is the epoch before the first event.
+    /// Excludes the other parameters.
     #[serde(default, deserialize_with = "time::rfc3339")]
     at: Option<DateTime<Utc>>,
-    /// The totals as they were at this log position. Not together with another parameter.
+    /// The totals as of this log position. Excludes the other parameters.
     #[param(value_type = Option<i64>, minimum = 0)]
     at_position: Option<Position>,
 }
 
 /// Number of sales and revenue since the last reset
 ///
-/// The `Age` header says how many seconds ago the totals were last known to be complete; those of the past have none.
+/// The `Age` header is the number of seconds since the totals were last known to be complete. Totals as of an earlier time or position have none.
 #[utoipa::path(
     get,
     path = "/api/get_current_money",
@@ -55,11 +54,11 @@ pub struct Parameters {
         (status = 200, description = "The totals", body = CurrentMoney, headers(
             ("ETag" = String, description = "Changes with the totals; send it as If-None-Match"),
             ("Age" = u64, description = "Seconds since the totals were last known to be complete"))),
-        (status = 304, description = "The totals are still those of If-None-Match"),
+        (status = 304, description = "The totals still match If-None-Match"),
         (status = 400, description = "Invalid query parameter", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "min_position or at_position is beyond the end of the log", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "The log is damaged: an alarm for operators", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "No totals yet, min_position is not reached, a database does not answer, or too many ask for the past", body = Problem,
+        (status = 500, description = "The log is damaged; operators are alerted", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "No totals yet, min_position is not reached, a database is unreachable, or too many requests for earlier totals", body = Problem,
             content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
@@ -74,7 +73,7 @@ pub async fn get_current_money(
         (None, None, Some(position)) => return totals_as_of(&sources, AsOf::Position(position), &headers).await,
         _ => {
             let detail = "min_position, at and at_position exclude each other.";
-            return Err(Problem::bad_request("invalid-query", "The query parameters do not fit together", detail));
+            return Err(Problem::bad_request("invalid-query", "Conflicting query parameters", detail));
         }
     };
     let age = HeaderValue::from(snapshot.age().as_secs());
@@ -108,7 +107,7 @@ async fn newest(sources: &Sources, min_position: Position) -> Result<Snapshot, P
     if let Some(snapshot) = wait(USUAL_WAIT).await {
         return Ok(snapshot);
     }
-    // With the event store away it cannot be told; then it may be there.
+    // While the event store is unreachable, the position may exist.
     if let Ok(Ok(end)) = timeout(USUAL_WAIT, event_log::head(event_store)).await
         && end < min_position
     {
@@ -118,7 +117,7 @@ async fn newest(sources: &Sources, min_position: Position) -> Result<Snapshot, P
         return Ok(snapshot);
     }
     Err(Problem::unavailable(match &*totals.borrow() {
-        None => "The totals have not been read yet.".to_owned(),
-        Some(known) => format!("Position {min_position} is not reflected yet, only {}.", known.position),
+        None => "The read model has not been read yet.".to_owned(),
+        Some(known) => format!("The totals reflect position {} so far, not yet {min_position}.", known.position),
     }))
 }

@@ -1,4 +1,4 @@
-//! Places for streams: how many clients may be connected at the same time.
+//! Limit on the number of streams.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-/// Clients at the same time. Each takes a socket and some 20 KB: together what a replica may take at full load.
+/// Concurrent clients. Each takes a socket and some 20 KB, so this is what a replica has room for at full load.
 pub const MAX_CLIENTS: usize = 5000;
 
-/// The places for clients.
+/// Places for clients of the stream.
 pub struct Places {
     free: Arc<Semaphore>,
     open: Gauge,
@@ -17,7 +17,7 @@ pub struct Places {
     pub drain: CancellationToken,
 }
 
-/// One client's. Given back when its stream ends, whichever way.
+/// A client's place, released on drop.
 pub struct Place {
     _permit: OwnedSemaphorePermit,
     open: Gauge,

@@ -1,4 +1,4 @@
--- The last snapshot of the live totals that is not beyond $1; without one, no totals and no position.
+-- The last snapshot of the live totals up to position $1; nulls if there is none.
 select snapshot.position, snapshot.as_of, total.license, total.sales_count, total.revenue_minor, total.currency
 from projection
 left join lateral (

@@ -1,5 +1,5 @@
--- The live totals in one statement, so that they belong together. Age is counted from the last moment of which it is
--- known that nothing was missing: the newest counted event, or the projector's last look at the end of the log.
+-- The live totals and their position in one statement, so that they belong together. Age counts from when the totals were last known to
+-- be complete: the time of the newest counted event, or of the projector's last poll that found no further events.
 select
     generation,
     position,
