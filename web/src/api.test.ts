@@ -138,9 +138,10 @@ test("a history is decoded bucket by bucket, and the reason of a reset is option
 
 test("the latest purchases are decoded without their purchase numbers, which only the buyers may see", () => {
   const purchase = { ...receipt, purchase_id: undefined };
-  expect(decodeLatest({ purchases: [purchase] } as unknown as Schemas["LatestSales"])).toEqual([
-    { position: 42, license: "pro", price: receipt.price, purchasedAt: new Date(receipt.purchased_at) },
-  ]);
+  expect(decodeLatest({ purchases: [purchase], position: 43 } as unknown as Schemas["LatestSales"])).toEqual({
+    purchases: [{ position: 42, license: "pro", price: receipt.price, purchasedAt: new Date(receipt.purchased_at) }],
+    position: 43,
+  });
 });
 
 test("the history is requested in the company's time zone", () => {

@@ -59,6 +59,13 @@ export interface Purchase {
   purchasedAt: Date;
 }
 
+/** The latest purchases, newest first. */
+export interface Latest {
+  purchases: readonly Purchase[];
+  /** The log position that the list reflects. */
+  position: number;
+}
+
 export interface Reset {
   position: number;
   resetAt: Date;
@@ -126,7 +133,7 @@ export function csvAddress(span: Span): string {
 }
 
 /** The latest purchases, newest first. */
-export function readLatest(limit: number, signal?: AbortSignal): Promise<Outcome<Purchase[]>> {
+export function readLatest(limit: number, signal?: AbortSignal): Promise<Outcome<Latest>> {
   const query = { limit };
   return ask((signal) => client.GET("/api/sales/latest", { params: { query }, signal }), decodeLatest, signal);
 }
@@ -188,8 +195,9 @@ export function decodeHistory(body: Schemas["History"]): History {
   };
 }
 
-export function decodeLatest(body: Schemas["LatestSales"]): Purchase[] {
-  return list(object(body, "latest").purchases, "purchases").map(decodePurchase);
+export function decodeLatest(body: Schemas["LatestSales"]): Latest {
+  const { purchases, position } = object(body, "latest");
+  return { purchases: list(purchases, "purchases").map(decodePurchase), position: integer(position, "position") };
 }
 
 export function decodeSession(body: Schemas["Session"]): Session {

@@ -167,7 +167,14 @@ const latest = refresh(
   (signal) => readLatest(LATEST_ROWS, signal),
   (outcome) => {
     state.latestFailure = outcome.ok ? undefined : outcome.failure;
-    apply(outcome, (value) => (state.latest = value));
+    apply(outcome, ({ purchases, position }) => {
+      // Replicas may be milliseconds apart: a list older than the figures is fetched again.
+      if (position < (state.figures?.position ?? 0)) {
+        latest.invalidate();
+      } else {
+        state.latest = purchases;
+      }
+    });
   },
 );
 
