@@ -249,10 +249,10 @@ impl run_loop::Step for Projection {
     fn report(&self, failure: Option<&ProjectionError>) {
         match failure {
             Some(reason) if reason.is_integrity_violation() => {
-                error!(%reason, "The projection has halted: no event is skipped");
+                error!(event.name = "projection.halted", %reason, "The projection has halted: no event is skipped");
             }
-            Some(reason) => warn!(%reason, "The projection is waiting; retrying"),
-            None => info!("The projection has recovered"),
+            Some(reason) => warn!(event.name = "projection.waiting", %reason, "The projection is waiting; retrying"),
+            None => info!(event.name = "projection.recovered", "The projection has recovered"),
         }
     }
 }

@@ -133,11 +133,11 @@ impl Reconciliation {
             self.metrics.position.set(position);
             self.metrics.difference.set(0);
             if self.reported.take().is_some() {
-                info!(position, "The live totals equal the log again");
+                info!(event.name = "reconciliation.recovered", position, "The live totals equal the log again");
             }
         } else if self.is_news(Finding::Totals(surplus)) {
             let live = &live.totals;
-            error!(position, %live, %expected, "The live totals differ from the log; `projector rebuild` corrects them");
+            error!(event.name = "reconciliation.difference", position, %live, %expected, "The live totals differ from the log; `projector rebuild` corrects them");
         }
     }
 
@@ -166,7 +166,10 @@ impl run_loop::Step for Reconciliation {
                 self.fold = None;
                 let reason = wrong.to_string();
                 if self.is_news(Finding::Unusable(reason.clone())) {
-                    error!(reason, "The live totals cannot be compared with the log");
+                    error!(
+                        event.name = "reconciliation.failed",
+                        reason, "The live totals cannot be compared with the log"
+                    );
                 }
                 Progress::Compared
             }

@@ -213,9 +213,13 @@ impl run_loop::Step for TransparencyLog {
 
     fn report(&self, failure: Option<&TransparencyError>) {
         match failure {
-            Some(reason) if reason.is_integrity_violation() => error!(%reason, "No checkpoint is signed"),
-            Some(reason) => warn!(%reason, "No checkpoint can be signed; retrying"),
-            None => info!("Checkpoints are signed again"),
+            Some(reason) if reason.is_integrity_violation() => {
+                error!(event.name = "transparency.refused", %reason, "No checkpoint is signed");
+            }
+            Some(reason) => {
+                warn!(event.name = "transparency.waiting", %reason, "No checkpoint can be signed; retrying");
+            }
+            None => info!(event.name = "transparency.recovered", "Checkpoints are signed again"),
         }
     }
 }

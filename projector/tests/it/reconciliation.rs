@@ -7,7 +7,7 @@ use crate::support::{NO_NATS, append_some, assert_projected, projector, readines
 const POSITION: &str = "sales_reconciliation_position";
 const DIFFERENCE: &str = "sales_reconciliation_difference";
 const COMPARISONS: &str = "sales_reconciliation_comparisons_total";
-const ALARM: &str = "The live totals differ from the log";
+const ALARM: &str = "reconciliation.difference";
 
 async fn metric_is(projector: &Service, name: &str, expected: i64) -> bool {
     (projector.metric(name).await - f64::from(i32::try_from(expected).unwrap())).abs() < 0.5
@@ -45,7 +45,7 @@ async fn a_tampered_total_is_reported_once_with_its_position_until_a_rebuild_cor
     assert_eq!(readiness(&projector).await.0, 200, "queries continue");
     rebuild(&databases).await;
     eventually("it is corrected", async || metric_is(&projector, DIFFERENCE, 0).await).await;
-    assert!(projector.log().contains("The live totals equal the log again"), "{}", projector.log());
+    assert!(projector.log().contains("reconciliation.recovered"), "{}", projector.log());
     append_some(&databases).await;
     reconciled(&databases, &projector).await;
 }
@@ -59,7 +59,7 @@ async fn a_log_that_ends_before_the_live_position_is_reported_until_a_rebuild() 
     reconciled(&databases, &projector).await;
     restore_log(&databases, databases.head().await - 1).await;
     eventually("it is noticed", async || metric_is(&projector, DIFFERENCE, 1).await).await;
-    assert!(projector.log().contains("cannot be compared with the log"), "{}", projector.log());
+    assert!(projector.log().contains("reconciliation.failed"), "{}", projector.log());
     rebuild(&databases).await;
     // To a smaller position than before, from the start of the log.
     reconciled(&databases, &projector).await;
@@ -78,7 +78,7 @@ async fn a_log_that_was_truncated_and_extended_is_not_mistaken_for_the_earlier_o
     eventually("the projection continues", async || databases.checkpoint().await == head).await;
     eventually("the totals are compared again", async || projector.log().contains(ALARM)).await;
     assert!(metric_is(&projector, DIFFERENCE, 1).await, "{}", projector.log());
-    assert!(!projector.log().contains("equal the log again"), "{}", projector.log());
+    assert!(!projector.log().contains("reconciliation.recovered"), "{}", projector.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,7 +98,7 @@ async fn an_event_that_is_unknown_or_missing_is_reported() {
         let projector = projector(&databases, NO_NATS).await;
         eventually("it is noticed", async || metric_is(&projector, DIFFERENCE, 1).await).await;
         let log = projector.log();
-        assert!(log.contains("cannot be compared with the log") && log.contains("position 2 "), "{log}");
+        assert!(log.contains("reconciliation.failed") && log.contains("position 2 "), "{log}");
         assert!(metric_is(&projector, POSITION, 0).await);
     }
 }
