@@ -93,19 +93,19 @@ impl Databases {
 /// Number of sales and revenue in minor units, by licence; licences without sales are left out.
 pub type Counted = BTreeMap<String, (i64, i64)>;
 
-/// What a purchase of each licence looks like in the log.
+/// The type and data of a purchase in the log.
 pub fn purchased(license: &str, amount_minor: i64) -> (&'static str, String) {
     let data = format!(r#"{{"license":"{license}","price":{{"amount_minor":{amount_minor},"currency":"EUR"}}}}"#);
     ("LicensePurchased", data)
 }
 
-/// What a reset looks like in the log.
+/// The type and data of a reset in the log.
 pub fn reset() -> (&'static str, String) {
     ("SalesReset", "{}".to_owned())
 }
 
 impl Databases {
-    /// Appends events as they are, whether or not any program understands them. Returns the end of the log.
+    /// Appends events without validation. Returns the end of the log.
     pub async fn append(&self, events: &[(&str, String)]) -> i64 {
         let append = sqlx::query(
             "select append_events(
@@ -121,7 +121,7 @@ impl Databases {
         self.head().await
     }
 
-    /// Appends events as if they were recorded at a time, which is not before that of the last one. Returns the end of the log.
+    /// Appends events that are recorded at a given time, which must not be earlier than that of the last event. Returns the end of the log.
     pub async fn append_at(&self, time: &str, events: &[(&str, String)]) -> i64 {
         let append = sqlx::query(
             "with moved as (
@@ -141,8 +141,7 @@ impl Databases {
         self.head().await
     }
 
-    /// What was sold in each minute and quarter of an hour, and the resets, by the log: counted by the database, in other words than
-    /// the projector's.
+    /// Sales per minute and quarter of an hour, and resets, as counted in the log by a query that shares no code with the projector.
     pub async fn history_of_log(&self) -> Vec<String> {
         let history = sqlx::query_scalar(
             "select concat_ws(
@@ -158,7 +157,7 @@ impl Databases {
         history.fetch_all(self.event_store()).await.expect("the database counts")
     }
 
-    /// The same by the live read model.
+    /// The same as stored in the live read model.
     pub async fn history_of_read_model(&self) -> Vec<String> {
         let history = sqlx::query_scalar(
             "with live as (select generation from projection where live)
@@ -189,7 +188,7 @@ impl Databases {
         latest.fetch_all(self.event_store()).await.expect("the database answers")
     }
 
-    /// What the log adds up to since the last reset: counted by the database, in other words than the projector's.
+    /// Totals since the last reset, as counted in the log by a query that shares no code with the projector.
     pub async fn count_log(&self) -> Counted {
         counted(
             "select data ->> 'license', count(*), sum((data -> 'price' ->> 'amount_minor')::bigint)::bigint from event
@@ -201,7 +200,7 @@ impl Databases {
         .await
     }
 
-    /// What the live read model says.
+    /// Totals of the live read model.
     pub async fn count_read_model(&self) -> Counted {
         counted(
             "select license, sales_count, revenue_minor from license_total join projection using (generation)
@@ -211,7 +210,7 @@ impl Databases {
         .await
     }
 
-    /// How far the live read model has come.
+    /// Projection position of the live read model.
     pub async fn checkpoint(&self) -> i64 {
         sqlx::query_scalar("select position from projection where live")
             .fetch_one(self.read_model())
@@ -225,7 +224,7 @@ impl Databases {
     }
 }
 
-/// Few connections, as many tests share the server.
+/// Few connections, because many tests share the server.
 fn pool(url: &str) -> PgPool {
     PgPoolOptions::new().max_connections(2).connect_lazy(url).expect("a valid address")
 }
@@ -235,13 +234,13 @@ async fn counted(query: &'static str, pool: &PgPool) -> Counted {
     rows.into_iter().map(|(license, count, revenue)| (license, (count, revenue))).collect()
 }
 
-/// Polls until the condition holds; panics with `what` when it takes too long.
+/// Polls until the condition holds. Panics with `what` at the deadline.
 pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     const DEADLINE: Duration = Duration::from_secs(30);
     const POLL_INTERVAL: Duration = Duration::from_millis(10);
     let started = Instant::now();
     while !condition().await {
-        assert!(started.elapsed() < DEADLINE, "after {DEADLINE:?} still not: {what}");
+        assert!(started.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
         sleep(POLL_INTERVAL).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Folders for what test servers write, below the target folder.
+//! Folders for the files of test servers, below the target folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,33 +9,33 @@ use stack::checkout;
 use stack::identity::ProcessId;
 use stack::provision::remove_folder;
 
-/// A new empty folder of this test process. It goes when a later test process finds this one dead: Postgres may still
-/// write to it for a moment after we are gone.
+/// A new empty folder of this test process. A later test process removes it: Postgres may write to it for a moment after this process has
+/// ended.
 pub fn new(name: &str) -> PathBuf {
     static OURS: LazyLock<PathBuf> = LazyLock::new(make_ours);
     static COUNT: AtomicUsize = AtomicUsize::new(1);
     let folder = OURS.join(format!("{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
-    fs::create_dir(&folder).expect("a test may write below the target folder");
+    fs::create_dir(&folder).expect("the target folder is writable");
     folder
 }
 
 fn make_ours() -> PathBuf {
-    let binaries = checkout::binaries().expect("a test knows where it lies");
+    let binaries = checkout::binaries().expect("the path of a test is known");
     let all = binaries.join("stack-tests");
-    fs::create_dir_all(&all).expect("a test may write below the target folder");
-    sweep(&all);
+    fs::create_dir_all(&all).expect("the target folder is writable");
+    remove_orphans(&all);
     let ours = ProcessId::own().expect("/proc is mounted");
     let folder = all.join(ours.to_string());
-    fs::create_dir(&folder).expect("a test may write below the target folder");
+    fs::create_dir(&folder).expect("the target folder is writable");
     folder
 }
 
-fn sweep(all: &Path) {
+fn remove_orphans(all: &Path) {
     let folders = fs::read_dir(all).into_iter().flatten().flatten();
     for folder in folders {
         let owner: Option<ProcessId> = folder.file_name().to_str().and_then(|name| name.parse().ok());
         if owner.is_none_or(|owner| !owner.is_alive()) {
-            // Another test process may be sweeping as well, and the next one sweeps again.
+            // Another test process may remove it at the same time. What remains is removed by the next one.
             let _ = remove_folder(&folder.path());
         }
     }

@@ -14,10 +14,10 @@ use stack::pages;
 use stack::ports;
 use stack::progress::Progress;
 
-/// What all its clients have.
+/// The secret of all its clients.
 pub const CLIENT_SECRET: &str = "known-to-tests-alone";
 
-/// Ends when it is dropped, as its input does then.
+/// Exits when it is dropped: its standard input is closed then.
 #[derive(Debug)]
 pub struct Issuer {
     process: Child,
@@ -25,13 +25,13 @@ pub struct Issuer {
     pub ready: Ready,
 }
 
-/// What it says when it is ready.
+/// What it prints once it is ready.
 #[derive(Debug, Deserialize)]
 pub struct Ready {
     pub issuer: String,
-    /// Of the pages.
+    /// The client of the pages.
     pub client_id: String,
-    /// What its access tokens are for.
+    /// The audience of its access tokens.
     pub audience: String,
     pub signing_key: SigningKey,
     token_endpoint: String,
@@ -51,7 +51,7 @@ impl Issuer {
         Self::start_at(ports::free()?, pages, "ES256")
     }
 
-    /// The same issuer once more, with new keys for another algorithm.
+    /// Restarts it at the same address, with new keys for another algorithm.
     pub fn start_again(self, pages: &str, algorithm: &str) -> Result<Self> {
         let address = self.ready.issuer.strip_prefix("http://").context("it is on loopback")?.parse()?;
         drop(self);
@@ -84,7 +84,7 @@ impl Issuer {
         std::fs::write(file, CLIENT_SECRET).with_context(|| format!("cannot write {}", file.display()))
     }
 
-    /// The access token of the machine that has a role.
+    /// An access token of the machine client that has a role.
     pub async fn token_of(&self, role: &str) -> Result<String> {
         let form = [("grant_type", "client_credentials")];
         let request =

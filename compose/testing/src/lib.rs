@@ -1,7 +1,7 @@
 //! Real servers for tests and benches, started by the same code as `cargo stack up`.
 //!
-//! A test that cannot have its server cannot say anything: everything here panics with the reason instead of returning
-//! errors that each test would have to unwrap. Every server dies with the test process, whatever ends it.
+//! A test fails without its servers, so everything here panics with the reason instead of returning errors that each test would have to
+//! unwrap. A server that a test starts ends together with the test process.
 
 use std::sync::OnceLock;
 
@@ -12,9 +12,9 @@ mod document;
 mod folder;
 mod issuer;
 mod nats;
-mod past;
 mod postgres;
 mod proxy;
+mod recorded;
 mod schema;
 mod service;
 
@@ -24,9 +24,9 @@ pub use databases::{Counted, Databases, eventually, purchased, reset};
 pub use document::assert_committed;
 pub use issuer::{CLIENT_SECRET, Issuer};
 pub use nats::Nats;
-pub use past::{Past, record};
 pub use postgres::{Postgres, own_postgres, postgres};
 pub use proxy::Proxy;
+pub use recorded::{Recorded, record};
 pub use schema::Schema;
 pub use service::{Service, Until};
 
@@ -35,7 +35,7 @@ use stack::launch::Program;
 use stack::progress::Progress;
 use stack::provision::{self, Tools};
 
-/// Where the servers' binaries are, found or installed once per test process.
+/// The servers' binaries, found or installed once per test process.
 pub fn tools() -> &'static Tools {
     static TOOLS: OnceLock<Tools> = OnceLock::new();
     TOOLS.get_or_init(|| provision::tools(Progress::Silent).expect("Postgres, NATS and Traefik can be provided"))

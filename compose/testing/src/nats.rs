@@ -1,4 +1,4 @@
-//! NATS for tests: one server per test, as it starts in milliseconds and holds one stream of fixed name.
+//! NATS for tests: one server per test, because the names of the streams are fixed and a server starts in milliseconds.
 
 use crate::{Interrupt, folder, tools};
 use stack::nats::{self, User};
@@ -7,7 +7,7 @@ use stack::process::Process;
 use stack::provision::remove_folder;
 use stack::secrets;
 
-/// May do everything, for what a test does itself.
+/// The user of the test itself, who has all rights.
 const ADMIN: &str = "admin";
 
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Nats {
         self.configuration.address
     }
 
-    /// As a crash does it.
+    /// Kills the server.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().expect("NATS can be killed");
@@ -64,7 +64,7 @@ impl Nats {
         self.process = Some(server.start_and_wait(&Interrupt::default()).expect("NATS starts"));
     }
 
-    /// Loses every stream. Only while stopped.
+    /// Removes all streams. Requires a stopped server.
     pub fn wipe(&mut self) {
         assert!(self.process.is_none(), "stop NATS before wiping its store");
         remove_folder(&self.configuration.store()).expect("the store can be removed");

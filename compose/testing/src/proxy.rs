@@ -1,4 +1,4 @@
-//! A TCP proxy that breaks connections the way networks do.
+//! A TCP proxy that breaks connections as networks do.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 
 use stack::ports::loopback;
 
-/// What is forwarded at once, and so counted as one chunk.
+/// The most that is forwarded at once and counted as one chunk.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Stands in front of a server until dropped.
+/// Forwards connections to a server until it is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -64,12 +64,12 @@ impl Proxy {
     }
 
     /// Forwards `count` more chunks from clients, lets the server answer the last of them, discards that answer and
-    /// drops the connection: what was asked has happened, and nobody was told.
+    /// drops the connection: the server has handled the request, and the client does not learn of it.
     pub fn cut_before_reply(&self, count: usize) {
         self.faults.lose_reply_after.store(count, Ordering::SeqCst);
     }
 
-    /// Whether the loss asked for by [`Self::cut_before_reply`] is still to come.
+    /// Whether the loss that [`Self::cut_before_reply`] requested is pending.
     pub fn is_waiting_to_cut(&self) -> bool {
         self.faults.lose_reply_after.load(Ordering::SeqCst) > 0
     }
@@ -95,13 +95,13 @@ async fn accept(listener: TcpListener, target: SocketAddr, faults: Arc<Faults>) 
                     connections.spawn(connect(client, target, cuts, Arc::clone(&faults)));
                 }
             }
-            // Forgets the connections that ended.
+            // Drops connections that have ended.
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-/// Both sides see an end of the connection at once, whichever way it ends.
+/// Closes both sides when one of them ends.
 async fn connect(client: TcpStream, target: SocketAddr, mut cuts: watch::Receiver<u64>, faults: Arc<Faults>) {
     let Ok(server) = TcpStream::connect(target).await else {
         return;
@@ -129,7 +129,7 @@ async fn forward_requests(
         if length == 0 {
             return Ok(());
         }
-        // Before the chunk goes out: its reply may come back at once.
+        // Before the chunk is sent: the reply may arrive at once.
         if faults.loses_reply() {
             lose_next_reply.store(true, Ordering::SeqCst);
         }

@@ -14,20 +14,20 @@ use stack::process::Process;
 use stack::server::Server;
 use stack::{checkout, ports};
 
-const READY_WITHIN: Duration = Duration::from_secs(30);
-const STOP_WITHIN: Duration = Duration::from_secs(30);
-const RUN_WITHIN: Duration = Duration::from_mins(1);
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+const RUN_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How far a service must have come.
+/// A state of a service that tests wait for.
 #[derive(Clone, Copy, Debug)]
 pub enum Until {
     /// It serves HTTP.
     Live,
-    /// It can do its job.
+    /// It serves requests or projects events.
     Ready,
 }
 
-/// A running service. All waits leave the async runtime free: a proxy of the same test may have to work meanwhile.
+/// A running service. No wait blocks the async runtime, which may have to run a proxy of the same test.
 #[derive(Debug)]
 pub struct Service {
     address: SocketAddr,
@@ -35,21 +35,21 @@ pub struct Service {
 }
 
 impl Service {
-    /// Runs `<name> serve` on a free port, with these variables on top of our own environment.
+    /// Runs `<name> serve` on a free port with these variables, which override those of this process.
     pub async fn start(name: &str, until: Until, environment: &[(&str, &str)]) -> Self {
         let address = ports::free().expect("a port is free");
         let mut program = program(name, &["serve"], environment);
         program.environment.push(("LISTEN_ADDRESS".to_owned(), address.to_string()));
-        let server = Server { program, address, probe: probe(address, until), ready_within: READY_WITHIN };
+        let server = Server { program, address, probe: probe(address, until), ready_within: READY_TIMEOUT };
         let started = blocking(move || server.start_and_wait(&Interrupt::default())).await;
         let process = started.unwrap_or_else(|error| panic!("{error:#}"));
         Self { address, process: Some(process) }
     }
 
-    /// Runs a subcommand that ends by itself, such as `migrate`; panics with its output when it fails.
+    /// Runs a subcommand that does one job, such as `migrate`. Panics with its output if it fails.
     pub async fn run(name: &str, subcommand: &str, environment: &[(&str, &str)]) {
         let program = program(name, &[subcommand], environment);
-        let ran = blocking(move || Process::start(program)?.wait_success(RUN_WITHIN, &Interrupt::default())).await;
+        let ran = blocking(move || Process::start(program)?.wait_success(RUN_TIMEOUT, &Interrupt::default())).await;
         ran.unwrap_or_else(|error| panic!("{error:#}"));
     }
 
@@ -65,7 +65,7 @@ impl Service {
         self.process().id().pid
     }
 
-    /// Whether it is live, or ready, right now.
+    /// Whether it is live, or ready, now.
     pub async fn is(&self, state: Until) -> bool {
         let probe = probe(self.address, state);
         blocking(move || probe.passes()).await
@@ -82,7 +82,7 @@ impl Service {
         value.unwrap_or_else(|| panic!("{name} is missing in\n{text}")).parse().expect("a metric is a number")
     }
 
-    /// What it has logged so far.
+    /// The log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.process().program().log).expect("the log can be read")
     }
@@ -92,12 +92,12 @@ impl Service {
         self.process().id().signal(signal);
     }
 
-    /// As a crash does it.
+    /// Sends SIGKILL.
     pub fn kill(mut self) {
         self.kill_now();
     }
 
-    /// SIGTERM; returns how it ended.
+    /// Sends SIGTERM and returns the exit status.
     pub async fn terminate(mut self) -> ExitStatus {
         let mut process = self.process.take().expect("a service is started only once");
         blocking(move || process.stop()).await.expect("the service ends")
@@ -130,7 +130,7 @@ pub(crate) fn program(name: &str, arguments: &[&str], environment: &[(&str, &str
         account: None,
         log: folder::new(name).join(format!("{name}.log")),
         stop_signal: Signal::SIGTERM,
-        stop_within: STOP_WITHIN,
+        stop_within: STOP_TIMEOUT,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What happened before a test began.
+//! Events that a stack has recorded before a test begins.
 
 use anyhow::{Result, ensure};
 use sqlx::{Connection, PgConnection};
@@ -10,19 +10,19 @@ use stack::secrets::Secrets;
 use stack::services::EVENT_STORE;
 use stack::stack::Stack;
 
-/// Something that happened at a time, such as `2026-10-25T00:30:00Z`: its type, and its data.
-pub type Past<'a> = (&'a str, (&'a str, String));
+/// An event: its time, such as `2026-10-25T00:30:00Z`, with its type and data.
+pub type Recorded<'a> = (&'a str, (&'a str, String));
 
-/// Writes events of the past into the log of a running stack. It has to be empty still: its times never run backwards, which
-/// is also why no service could write them. From there on they are events like any other.
-pub async fn record(stack: &Stack, options: &Options, events: &[Past<'_>]) -> Result<()> {
+/// Writes earlier events to the log of a running stack. The log must be empty, because its times never decrease. The services could
+/// not write these events for the same reason.
+pub async fn record(stack: &Stack, options: &Options, events: &[Recorded<'_>]) -> Result<()> {
     let secrets = Secrets::load_or_create(&DataFolder::open(&options.data.folder)?.secrets())?;
     let address = stack.server("postgres").map(|server| server.address).expect("a stack has a Postgres");
     let url = format!("postgres://{ADMIN}:{}@{address}/{EVENT_STORE}", secrets.postgres);
     let mut connection = PgConnection::connect(&url).await?;
     let mut transaction = connection.begin().await?;
     let head: i64 = sqlx::query_scalar("select position from head for update").fetch_one(&mut *transaction).await?;
-    ensure!(head == 0, "the past can be written into an empty log only, and this one has {head} events");
+    ensure!(head == 0, "earlier events can only be written to an empty log, and this one has {head} events");
     sqlx::query(
         "insert into event (position, recorded_at, event_id, schema_version, event_type, data)
          select position, happened_at::timestamptz, gen_random_uuid(), 1, type, data::json
