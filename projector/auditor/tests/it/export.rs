@@ -198,7 +198,11 @@ async fn faults_of_an_export_file_are_named_without_any_server() {
         ("a line is missing", without(41), "WRONG at position 42: it is missing"),
         ("the end is missing", without(299), "WRONG at position 300: they are missing"),
         ("two lines are swapped", swapped.join("\n") + "\n", "WRONG at position 150: it is missing"),
-        ("a blank more", honest.replacen("\"data\":{", "\"data\": {", 1), "WRONG at position 1: its line is not as"),
+        (
+            "a blank more",
+            honest.replacen("\"data\":{", "\"data\": {", 1),
+            "WRONG at position 1: its line is not encoded as",
+        ),
         ("another price", honest.replacen("19900", "19901", 1), "WRONG within positions 1 to 100: one of these"),
         ("half a line", honest[..honest.len() - 20].to_owned(), "WRONG at position 300: the file ends in the middle"),
     ];

@@ -40,15 +40,18 @@ impl Effort {
             Self::Thorough => "release",
         }
     }
+
+    fn nextest_profile(self) -> &'static str {
+        match self {
+            Self::Quick => "default",
+            Self::Thorough => "all",
+        }
+    }
 }
 
 /// Unit and component tests.
 pub fn tests(effort: Effort) -> Result<()> {
-    let profile = match effort {
-        Effort::Quick => "default",
-        Effort::Thorough => "all",
-    };
-    nextest(effort, &["--profile", profile])
+    nextest(effort, &["--profile", effort.nextest_profile()])
 }
 
 /// The tests of the whole system.
@@ -59,7 +62,7 @@ pub fn system_tests() -> Result<()> {
 /// Those that a person names, whatever part they belong to.
 pub fn selected(effort: Effort, arguments: &[String]) -> Result<()> {
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-    nextest(effort, &[&["--ignore-default-filter"], &arguments[..]].concat())
+    nextest(effort, &[&["--profile", effort.nextest_profile(), "--ignore-default-filter"], &arguments[..]].concat())
 }
 
 fn nextest(effort: Effort, arguments: &[&str]) -> Result<()> {
