@@ -22,7 +22,7 @@ macro_rules! select {
 }
 
 fn from_row(row: &PgRow) -> sqlx::Result<RecordedEvent> {
-    Ok(RecordedEvent {
+    let event = RecordedEvent {
         position: row::position(row, "position")?,
         event_id: row.try_get::<Uuid, _>("event_id")?.into(),
         recorded_at: row::timestamp(row, "recorded_at")?,
@@ -30,7 +30,10 @@ fn from_row(row: &PgRow) -> sqlx::Result<RecordedEvent> {
         event_type: row.try_get("event_type")?,
         data: row.try_get("data")?,
         metadata: row.try_get("metadata")?,
-    })
+    };
+    // An event whose metadata this system did not write is unreadable, even for readers that do not use the metadata.
+    event.decode_metadata().map_err(row::decode_error)?;
+    Ok(event)
 }
 
 /// The next events after a position, at most `limit` of them; fewer only at the end of the log.
