@@ -4,6 +4,7 @@ use std::process::{Command, Output, Stdio};
 
 use reqwest::Client;
 use serde_json::{Value, json};
+use stack::checkout;
 use stack::state::State;
 use tempfile::TempDir;
 
@@ -11,6 +12,8 @@ use tempfile::TempDir;
 fn bench(folder: &Path) -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["stack", "bench", "--quick", "--seconds=1", "--folder"]).arg(folder).stdin(Stdio::null());
+    // Here `stack` is one of the programs; in the folder of a package it is not.
+    cargo.current_dir(checkout::root());
     cargo
 }
 
