@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -16,6 +18,8 @@ use testing::{Issuer, purchased, record, reset};
 
 /// The Rust program on the page about licence keys.
 const VERIFY_LICENCE_KEY: &str = "verify-licence-key";
+/// How often exited services are restarted.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 fn main() -> ExitCode {
     match browser() {
@@ -42,12 +46,12 @@ fn browser() -> Result<()> {
     closed_options.oidc_client_id = Some(issuer.ready.client_id.clone());
     closed_options.oidc_client_secret = Some(secret);
 
-    let open = Stack::start(&options, Progress::Shown, &Interrupt::default())?;
+    let mut open = Stack::start(&options, Progress::Shown, &Interrupt::default())?;
     sell_around_the_end_of_summer_time(&open, &options)?;
-    let _closed = Stack::start(&closed_options, Progress::Shown, &Interrupt::default())?;
+    let mut closed = Stack::start(&closed_options, Progress::Shown, &Interrupt::default())?;
     let tokens = folder.path().join("tokens.json");
     fs::write(&tokens, serde_json::to_vec_pretty(&tokens_of(&closed_options)?)?)?;
-    pages::npm(&["run", "test:browser"])
+    let tests = pages::npm(&["run", "test:browser"])
         .env("SALES_URL", options.origin("localhost"))
         .env("SALES_API_URL", options.origin("sales.localhost"))
         .env("SALES_STATE", DataFolder::open(&options.data.folder)?.state())
@@ -55,8 +59,17 @@ fn browser() -> Result<()> {
         .env("SALES_SECURE_TOKENS", tokens)
         .env("VERIFY_PYTHONPATH", provision::licence_key_packages(Progress::Shown)?)
         .env("VERIFY_RUST", build_licence_key_example()?)
-        .env("CHROMIUM", prerequisites::chromium().context("Chromium was there when the tests began")?)
-        .run()
+        .env("CHROMIUM", prerequisites::chromium().context("Chromium was there when the tests began")?);
+    thread::scope(|scope| {
+        let tests = scope.spawn(|| tests.run());
+        // Some of them kill services.
+        while !tests.is_finished() {
+            open.restart_exited();
+            closed.restart_exited();
+            thread::sleep(POLL_INTERVAL);
+        }
+        tests.join().expect("running npm does not panic")
+    })
 }
 
 /// What the pages' tests find in the history of 25 October 2026, a day of 25 hours, and beside it.
