@@ -10,7 +10,7 @@ pub enum ReadError {
     Unreadable { position: Position, reason: sqlx::Error },
     #[error(transparent)]
     NotCanonical(#[from] NotCanonical),
-    /// Positions are gap-free by construction: somebody has tampered with the log.
+    /// Positions are gap-free by construction, so the log was tampered with.
     #[error("the event log has a gap: position {expected} is missing, {found} follows")]
     Gap { expected: Position, found: Position },
     /// The log was restored from a backup, or is another one.
