@@ -41,12 +41,10 @@ pub struct Purchase {
     responses(
         (status = 201, description = "Bought", body = Receipt,
             headers(("Location" = String, description = "Address of the receipt"))),
-        (status = 400, description = "Malformed JSON or header", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Body is not application/json", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Unknown licence or field, or the key belongs to another command", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 503, description = "Busy; retry with the same key", body = Problem,
-            content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
+        (status = 400, description = "Malformed JSON or header"),
+        (status = 415, description = "Body is not application/json"),
+        (status = 422, description = "Unknown licence or field, or the key belongs to another command"),
+        (status = 503, description = "Busy; retry with the same key"),
     ),
 )]
 pub async fn buy_mpi(

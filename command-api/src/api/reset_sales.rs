@@ -72,10 +72,9 @@ pub struct Reset {
         "1 to 255 visible ASCII characters, unique to this reset. Use a UUID")),
     responses(
         (status = 200, description = "Reset", body = Reset),
-        (status = 400, description = "Malformed header or query", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "The key belongs to another command", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Busy; retry with the same key", body = Problem,
-            content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
+        (status = 400, description = "Malformed header or query"),
+        (status = 422, description = "The key belongs to another command"),
+        (status = 503, description = "Busy; retry with the same key"),
     ),
 )]
 pub async fn reset_sales(

@@ -23,8 +23,7 @@ use crate::{problems, sources::Sources};
     security(("token" = ["auditor"])),
     responses(
         (status = 200, description = "The signed note", body = String, content_type = "text/plain"),
-        (status = 503, description = "The read model is unreachable, or no checkpoint is signed yet", body = Problem,
-            content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
+        (status = 503, description = "The read model is unreachable, or no checkpoint is signed yet"),
     ),
 )]
 pub async fn get_checkpoint(State(sources): State<Arc<Sources>>) -> Result<Response, Problem> {

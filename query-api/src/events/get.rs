@@ -34,10 +34,9 @@ const FOREVER: HeaderValue = HeaderValue::from_static("private, max-age=31536000
             content_type = "application/cloudevents+json",
             headers(("ETag" = String, description = "Id of the event"))),
         (status = 304, description = "If-None-Match names the event"),
-        (status = 404, description = "Unknown event", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "The log is damaged; operators are alerted", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The event store is unreachable", body = Problem,
-            content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
+        (status = 404, description = "Unknown event"),
+        (status = 500, description = "The log is damaged; operators are alerted"),
+        (status = 503, description = "The event store is unreachable"),
     ),
 )]
 pub async fn get_event(

@@ -50,10 +50,9 @@ struct Page<'a> {
             ("Link" = String, description = "Address of the next page with rel=\"next\", if there is one"),
             ("Sales-Position" = i64, description = "Log position that the response and its next pages reflect: the requested end, or that of the log"),
             ("Vary" = String, description = "Accept, which selects the media type"))),
-        (status = 400, description = "Invalid query parameter", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "The log is damaged; operators are alerted", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The event store is unreachable, or too many exports are in progress", body = Problem,
-            content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
+        (status = 400, description = "Invalid query parameter"),
+        (status = 500, description = "The log is damaged; operators are alerted"),
+        (status = 503, description = "The event store is unreachable, or too many exports are in progress"),
     ),
 )]
 pub async fn get_events(

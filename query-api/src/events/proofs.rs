@@ -67,11 +67,10 @@ pub struct InclusionProof {
     params(("event" = String, Path, description = "Log position or id of the event; the id of a purchase is the purchase id"), InclusionParameters),
     responses(
         (status = 200, description = "The proof", body = InclusionProof),
-        (status = 400, description = "Invalid query parameter", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "Unknown event", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "The log is damaged; operators are alerted", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "A database is unreachable, or the event is not signed yet, which takes less than a second",
-            body = Problem, content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
+        (status = 400, description = "Invalid query parameter"),
+        (status = 404, description = "Unknown event"),
+        (status = 500, description = "The log is damaged; operators are alerted"),
+        (status = 503, description = "A database is unreachable, or the event is not signed yet, which takes less than a second"),
     ),
 )]
 pub async fn get_inclusion_proof(
@@ -159,10 +158,9 @@ pub struct ConsistencyProof {
     params(ConsistencyParameters),
     responses(
         (status = 200, description = "The proof", body = ConsistencyProof),
-        (status = 400, description = "Invalid query parameter", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "The transparency log is damaged; operators are alerted", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The read model is unreachable, or no checkpoint is signed yet", body = Problem,
-            content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
+        (status = 400, description = "Invalid query parameter"),
+        (status = 500, description = "The transparency log is damaged; operators are alerted"),
+        (status = 503, description = "The read model is unreachable, or no checkpoint is signed yet"),
     ),
 )]
 pub async fn get_consistency_proof(

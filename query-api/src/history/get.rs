@@ -79,11 +79,9 @@ fn berlin() -> Tz {
             ("ETag" = String, description = "Changes with the history; send it as If-None-Match"),
             ("Sales-Position" = i64, description = "Log position that the history reflects"))),
         (status = 304, description = "The history still matches If-None-Match"),
-        (status = 400, description = "Invalid query parameter, or too much for one response", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 500, description = "The read model is damaged; operators are alerted", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The read model is unreachable", body = Problem,
-            content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
+        (status = 400, description = "Invalid query parameter, or too much for one response"),
+        (status = 500, description = "The read model is damaged; operators are alerted"),
+        (status = 503, description = "The read model is unreachable"),
     ),
 )]
 pub async fn get_sales_history(

@@ -58,9 +58,8 @@ impl From<&LatestPurchase> for Sale {
     responses(
         (status = 200, description = "The purchases", body = LatestSales, headers(
             ("Age" = u64, description = "Seconds since the list was last known to be complete"))),
-        (status = 400, description = "Invalid query parameter", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The read model has not been read yet", body = Problem,
-            content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
+        (status = 400, description = "Invalid query parameter"),
+        (status = 503, description = "The read model has not been read yet"),
     ),
 )]
 pub async fn get_latest_sales(

@@ -46,10 +46,9 @@ pub struct PublicKeys {
     responses(
         (status = 200, description = "The licence key", body = LicenseKey, headers(
             ("Sales-Position" = i64, description = "Log position of the purchase"))),
-        (status = 404, description = "Unknown purchase", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "The log is damaged; operators are alerted", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The event store is unreachable, or the service has no signing key", body = Problem,
-            content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
+        (status = 404, description = "Unknown purchase"),
+        (status = 500, description = "The log is damaged; operators are alerted"),
+        (status = 503, description = "The event store is unreachable, or the service has no signing key"),
     ),
 )]
 pub async fn get_license_key(

@@ -21,10 +21,9 @@ use crate::{problems, sources::Sources};
     params(("purchase_id" = Uuid, Path, description = "Purchase id, from the receipt")),
     responses(
         (status = 200, description = "The receipt, as issued at the purchase", body = Receipt),
-        (status = 404, description = "Unknown purchase", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "The log is damaged; operators are alerted", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The event store is unreachable", body = Problem,
-            content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
+        (status = 404, description = "Unknown purchase"),
+        (status = 500, description = "The log is damaged; operators are alerted"),
+        (status = 503, description = "The event store is unreachable"),
     ),
 )]
 pub async fn get_purchase(

@@ -103,11 +103,10 @@ pub async fn get_session(State(sign_in): State<Arc<SignIn>>, caller: Caller) -> 
     responses(
         (status = 200, description = "Signed in", body = Session,
             headers(("Set-Cookie" = String, description = "The session; it ends when the browser closes"))),
-        (status = 400, description = "Malformed JSON", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Body is not application/json", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Unknown field", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The issuer has not responded yet", body = Problem,
-            content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
+        (status = 400, description = "Malformed JSON"),
+        (status = 415, description = "Body is not application/json"),
+        (status = 422, description = "Unknown field"),
+        (status = 503, description = "The issuer has not responded yet"),
     ),
 )]
 pub async fn create_session(

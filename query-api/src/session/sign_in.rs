@@ -47,9 +47,8 @@ pub struct Answer {
     security(()),
     responses(
         (status = 303, description = "To the issuer"),
-        (status = 404, description = "No issuer is configured", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The issuer has not responded yet", body = Problem,
-            content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
+        (status = 404, description = "No issuer is configured"),
+        (status = 503, description = "The issuer has not responded yet"),
     ),
 )]
 pub async fn start_sign_in(State(sign_in): State<Arc<SignIn>>, headers: HeaderMap) -> Result<Response, Problem> {
@@ -68,7 +67,7 @@ pub async fn start_sign_in(State(sign_in): State<Arc<SignIn>>, headers: HeaderMa
     params(Answer),
     responses(
         (status = 303, description = "To the page, with a session if the sign-in succeeded"),
-        (status = 400, description = "Invalid query parameter", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "Invalid query parameter"),
     ),
 )]
 pub async fn finish_sign_in(

@@ -55,11 +55,10 @@ pub struct Parameters {
             ("ETag" = String, description = "Changes with the totals; send it as If-None-Match"),
             ("Age" = u64, description = "Seconds since the totals were last known to be complete"))),
         (status = 304, description = "The totals still match If-None-Match"),
-        (status = 400, description = "Invalid query parameter", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "min_position or at_position is beyond the end of the log", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "The log is damaged; operators are alerted", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "No totals yet, min_position is not reached, a database is unreachable, or too many requests for earlier totals", body = Problem,
-            content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
+        (status = 400, description = "Invalid query parameter"),
+        (status = 404, description = "min_position or at_position is beyond the end of the log"),
+        (status = 500, description = "The log is damaged; operators are alerted"),
+        (status = 503, description = "No totals yet, min_position is not reached, a database is unreachable, or too many requests for earlier totals"),
     ),
 )]
 pub async fn get_current_money(

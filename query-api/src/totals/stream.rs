@@ -27,8 +27,7 @@ use crate::sources::Sources;
     params(("Last-Event-ID" = Option<String>, Header, description = "Id of the last `totals` event that the client received")),
     responses(
         (status = 200, description = "The events", body = String, content_type = "text/event-stream"),
-        (status = 503, description = "No totals yet, or this replica has no room for another client", body = Problem,
-            content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds"))),
+        (status = 503, description = "No totals yet, or this replica has no room for another client"),
     ),
 )]
 pub async fn get_sales_stream(State(sources): State<Arc<Sources>>, headers: HeaderMap) -> Result<Response, Problem> {

@@ -12,6 +12,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 use tracing::error;
+use utoipa::PartialSchema;
 
 use super::authenticator::Access;
 use crate::http::problem::Problem;
@@ -60,8 +61,9 @@ pub fn require_role(router: Router, openapi: &Value, access: Access) -> Router {
     router.layer(middleware::from_fn_with_state(guard, authorize))
 }
 
-/// Adds to a document what all endpoints share: the security scheme, and the common error responses.
+/// Adds to a document what all endpoints share: the security scheme, the common error responses, and the body of every error.
 pub fn describe(openapi: &mut Value) {
+    openapi["components"]["schemas"]["Problem"] = json!(Problem::schema());
     openapi["components"]["securitySchemes"][SCHEME] = json!({
         "type": "http",
         "scheme": "bearer",
@@ -72,16 +74,16 @@ pub fn describe(openapi: &mut Value) {
         let of_the_body = if method == Method::GET { &[][..] } else { &WITH_BODY };
         let answers = operation["responses"].as_object_mut().expect("an operation has answers");
         for (status, description) in ALWAYS.iter().chain(of_the_body) {
-            let mut answer = json!({
-                "description": description,
-                "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } },
-            });
-            if *status == "503" {
+            // An endpoint's own description says more.
+            answers.entry(*status).or_insert_with(|| json!({ "description": description }));
+        }
+        for (status, answer) in answers.iter_mut().filter(|(status, _)| status.as_str() >= "400") {
+            let schema = json!({ "$ref": "#/components/schemas/Problem" });
+            answer["content"] = json!({ "application/problem+json": { "schema": schema } });
+            if status == "503" {
                 let seconds = json!({ "type": "integer", "format": "int32", "minimum": 0 });
                 answer["headers"]["Retry-After"] = json!({ "description": "Seconds", "schema": seconds });
             }
-            // An endpoint's own description says more.
-            answers.entry(*status).or_insert(answer);
         }
     }
 }
@@ -184,18 +186,21 @@ mod tests {
     }
 
     #[test]
-    fn common_responses_are_added_and_an_endpoints_own_stay() {
-        let own = json!({ "description": "Busy" });
+    fn common_responses_are_added_and_an_endpoints_own_descriptions_stay() {
         let mut openapi = json!({ "paths": { "/a": {
-            "get": { "responses": { "200": {} } },
-            "post": { "responses": { "201": {}, "503": own } },
+            "get": { "responses": { "200": {}, "404": { "description": "Unknown" } } },
+            "post": { "responses": { "201": {}, "503": { "description": "Busy" } } },
         } } });
         describe(&mut openapi);
         let answers = |method: &str| openapi["paths"]["/a"][method]["responses"].as_object().unwrap();
-        assert_eq!(answers("get").keys().collect::<Vec<_>>(), ["200", "401", "403", "503"]);
-        assert_eq!(answers("get")["503"]["headers"]["Retry-After"]["description"], "Seconds");
+        assert_eq!(answers("get").keys().collect::<Vec<_>>(), ["200", "401", "403", "404", "503"]);
         assert_eq!(answers("post").keys().collect::<Vec<_>>(), ["201", "400", "401", "403", "408", "413", "503"]);
-        assert_eq!(answers("post")["503"], own);
+        assert_eq!(answers("get")["404"]["description"], "Unknown");
+        assert_eq!(answers("post")["503"]["description"], "Busy");
+        for (status, answer) in answers("get").iter().chain(answers("post")) {
+            assert_eq!(answer["content"]["application/problem+json"].is_object(), status.as_str() >= "400", "{status}");
+            assert_eq!(answer["headers"]["Retry-After"].is_object(), status == "503", "{status}");
+        }
     }
 
     #[tokio::test]
