@@ -108,7 +108,7 @@ impl Reconciliation {
             .take()
             .unwrap_or_else(|| PgPoolOptions::new().max_connections(1).connect_lazy_with(self.event_store.clone()));
         // Also when there is nothing to read: the log may have been truncated before the position that was read.
-        let end = event_log::head(&reader).await.map_err(ReadError::from)?;
+        let end = event_log::head(&reader).await?;
         if end < live.position {
             return Err(ReadError::CutOff { end, after: live.position }.into());
         }

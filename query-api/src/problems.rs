@@ -8,7 +8,8 @@ pub fn invalid_query(detail: impl Into<String>) -> Problem {
     Problem::bad_request("invalid-query", "Invalid query parameters", detail)
 }
 
-pub fn event_store(error: &ReadError) -> Problem {
+pub fn event_store(error: impl Into<ReadError>) -> Problem {
+    let error = error.into();
     error!(%error, "The event log cannot be read");
     if error.is_integrity_violation() {
         Problem::internal()
@@ -25,7 +26,8 @@ pub fn read_model(error: &sqlx::Error) -> Problem {
     }
 }
 
-pub fn transparency_log(error: &transparency::ReadError) -> Problem {
+pub fn transparency_log(error: impl Into<transparency::ReadError>) -> Problem {
+    let error = error.into();
     error!(%error, "The transparency log cannot be read");
     match error {
         transparency::ReadError::Database(_) => Problem::unavailable("The read model does not answer. Try again."),

@@ -54,12 +54,6 @@ pub enum RelayError {
     Diverged { stream: Position, log: Position },
 }
 
-impl From<sqlx::Error> for RelayError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Log(error.into())
-    }
-}
-
 impl From<PublishError> for RelayError {
     fn from(error: PublishError) -> Self {
         match error.kind() {

@@ -34,8 +34,7 @@ pub async fn get_checkpoint(State(sources): State<Arc<Sources>>) -> Result<Respo
 
 /// The newest checkpoint and its position.
 pub async fn newest(sources: &Sources) -> Result<(Position, String), Problem> {
-    let head = transparency::head(&sources.read_model).await;
-    match head.map_err(|error| problems::transparency_log(&error.into()))? {
+    match transparency::head(&sources.read_model).await.map_err(problems::transparency_log)? {
         (position, Some(note)) => Ok((position, note)),
         (_, None) => Err(Problem::unavailable("No checkpoint of the log is signed yet.")),
     }

@@ -79,7 +79,7 @@ pub async fn lines(
     let export = Export { store, range, left, _place: place };
     // Read before the response starts, so that an unreadable log is answered with a problem.
     let (first, rest) = export.chunk().await.map_err(|error| match error {
-        ExportError::Log(error) => problems::event_store(&error),
+        ExportError::Log(error) => problems::event_store(error),
         error @ ExportError::Panicked(_) => {
             error!(%error, "Export failed before its first byte");
             Problem::internal()

@@ -56,7 +56,7 @@ pub async fn get_event(
 
 /// The line that an export has for an event.
 pub fn line(event: &RecordedEvent) -> Result<Vec<u8>, Problem> {
-    CloudEvent::try_from(event).map(|event| event.to_json()).map_err(|error| problems::event_store(&error.into()))
+    CloudEvent::try_from(event).map(|event| event.to_json()).map_err(problems::event_store)
 }
 
 /// How a path names an event. All endpoints parse it here, so that none takes for a position what another takes for an id.
@@ -100,7 +100,7 @@ pub async fn find(sources: &Sources, name: Name) -> Result<RecordedEvent, Proble
         Name::Position(position) => event_log::read_at(&sources.event_store, position).await,
         Name::Id(id) => event_log::read_by_id(&sources.event_store, id).await,
     };
-    event.map_err(|error| problems::event_store(&error.into()))?.ok_or_else(|| unknown(name))
+    event.map_err(problems::event_store)?.ok_or_else(|| unknown(name))
 }
 
 pub fn unknown(name: impl fmt::Display) -> Problem {

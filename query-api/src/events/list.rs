@@ -64,10 +64,10 @@ pub async fn get_events(
     parameters.check(as_lines)?;
     let mut response = if as_lines {
         let place = Arc::clone(&sources.exports).try_acquire_owned().map_err(|_| export::too_many())?;
-        let range = parameters.range(&sources.event_store).await.map_err(|error| problems::event_store(&error))?;
+        let range = parameters.range(&sources.event_store).await.map_err(problems::event_store)?;
         export::lines(sources.event_store.clone(), range, parameters.limit, place).await?
     } else {
-        page(&sources.event_store, parameters).await.map_err(|error| problems::event_store(&error))?
+        page(&sources.event_store, parameters).await.map_err(problems::event_store)?
     };
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
     Ok(response)

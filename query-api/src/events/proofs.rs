@@ -97,17 +97,22 @@ pub async fn get_inclusion_proof(
     }
     let leaf = event.position.as_sequence() - 1;
     let proof = Proof::Inclusion { leaf, size: tree_size.as_sequence() };
-    let hashes =
-        transparency::prove(&sources.read_model, proof).await.map_err(|error| problems::transparency_log(&error))?;
+    let hashes = prove(&sources, proof).await?;
     let line = get::line(&event)?;
     Ok(Json(InclusionProof {
         leaf_hash: record_hash(&line).to_string(),
         event: String::from_utf8(line).expect("JSON is UTF-8"),
         position: event.position,
         tree_size,
-        hashes: hashes.iter().map(ToString::to_string).collect(),
+        hashes,
         checkpoint: parameters.checkpoint.is_none().then_some(note),
     }))
+}
+
+/// The hashes of a proof, in base64.
+async fn prove(sources: &Sources, proof: Proof) -> Result<Vec<String>, Problem> {
+    let hashes = transparency::prove(&sources.read_model, proof).await.map_err(problems::transparency_log)?;
+    Ok(hashes.iter().map(ToString::to_string).collect())
 }
 
 /// The newest checkpoint, once it covers the position, so that a buyer need not retry directly after the purchase.
@@ -174,8 +179,6 @@ pub async fn get_consistency_proof(
         return Err(Problem::bad_request("invalid-query", "Unknown checkpoints", detail));
     }
     let proof = Proof::Consistency { older: from.as_sequence(), size: size.as_sequence() };
-    let hashes =
-        transparency::prove(&sources.read_model, proof).await.map_err(|error| problems::transparency_log(&error))?;
-    let hashes = hashes.iter().map(ToString::to_string).collect();
+    let hashes = prove(&sources, proof).await?;
     Ok(Json(ConsistencyProof { from, to: size, hashes, checkpoint: to.is_none().then_some(note) }))
 }

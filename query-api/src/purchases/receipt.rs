@@ -42,10 +42,8 @@ pub async fn find(sources: &Sources, path: Result<Path<String>, PathRejection>) 
         Problem::new(StatusCode::NOT_FOUND, "unknown-purchase", "Unknown purchase", detail)
     };
     let id = Uuid::try_parse(&purchase_id).map_err(|_| unknown())?.into();
-    let recorded = event_log::read_by_id(&sources.event_store, id)
-        .await
-        .map_err(|error| problems::event_store(&error.into()))?
-        .ok_or_else(unknown)?;
+    let recorded =
+        event_log::read_by_id(&sources.event_store, id).await.map_err(problems::event_store)?.ok_or_else(unknown)?;
     match recorded.decode() {
         Ok(Event::LicensePurchased(purchase)) => {
             Ok(Receipt::new(id, recorded.position, recorded.recorded_at, &purchase))

@@ -61,14 +61,13 @@ pub async fn totals_as_of(sources: &Sources, as_of: AsOf, headers: &HeaderMap) -
 
 /// The last position that counts.
 async fn position(event_store: &PgPool, as_of: AsOf) -> Result<Position, Problem> {
-    let problem = |error: sqlx::Error| problems::event_store(&error.into());
     match as_of {
         AsOf::Time(time) => {
             let after = time.checked_add_signed(TimeDelta::microseconds(1)).unwrap_or(time);
-            event_log::last_before(event_store, after).await.map_err(problem)
+            event_log::last_before(event_store, after).await.map_err(problems::event_store)
         }
         AsOf::Position(position) => {
-            let end = event_log::head(event_store).await.map_err(problem)?;
+            let end = event_log::head(event_store).await.map_err(problems::event_store)?;
             if position > end { Err(unknown_position(end)) } else { Ok(position) }
         }
     }
@@ -115,7 +114,7 @@ async fn snapshot(read_model: &PgPool, position: Position) -> sqlx::Result<(Posi
 
 fn problem(error: AsOfError) -> Problem {
     match error {
-        AsOfError::Log(error) => problems::event_store(&error),
+        AsOfError::Log(error) => problems::event_store(error),
         AsOfError::ReadModel(error) => problems::read_model(&error),
         AsOfError::TooFarBehind(_) => Problem::unavailable(format!("{error}. Try again later.")),
         AsOfError::Decode { .. } | AsOfError::Add(_) => {

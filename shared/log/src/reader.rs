@@ -69,16 +69,14 @@ pub async fn read_type(
     after: Position,
     until: Position,
     limit: usize,
-) -> Result<Vec<RecordedEvent>, sqlx::Error> {
-    sqlx::query(AssertSqlSafe(select_type(event_type)))
+) -> Result<Vec<RecordedEvent>, ReadError> {
+    let rows = sqlx::query(AssertSqlSafe(select_type(event_type)))
         .bind(after.get())
         .bind(until.get())
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .fetch_all(store)
-        .await?
-        .iter()
-        .map(from_row)
-        .collect()
+        .await?;
+    Ok(rows.iter().map(from_row).collect::<Result<_, _>>()?)
 }
 
 /// The statement of [`read_type`]; public for the test that looks at its plan. The type is no parameter but part of the
@@ -91,33 +89,27 @@ pub fn select_type(event_type: EventType) -> String {
 }
 
 /// The last position that was recorded before a time, to the microsecond; 0 when none was.
-pub async fn last_before(store: impl PgExecutor<'_>, time: DateTime<Utc>) -> Result<Position, sqlx::Error> {
+pub async fn last_before(store: impl PgExecutor<'_>, time: DateTime<Utc>) -> Result<Position, ReadError> {
     // The log has microseconds and the driver truncates: a time between two of them counts as the later one.
     let time = time.checked_add_signed(TimeDelta::nanoseconds(999)).unwrap_or(time);
-    row::position(&sqlx::query(include_str!("last_before.sql")).bind(time).fetch_one(store).await?, "low")
+    let row = sqlx::query(include_str!("last_before.sql")).bind(time).fetch_one(store).await?;
+    Ok(row::position(&row, "low")?)
 }
 
 /// One event by its position.
-pub async fn read_at(store: impl PgExecutor<'_>, position: Position) -> Result<Option<RecordedEvent>, sqlx::Error> {
-    sqlx::query(select!("where position = $1"))
-        .bind(position.get())
-        .fetch_optional(store)
-        .await?
-        .map(|row| from_row(&row))
-        .transpose()
+pub async fn read_at(store: impl PgExecutor<'_>, position: Position) -> Result<Option<RecordedEvent>, ReadError> {
+    let row = sqlx::query(select!("where position = $1")).bind(position.get()).fetch_optional(store).await?;
+    Ok(row.as_ref().map(from_row).transpose()?)
 }
 
 /// One event by its id.
-pub async fn read_by_id(store: impl PgExecutor<'_>, id: EventId) -> Result<Option<RecordedEvent>, sqlx::Error> {
-    sqlx::query(select!("where event_id = $1"))
-        .bind(id.as_uuid())
-        .fetch_optional(store)
-        .await?
-        .map(|row| from_row(&row))
-        .transpose()
+pub async fn read_by_id(store: impl PgExecutor<'_>, id: EventId) -> Result<Option<RecordedEvent>, ReadError> {
+    let row = sqlx::query(select!("where event_id = $1")).bind(id.as_uuid()).fetch_optional(store).await?;
+    Ok(row.as_ref().map(from_row).transpose()?)
 }
 
 /// The position of the last event in the log.
-pub async fn head(store: impl PgExecutor<'_>) -> Result<Position, sqlx::Error> {
-    row::position(&sqlx::query("select position from head").fetch_one(store).await?, "position")
+pub async fn head(store: impl PgExecutor<'_>) -> Result<Position, ReadError> {
+    let row = sqlx::query("select position from head").fetch_one(store).await?;
+    Ok(row::position(&row, "position")?)
 }
