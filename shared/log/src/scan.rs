@@ -22,12 +22,8 @@ pub struct Scan {
 
 /// The events after a position, up to another one inclusive.
 pub async fn scan(event_store: &PgPool, after: Position, until: Position) -> Result<Scan, ReadError> {
-    let statement = format!(
-        "copy (select position, event_id, recorded_at, schema_version, event_type, data, metadata
-               from event where position > {after} and position <= {until} order by position)
-         to stdout (format binary)"
-    );
-    Ok(Scan { rows: rows(event_store.acquire().await?, statement), row: Bytes::new(), last: after, end: Some(until) })
+    let rows = format!("position > {after} and position <= {until} order by position");
+    Scan::start(event_store, &rows, after, Some(until)).await
 }
 
 /// The events of one type after a position, up to another one inclusive, at most `limit` of them. They do not show whether
@@ -40,23 +36,16 @@ pub async fn scan_type(
     limit: i64,
 ) -> Result<Scan, ReadError> {
     let event_type = event_type.name();
-    let statement = format!(
-        "copy (select position, event_id, recorded_at, schema_version, event_type, data, metadata
-               from event where event_type = '{event_type}' and position > {after} and position <= {until}
-               order by position limit {limit})
-         to stdout (format binary)"
+    let rows = format!(
+        "event_type = '{event_type}' and position > {after} and position <= {until} order by position limit {limit}"
     );
-    Ok(Scan { rows: rows(event_store.acquire().await?, statement), row: Bytes::new(), last: after, end: None })
+    Scan::start(event_store, &rows, after, None).await
 }
 
 /// The first event after a position, at any distance, up to another one inclusive.
 pub async fn scan_first(event_store: &PgPool, after: Position, until: Position) -> Result<Scan, ReadError> {
-    let statement = format!(
-        "copy (select position, event_id, recorded_at, schema_version, event_type, data, metadata
-               from event where position > {after} and position <= {until} order by position limit 1)
-         to stdout (format binary)"
-    );
-    Ok(Scan { rows: rows(event_store.acquire().await?, statement), row: Bytes::new(), last: after, end: None })
+    let rows = format!("position > {after} and position <= {until} order by position limit 1");
+    Scan::start(event_store, &rows, after, None).await
 }
 
 /// The rows of a statement.
@@ -88,6 +77,21 @@ impl Drop for Reader {
 }
 
 impl Scan {
+    async fn start(
+        event_store: &PgPool,
+        rows: &str,
+        after: Position,
+        end: Option<Position>,
+    ) -> Result<Self, ReadError> {
+        let statement = format!(
+            "copy (select position, event_id, recorded_at, schema_version, event_type, data, metadata
+                   from event where {rows})
+             to stdout (format binary)"
+        );
+        let rows = self::rows(event_store.acquire().await?, statement);
+        Ok(Self { rows, row: Bytes::new(), last: after, end })
+    }
+
     /// The next event; `None` after the last requested one. Unless one type is read, a gap is an error, and so is a log that
     /// ends before.
     pub async fn next(&mut self) -> Result<Option<RecordedEvent<&str>>, ReadError> {
