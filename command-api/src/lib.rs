@@ -87,12 +87,12 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
     let writer_metrics = writer::Metrics::register(&mut registry);
     let options = database::options("EVENT_STORE_URL", &config.event_store_url, "command-api")?;
     let (log, writer) = writer::new(options, Arc::clone(&handoff), writer_metrics);
-    tasks.spawn("writer", writer.run(tasks.stop_token()));
+    tasks.spawn("writer", |stop| writer.run(stop));
 
     let relay_metrics = relay::metrics::Metrics::register(&mut registry);
     let pool = database::pool("EVENT_STORE_URL", &config.event_store_url, "command-api relay", POOL_CONNECTIONS)?;
-    let relay = relay::Relay::new(pool, config.nats_url.clone(), config.streams, handoff, relay_metrics);
-    tasks.spawn("relay", relay.run(tasks.stop_token()));
+    let (nats_url, streams) = (config.nats_url.clone(), config.streams);
+    tasks.spawn("relay", |stop| relay::run(pool, nats_url, streams, handoff, relay_metrics, stop));
 
     let readiness_log = log.clone();
     Ok(Service {

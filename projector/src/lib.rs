@@ -111,23 +111,23 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
     let metrics = projection::Metrics::register(&mut registry);
     let (state, watch) = projection::State::starting();
     let (event_store, read_model) = config.databases.pools("projector")?;
-    let (nats_url, stop) = (config.nats_url.clone(), tasks.stop_token());
-    tasks.spawn("projection", async move {
+    let nats_url = config.nats_url.clone();
+    tasks.spawn("projection", async move |stop| {
         let nats = nats::connect(&nats_url, "projector").await?;
         let feed = feed::Feed::new(event_store, nats);
         run_loop(&mut projection::Projection::new(read_model, feed, metrics, state), &stop).await;
         Ok(())
     });
-    let (mut reconciliation, stop) = (reconciliation(config, &mut registry)?, tasks.stop_token());
-    tasks.spawn("reconciliation", async move {
+    let mut reconciliation = reconciliation(config, &mut registry)?;
+    tasks.spawn("reconciliation", async move |stop| {
         run_loop(&mut reconciliation, &stop).await;
         Ok(())
     });
     if let Some((key, file)) = config.checkpoints.load()? {
         let (event_store, read_model) = config.databases.pools("projector transparency log")?;
         let metrics = transparency::Metrics::register(&mut registry);
-        let (nats_url, streams, stop) = (config.nats_url.clone(), config.streams, tasks.stop_token());
-        tasks.spawn("transparency log", async move {
+        let (nats_url, streams) = (config.nats_url.clone(), config.streams);
+        tasks.spawn("transparency log", async move |stop| {
             let nats = nats::connect(&nats_url, "projector transparency log").await?;
             let published = transparency::Published::open(&file, key.verifying_key().clone(), nats, streams)?;
             let log = transparency::TransparencyLog::new(event_store, read_model, key, published, metrics);

@@ -75,7 +75,7 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
         database::pool("READ_MODEL_URL", &config.read_model_url, "query-api reads", READ_MODEL_CONNECTIONS)?;
     let (watch, follower) =
         follow::follow(database::options("READ_MODEL_URL", &config.read_model_url, "query-api")?, &mut registry);
-    tasks.spawn("totals", follower.run(tasks.stop_token()));
+    tasks.spawn("totals", |stop| follower.run(stop));
     let known = watch.clone();
     let streams = Places::new(tasks.drain_token(), &mut registry);
     let signer = config.license_key.as_deref().map(LicenseSigner::parse).transpose().context("LICENSE_KEY")?;

@@ -35,36 +35,22 @@ const FALLBACK_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Messages that the stream keeps for consumers that were offline. Older events are read from the log.
 const STREAM_MAX_MESSAGES: i64 = 1_000_000;
 
-/// The task that keeps the stream up to date.
-pub struct Relay {
+/// Keeps the stream up to date until stopped.
+pub async fn run(
     pool: PgPool,
     nats_url: String,
     streams: nats::Settings,
     handoff: Arc<HandoffBuffer>,
     metrics: Metrics,
-}
-
-impl Relay {
-    pub fn new(
-        pool: PgPool,
-        nats_url: String,
-        streams: nats::Settings,
-        handoff: Arc<HandoffBuffer>,
-        metrics: Metrics,
-    ) -> Self {
-        Self { pool, nats_url, streams, handoff, metrics }
-    }
-
-    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let client = nats::connect(&self.nats_url, "command-api").await?;
-        let new_stream = NewStream { max_messages: STREAM_MAX_MESSAGES, settings: self.streams };
-        let publisher = Publisher::new(self.pool, client, Arc::clone(&self.handoff), new_stream, self.metrics);
-        let mut batch_interval = interval(MIN_BATCH_INTERVAL);
-        batch_interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut publishing = Publishing { publisher, handoff: self.handoff, batch_interval, idle: false };
-        run_loop(&mut publishing, &stop).await;
-        Ok(())
-    }
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let client = nats::connect(&nats_url, "command-api").await?;
+    let new_stream = NewStream { max_messages: STREAM_MAX_MESSAGES, settings: streams };
+    let publisher = Publisher::new(pool, client, Arc::clone(&handoff), new_stream, metrics);
+    let mut batch_interval = interval(MIN_BATCH_INTERVAL);
+    batch_interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    run_loop(&mut Publishing { publisher, handoff, batch_interval, idle: false }, &stop).await;
+    Ok(())
 }
 
 /// The publisher as a task, which the writer wakes.

@@ -40,5 +40,5 @@ async fn a_token_removed_before_the_first_reload_is_rejected() {
     let following = tokio::spawn(Arc::clone(&file).follow(stop.clone()));
     eventually("it is refused", async || file.find(&token).is_none()).await;
     stop.cancel();
-    following.await.unwrap();
+    following.await.unwrap().unwrap();
 }

@@ -44,8 +44,7 @@ pub fn observe(readiness: Readiness, registry: &mut Registry, tasks: &mut Tasks)
     registry.register_collector(Box::new(Ready(Arc::clone(&readiness))));
     let started = Arc::new(AtomicBool::new(false));
     let has_started = Arc::clone(&started);
-    let stop = tasks.stop_token();
-    tasks.spawn("startup", async move {
+    tasks.spawn("startup", async move |stop| {
         let mut look = interval(READY_POLL);
         while !stop.is_cancelled() {
             look.tick().await;

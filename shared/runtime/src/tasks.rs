@@ -19,17 +19,17 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// Cancelled when tasks have to stop.
-    pub fn stop_token(&self) -> CancellationToken {
-        self.stop.clone()
-    }
-
     /// Cancelled when open-ended responses have to end, and no more requests are accepted.
     pub fn drain_token(&self) -> CancellationToken {
         self.drain.clone()
     }
 
-    pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+    /// Starts a task with the token that is cancelled when it has to stop.
+    pub fn spawn<F>(&mut self, name: &'static str, task: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let task = task(self.stop.clone());
         self.running.spawn(async move { task.await.with_context(|| format!("task {name}")) });
     }
 

@@ -45,18 +45,10 @@ impl Access {
             warn!(event.name = log_events::ACCESS_OPEN, "Access is open: every caller has every role");
         }
         if let Some(tokens) = tokens.clone() {
-            let stop = tasks.stop_token();
-            tasks.spawn("access tokens", async move {
-                tokens.follow(stop).await;
-                Ok(())
-            });
+            tasks.spawn("access tokens", |stop| tokens.follow(stop));
         }
         if let Some(issuer) = issuer.clone() {
-            let stop = tasks.stop_token();
-            tasks.spawn("issuer", async move {
-                issuer.follow(stop).await;
-                Ok(())
-            });
+            tasks.spawn("issuer", |stop| issuer.follow(stop));
         }
         let (audience, session_audience) = (settings.oidc_audience.clone(), settings.oidc_client_id.clone());
         Ok(Self(Arc::new(Known { tokens, issuer, audience, session_audience })))

@@ -101,7 +101,7 @@ impl Issuer {
     }
 
     /// Keeps the keys up to date until stopped.
-    pub async fn follow(self: Arc<Self>, stop: CancellationToken) {
+    pub async fn follow(self: Arc<Self>, stop: CancellationToken) -> anyhow::Result<()> {
         let mut backoff = Backoff::default();
         let mut is_known = false;
         loop {
@@ -134,7 +134,7 @@ impl Issuer {
                 }
             };
             if stop.run_until_cancelled(wait).await.is_none() {
-                return;
+                return Ok(());
             }
         }
     }

@@ -70,7 +70,7 @@ impl TokenFile {
     }
 
     /// Reloads the file on changes until stopped. An unreadable file leaves the tokens as they are.
-    pub async fn follow(self: Arc<Self>, stop: CancellationToken) {
+    pub async fn follow(self: Arc<Self>, stop: CancellationToken) -> anyhow::Result<()> {
         let mut known = self.opened;
         while stop.run_until_cancelled(sleep(POLL_INTERVAL)).await.is_some() {
             let stamp = Stamp::of(&self.path);
@@ -90,6 +90,7 @@ impl TokenFile {
                 ),
             }
         }
+        Ok(())
     }
 }
 
