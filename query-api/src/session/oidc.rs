@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 /// Settings of the sign-in at the issuer.
 #[derive(Args, Clone, Debug, Default)]
+#[group(skip)]
 pub struct Settings {
     /// Client secret of the pages at the issuer.
     #[arg(long, env, hide_env_values = true)]

@@ -24,6 +24,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Settings of the streams.
 #[derive(Args, Clone, Copy, Debug)]
+#[group(skip)]
 pub struct Settings {
     /// Replicas of each message in newly created streams: 1, or 3 in a cluster.
     #[arg(long, env, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]

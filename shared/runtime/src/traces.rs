@@ -41,6 +41,7 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
 /// Settings of the traces.
 #[derive(Args, Clone, Debug)]
+#[group(skip)]
 pub struct Settings {
     /// Collector of traces (OTLP over HTTP), such as `http://collector:4318`; without it, tracing is off. Further OpenTelemetry
     /// variables apply: `OTEL_TRACES_SAMPLER` (such as `parentbased_traceidratio`), `OTEL_TRACES_SAMPLER_ARG`,

@@ -6,6 +6,7 @@ use clap::Args;
 
 /// Without a token file and an issuer, every caller has every role.
 #[derive(Args, Clone, Debug, Default)]
+#[group(skip)]
 pub struct Settings {
     /// File of access tokens, made with `command-api token`; read again when it changes.
     #[arg(long, env)]
