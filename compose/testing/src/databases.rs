@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use sqlx::{
-    AssertSqlSafe, Connection, PgConnection, PgPool, Postgres as Sqlx, migrate::MigrateDatabase,
-    postgres::PgPoolOptions,
+    AssertSqlSafe, Connection, FromRow, PgConnection, PgPool, Postgres as Sqlx,
+    migrate::MigrateDatabase,
+    postgres::{PgPoolOptions, PgRow},
 };
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
@@ -141,6 +142,22 @@ impl Databases {
         self.head().await
     }
 
+    /// Changes the event store as superuser, without triggers and constraints in the way.
+    pub async fn tamper(&self, statements: &str) {
+        let unguarded = format!("begin; set local session_replication_role = replica; {statements}; commit");
+        self.change_event_store(&unguarded).await;
+    }
+
+    /// Changes the event store as superuser.
+    pub async fn change_event_store(&self, statements: &str) {
+        change(self.event_store(), statements).await;
+    }
+
+    /// Changes the read model as superuser.
+    pub async fn change_read_model(&self, statements: &str) {
+        change(self.read_model(), statements).await;
+    }
+
     /// Sales per minute and quarter of an hour, and resets, as counted in the log by a query that shares no code with the projector.
     pub async fn history_of_log(&self) -> Vec<String> {
         let history = sqlx::query_scalar(
@@ -227,6 +244,21 @@ impl Databases {
 /// Few connections, because many tests share the server.
 fn pool(url: &str) -> PgPool {
     PgPoolOptions::new().max_connections(2).connect_lazy(url).expect("a valid address")
+}
+
+/// The only column of the rows that a query finds, read as superuser.
+pub async fn values<T>(pool: &PgPool, query: &str) -> Vec<T>
+where
+    T: Send + Unpin,
+    (T,): for<'row> FromRow<'row, PgRow>,
+{
+    let found = sqlx::query_scalar(AssertSqlSafe(query)).fetch_all(pool).await;
+    found.unwrap_or_else(|error| panic!("{query}: {error}"))
+}
+
+async fn change(pool: &PgPool, statements: &str) {
+    let changed = sqlx::raw_sql(AssertSqlSafe(statements)).execute(pool).await;
+    changed.unwrap_or_else(|error| panic!("{statements}: {error}"));
 }
 
 async fn counted(query: &'static str, pool: &PgPool) -> Counted {

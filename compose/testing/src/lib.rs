@@ -13,22 +13,26 @@ mod folder;
 mod issuer;
 mod nats;
 mod postgres;
+mod problem;
 mod proxy;
 mod recorded;
 mod schema;
 mod service;
+mod services;
 
 pub use cases::cases;
 pub use command::{Command, Ended};
-pub use databases::{Counted, Databases, eventually, purchased, reset};
+pub use databases::{Counted, Databases, eventually, purchased, reset, values};
 pub use document::assert_committed;
 pub use issuer::{CLIENT_SECRET, Issuer};
 pub use nats::Nats;
 pub use postgres::{Postgres, own_postgres, postgres};
+pub use problem::assert_problem;
 pub use proxy::Proxy;
 pub use recorded::{Recorded, record};
 pub use schema::Schema;
 pub use service::{Service, Until};
+pub use services::NO_NATS;
 
 use stack::interrupt::Interrupt;
 use stack::launch::Program;

@@ -6,6 +6,8 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use reqwest::{Client, Method, RequestBuilder, Response};
+use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
 use crate::{Interrupt, Program, folder};
@@ -31,6 +33,7 @@ pub enum Until {
 #[derive(Debug)]
 pub struct Service {
     address: SocketAddr,
+    client: Client,
     process: Option<Process>,
 }
 
@@ -43,7 +46,7 @@ impl Service {
         let server = Server { program, address, probe: probe(address, until), ready_within: READY_TIMEOUT };
         let started = blocking(move || server.start_and_wait(&Interrupt::default())).await;
         let process = started.unwrap_or_else(|error| panic!("{error:#}"));
-        Self { address, process: Some(process) }
+        Self { address, client: Client::new(), process: Some(process) }
     }
 
     /// Runs a subcommand that does one job, such as `migrate`. Panics with its output if it fails.
@@ -71,13 +74,37 @@ impl Service {
         blocking(move || probe.passes()).await
     }
 
-    pub async fn get(&self, path: &str) -> reqwest::Response {
-        reqwest::get(format!("{}{path}", self.url())).await.expect("a running service answers")
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url()))
+    }
+
+    pub async fn get(&self, path: &str) -> Response {
+        self.request(Method::GET, path).send().await.expect("a running service answers")
+    }
+
+    /// The body of a successful response.
+    pub async fn text(&self, path: &str) -> String {
+        let response = self.get(path).await;
+        assert_eq!(response.status(), 200, "{path}");
+        response.text().await.expect("the body is text")
+    }
+
+    /// The same as JSON.
+    pub async fn json(&self, path: &str) -> Value {
+        serde_json::from_str(&self.text(path).await).expect("the body is JSON")
+    }
+
+    /// Buys a licence from a command API. Returns the receipt.
+    pub async fn buy(&self, license: &str) -> Value {
+        let request = self.request(Method::POST, "/api/buy_mpi").json(&json!({ "license": license }));
+        let response = request.send().await.expect("a running service answers");
+        assert_eq!(response.status(), 201, "{license}");
+        response.json().await.expect("a receipt is JSON")
     }
 
     /// The value of a metric without labels.
     pub async fn metric(&self, name: &str) -> f64 {
-        let text = self.get("/metrics").await.text().await.expect("metrics are text");
+        let text = self.text("/metrics").await;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.unwrap_or_else(|| panic!("{name} is missing in\n{text}")).parse().expect("a metric is a number")
     }
