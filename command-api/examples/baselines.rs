@@ -81,12 +81,14 @@ async fn main() -> ExitCode {
 
 /// In the same frame as the services: bounds, request metrics, health, an orderly end.
 async fn serve(config: ServiceConfig, router: Router) -> anyhow::Result<()> {
-    let mut registry = Registry::with_prefix("sales");
-    let mut tasks = Tasks::default();
-    let access = Access::new(&config.access, config.listen_address, &mut tasks)?;
-    let api = http::api::api("baseline", router, Router::new(), &description(), access.clone(), &mut registry);
-    let service = Service { api, access, readiness: Arc::new(|| Ok(())), registry, tasks };
-    run::run(config, service).await
+    let assemble = || {
+        let mut registry = Registry::with_prefix("sales");
+        let mut tasks = Tasks::default();
+        let access = Access::new(&config.access, config.listen_address, &mut tasks)?;
+        let api = http::api::api("baseline", router, Router::new(), &description(), access.clone(), &mut registry);
+        Ok(Service { api, access, readiness: Arc::new(|| Ok(())), registry, tasks })
+    };
+    run::run("baseline", &config, assemble).await
 }
 
 /// Who may: everybody.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use command_api::{Config, MigrateConfig, token::TokenConfig};
 use event_log::config;
-use runtime::{healthcheck, run, traces};
+use runtime::{healthcheck, run};
 
 #[derive(Parser)]
 #[command(about = "Takes purchases and resets, appends their events to the log and publishes them on NATS JetStream")]
@@ -34,15 +34,9 @@ async fn main() -> ExitCode {
     let cli: Cli = config::parse();
     run::log_to_stdout(cli.log_format);
     run::exit_code(match cli.command {
-        Command::Serve(config) => serve(config).await,
+        Command::Serve(config) => run::run("command-api", &config.service, || command_api::service(&config)).await,
         Command::Healthcheck(config) => healthcheck::run(&config),
         Command::Migrate(config) => command_api::migrate(&config).await,
         Command::Token(config) => command_api::token::make(&config),
     })
-}
-
-async fn serve(config: Config) -> anyhow::Result<()> {
-    traces::start("command-api", &config.service.traces)?;
-    let service = command_api::service(&config)?;
-    run::run(config.service, service).await
 }

@@ -8,7 +8,7 @@ use projector::{
     Config, MigrateConfig, RebuildConfig,
     transparency::{self, key::KeyConfig},
 };
-use runtime::{healthcheck, run, traces};
+use runtime::{healthcheck, run};
 
 #[derive(Parser)]
 #[command(about = "Derives the read model (number of sales and revenue) from the event log")]
@@ -39,16 +39,10 @@ async fn main() -> ExitCode {
     let cli: Cli = config::parse();
     run::log_to_stdout(cli.log_format);
     run::exit_code(match cli.command {
-        Command::Serve(config) => serve(*config).await,
+        Command::Serve(config) => run::run("projector", &config.service, || projector::service(&config)).await,
         Command::Healthcheck(config) => healthcheck::run(&config),
         Command::Migrate(config) => projector::migrate(&config).await,
         Command::Key(config) => transparency::key::generate(&config),
         Command::Rebuild(config) => projector::rebuild(&config).await,
     })
-}
-
-async fn serve(config: Config) -> anyhow::Result<()> {
-    traces::start("projector", &config.service.traces)?;
-    let service = projector::service(&config)?;
-    run::run(config.service, service).await
 }

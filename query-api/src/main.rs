@@ -8,7 +8,7 @@ use query_api::{
     Config,
     purchases::new_key::{self, KeyConfig},
 };
-use runtime::{healthcheck, run, traces};
+use runtime::{healthcheck, run};
 
 #[derive(Parser)]
 #[command(about = "Serves sales totals, history, receipts, licence keys and the event log")]
@@ -35,14 +35,8 @@ async fn main() -> ExitCode {
     let cli: Cli = config::parse();
     run::log_to_stdout(cli.log_format);
     run::exit_code(match cli.command {
-        Command::Serve(config) => serve(*config).await,
+        Command::Serve(config) => run::run("query-api", &config.service, || query_api::service(&config)).await,
         Command::Key(config) => new_key::make(&config),
         Command::Healthcheck(config) => healthcheck::run(&config),
     })
-}
-
-async fn serve(config: Config) -> anyhow::Result<()> {
-    traces::start("query-api", &config.service.traces)?;
-    let service = query_api::service(&config)?;
-    run::run(config.service, service).await
 }

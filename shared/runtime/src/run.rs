@@ -83,8 +83,14 @@ pub fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// Runs a service until SIGTERM or SIGINT, then drains it.
-pub async fn run(config: ServiceConfig, service: Service) -> anyhow::Result<()> {
+/// Assembles a service and runs it until SIGTERM or SIGINT, then drains it. Traces have its name.
+pub async fn run(
+    name: &'static str,
+    config: &ServiceConfig,
+    assemble: impl FnOnce() -> anyhow::Result<Service>,
+) -> anyhow::Result<()> {
+    traces::start(name, &config.traces)?;
+    let service = assemble()?;
     let listener = TcpListener::bind(config.listen_address)
         .await
         .with_context(|| format!("cannot listen on LISTEN_ADDRESS {}", config.listen_address))?;
