@@ -4,8 +4,11 @@ use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, request::Parts},
 };
-use contract::event::{EventId, Metadata};
-use runtime::{access::caller::Actor, http::problem::Problem, traces};
+use contract::{
+    event::{EventId, Metadata},
+    role::Role,
+};
+use runtime::{http::problem::Problem, traces};
 use uuid::{Uuid, uuid};
 
 const HEADER: &str = "idempotency-key";
@@ -23,9 +26,9 @@ pub struct CommandIdentity {
 }
 
 impl CommandIdentity {
-    /// The metadata of an event that `actor` caused.
-    pub fn caused_by(self, actor: Option<Actor>) -> Metadata {
-        let (actor, actor_role) = actor.map(|Actor { subject, role }| (subject, role)).unzip();
+    /// The metadata of an event that an actor caused, in this role.
+    pub fn caused_by(self, actor: Option<(String, Role)>) -> Metadata {
+        let (actor, actor_role) = actor.unzip();
         Metadata { actor, actor_role, ..self.metadata }
     }
 }

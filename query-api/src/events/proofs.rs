@@ -86,7 +86,7 @@ pub async fn get_inclusion_proof(
     }
     let event = get::find(&sources, name).await?;
     // Only auditors may learn that another event exists: its id may derive from a guessable key.
-    if event.event_type != LICENSE_PURCHASED && !caller.roles.contains(Role::Auditor) {
+    if event.event_type != LICENSE_PURCHASED && !caller.roles.contains(&Role::Auditor) {
         return Err(get::unknown(name));
     }
     let (newest, note) = signed(&sources, event.position).await?;

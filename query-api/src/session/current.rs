@@ -60,7 +60,7 @@ impl Session {
             access,
             sign_in: ways.into_iter().filter_map(|(there, way)| there.then_some(way)).collect(),
             subject: caller.subject.as_deref().map(ToOwned::to_owned),
-            roles: caller.roles.iter().collect(),
+            roles: caller.roles.iter().copied().collect(),
         })
     }
 }

@@ -50,33 +50,3 @@ impl FromStr for Role {
         Self::ALL.into_iter().find(|role| role.name() == name).ok_or_else(|| UnknownRole(name.to_owned()))
     }
 }
-
-/// A set of roles.
-#[derive(Clone, Copy, Default, Eq, PartialEq)]
-pub struct Roles(u8);
-
-impl Roles {
-    pub fn all() -> Self {
-        Role::ALL.into_iter().collect()
-    }
-
-    pub const fn contains(self, role: Role) -> bool {
-        self.0 & 1 << role as u8 != 0
-    }
-
-    pub fn iter(self) -> impl Iterator<Item = Role> {
-        Role::ALL.into_iter().filter(move |role| self.contains(*role))
-    }
-}
-
-impl FromIterator<Role> for Roles {
-    fn from_iter<I: IntoIterator<Item = Role>>(roles: I) -> Self {
-        Self(roles.into_iter().fold(0, |bits, role| bits | 1 << role as u8))
-    }
-}
-
-impl fmt::Debug for Roles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.iter()).finish()
-    }
-}

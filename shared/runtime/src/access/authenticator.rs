@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::{
     caller::{Caller, unauthenticated},
-    issuer::{self, Issuer, Refusal},
+    issuer::{Issuer, Refusal},
     session,
     settings::Settings,
     token_file::{self, TokenFile},
@@ -31,10 +31,7 @@ impl Access {
     /// Refuses open access on an address that other machines can reach.
     pub fn new(settings: &Settings, listen: SocketAddr, tasks: &mut Tasks) -> anyhow::Result<Self> {
         let tokens = settings.access_tokens.as_deref().map(TokenFile::open).transpose()?.map(Arc::new);
-        let issuer = settings
-            .oidc_issuer
-            .clone()
-            .map(|issuer| Issuer::new(issuer::Settings { issuer, roles_claim: settings.oidc_roles_claim.clone() }));
+        let issuer = settings.oidc_issuer.clone().map(|name| Issuer::new(name, settings.oidc_roles_claim.clone()));
         let issuer = issuer.transpose()?.map(Arc::new);
         if tokens.is_none() && issuer.is_none() {
             ensure!(
@@ -130,14 +127,9 @@ pub(crate) mod tests {
 
     /// Access with an issuer that has never answered.
     pub fn without_issuer_keys() -> Access {
-        let settings = issuer::Settings { issuer: "http://127.0.0.1:1".to_owned(), roles_claim: "roles".to_owned() };
+        let issuer = Issuer::new("http://127.0.0.1:1".to_owned(), "roles".to_owned()).unwrap();
         let (audience, session_audience) = ("sales".to_owned(), Some("pages".to_owned()));
-        Access(Arc::new(Known {
-            tokens: None,
-            issuer: Some(Arc::new(Issuer::new(settings).unwrap())),
-            audience,
-            session_audience,
-        }))
+        Access(Arc::new(Known { tokens: None, issuer: Some(Arc::new(issuer)), audience, session_audience }))
     }
 
     #[tokio::test]

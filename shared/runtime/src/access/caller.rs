@@ -1,6 +1,6 @@
 //! The sender of a request.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{collections::BTreeSet, convert::Infallible, sync::Arc};
 
 use axum::{
     extract::FromRequestParts,
@@ -8,35 +8,28 @@ use axum::{
 };
 
 use crate::http::problem::Problem;
-use contract::role::{Role, Roles};
+use contract::role::Role;
 
 /// The subject in events of callers without a name while access is open. No token may have it.
 pub const ANONYMOUS: &str = "anonymous";
-
-/// The cause of an event, as the event names it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Actor {
-    pub subject: String,
-    pub role: Role,
-}
 
 /// The sender of a request, as far as it is known.
 #[derive(Clone, Debug)]
 pub struct Caller {
     /// The subject of the token; none without a token.
     pub subject: Option<Arc<str>>,
-    pub roles: Roles,
+    pub roles: BTreeSet<Role>,
 }
 
 impl Caller {
     /// A customer without a token.
     pub fn anonymous() -> Self {
-        Self { subject: None, roles: [Role::Customer].into_iter().collect() }
+        Self { subject: None, roles: [Role::Customer].into() }
     }
 
     /// Any caller while access is open.
     pub fn of_open_access() -> Self {
-        Self { subject: None, roles: Roles::all() }
+        Self { subject: None, roles: Role::ALL.into() }
     }
 
     /// The owner of an accepted token.
@@ -46,7 +39,7 @@ impl Caller {
 
     /// Refuses callers without the role.
     pub fn require(&self, role: Role) -> Result<(), Problem> {
-        if self.roles.contains(role) {
+        if self.roles.contains(&role) {
             return Ok(());
         }
         Err(if self.subject.is_none() {
@@ -56,16 +49,14 @@ impl Caller {
         })
     }
 
-    /// The actor of a purchase; none for a customer without a name.
-    pub fn as_customer(&self) -> Option<Actor> {
-        let subject = self.subject.as_deref()?.to_owned();
-        Some(Actor { subject, role: Role::Customer })
+    /// Subject and role in the event of a purchase; none for a customer without a name.
+    pub fn as_customer(&self) -> Option<(String, Role)> {
+        Some((self.subject.as_deref()?.to_owned(), Role::Customer))
     }
 
-    /// The actor of an operator's command.
-    pub fn as_operator(&self) -> Actor {
-        let subject = self.subject.as_deref().unwrap_or(ANONYMOUS).to_owned();
-        Actor { subject, role: Role::Operator }
+    /// Subject and role in the event of an operator's command.
+    pub fn as_operator(&self) -> (String, Role) {
+        (self.subject.as_deref().unwrap_or(ANONYMOUS).to_owned(), Role::Operator)
     }
 }
 

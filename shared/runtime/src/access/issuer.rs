@@ -70,25 +70,20 @@ pub enum Refusal {
     Invalid(String),
 }
 
-/// How to verify the tokens of an issuer.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    pub issuer: String,
-    pub roles_claim: String,
-}
-
 pub struct Issuer {
-    settings: Settings,
+    /// URL of the issuer, as its tokens name it.
+    name: String,
+    roles_claim: String,
     http: Client,
     published: watch::Sender<Option<Arc<Published>>>,
     wanted: Notify,
 }
 
 impl Issuer {
-    pub fn new(settings: Settings) -> anyhow::Result<Self> {
+    pub fn new(name: String, roles_claim: String) -> anyhow::Result<Self> {
         // A redirect would let another server answer for the issuer.
         let http = Client::builder().timeout(REQUEST_TIMEOUT).redirect(redirect::Policy::none()).build()?;
-        Ok(Self { settings, http, published: watch::Sender::new(None), wanted: Notify::new() })
+        Ok(Self { name, roles_claim, http, published: watch::Sender::new(None), wanted: Notify::new() })
     }
 
     pub const fn http(&self) -> &Client {
@@ -111,7 +106,7 @@ impl Issuer {
                         if !is_known {
                             info!(
                                 event.name = log_events::ISSUER_AVAILABLE,
-                                issuer = self.settings.issuer,
+                                issuer = self.name,
                                 keys = published.keys.keys.len(),
                                 "Accepting tokens of the issuer"
                             );
@@ -124,7 +119,7 @@ impl Issuer {
                     Err(error) => {
                         warn!(
                             event.name = log_events::ISSUER_UNAVAILABLE,
-                            issuer = self.settings.issuer,
+                            issuer = self.name,
                             error = format!("{error:#}"),
                             "The issuer is unavailable; retrying"
                         );
@@ -140,10 +135,10 @@ impl Issuer {
     }
 
     async fn discover(&self) -> anyhow::Result<Published> {
-        let issuer = self.settings.issuer.trim_end_matches('/');
+        let issuer = self.name.trim_end_matches('/');
         let endpoints: Endpoints = self.get(&format!("{issuer}/.well-known/openid-configuration")).await?;
         ensure!(
-            endpoints.issuer == self.settings.issuer,
+            endpoints.issuer == self.name,
             "its configuration names the issuer {:?}; OIDC_ISSUER must match exactly",
             endpoints.issuer
         );
@@ -163,7 +158,7 @@ impl Issuer {
         if subject == ANONYMOUS {
             return Err(Refusal::Invalid(format!("its subject {subject} is reserved")));
         }
-        Ok(Caller::named(subject, roles(&claims, &self.settings.roles_claim)))
+        Ok(Caller::named(subject, roles(&claims, &self.roles_claim)))
     }
 
     /// The claims of a token that this issuer made for the audience.
@@ -175,7 +170,7 @@ impl Issuer {
         }
         let key = self.key(header.kid.as_deref(), header.alg).await?;
         let mut validation = Validation::new(header.alg);
-        validation.set_issuer(&[&self.settings.issuer]);
+        validation.set_issuer(&[&self.name]);
         validation.set_audience(&[audience]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         validation.validate_nbf = true;

@@ -186,7 +186,7 @@ mod tests {
         let file = file_of(&line);
         let caller = file.find(&token).unwrap();
         assert_eq!(caller.subject.as_deref(), Some("alice"));
-        assert_eq!(caller.roles, [Role::Customer, Role::Sales, Role::Operator].into_iter().collect());
+        assert_eq!(caller.roles, [Role::Customer, Role::Sales, Role::Operator].into());
         assert!(file.find(&generate()).is_none());
         assert!(file.find("").is_none());
     }
