@@ -173,7 +173,7 @@ impl Writer {
                         self.fail_pending(&mut batch);
                         return Ok(());
                     }
-                    backoff.wait_or_stop(&stop).await;
+                    stop.run_until_cancelled(backoff.wait()).await;
                 }
             }
         }

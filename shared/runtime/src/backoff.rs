@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use tokio_util::sync::CancellationToken;
 
 /// Reconnects promptly after a restart of a server.
 const FIRST_DELAY: Duration = Duration::from_millis(20);
@@ -28,11 +27,6 @@ impl Default for Backoff {
 impl Backoff {
     pub async fn wait(&mut self) {
         tokio::time::sleep(self.0.next().unwrap_or(LONGEST_DELAY)).await;
-    }
-
-    /// Waits, but not longer than until the shutdown.
-    pub async fn wait_or_stop(&mut self, stop: &CancellationToken) {
-        stop.run_until_cancelled(self.wait()).await;
     }
 
     /// After a success: the next delay is short again.
