@@ -11,6 +11,9 @@ use axum::{
 use serde::{Serialize, de::DeserializeOwned};
 use utoipa::ToSchema;
 
+/// Queues drain within seconds, and the proxy's token bucket refills continuously.
+const RETRY_AFTER_S: u32 = 1;
+
 /// An error in the format of RFC 9457.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Problem {
@@ -45,16 +48,12 @@ impl Problem {
 
     /// 503: a limit was reached, or a dependency is unavailable. A retry may succeed.
     pub fn unavailable(detail: impl Into<String>) -> Self {
-        /// Queues drain within seconds.
-        const RETRY_AFTER_S: u32 = 1;
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Service unavailable", detail);
         Self { retry_after_s: Some(RETRY_AFTER_S), ..problem }
     }
 
     /// 429: an address exceeds its rate limit. Served by the proxy.
     pub fn too_many_requests() -> Self {
-        /// The proxy's token bucket refills continuously.
-        const RETRY_AFTER_S: u32 = 1;
         let detail = "This address exceeds its rate limit. Wait before you retry.";
         let title = "Too many requests";
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", title, detail);
