@@ -4,7 +4,7 @@
 use contract::position::Position;
 use event_log::transparency::{
     self,
-    merkle::{Hash, Proof, TILE_WIDTH, TileId, Tree, check_record, check_tree, subtree_hash},
+    merkle::{Hash, Proof, TILE_WIDTH, Tile, TileId, Tree, check_record, check_tree},
     signed_checkpoint::Checkpoint,
 };
 use sqlx::PgPool;
@@ -45,7 +45,7 @@ impl Recorded {
         if self.difference.is_some() || hashes.is_empty() {
             return Ok(());
         }
-        let full = (hashes.len() == TILE_WIDTH * HASH_SIZE).then(|| subtree_hash(hashes));
+        let full = (hashes.len() == TILE_WIDTH * HASH_SIZE).then(|| Tile::subtree_hash(hashes));
         if full.is_none() || self.noted(index).await? != full {
             let noted = self.tile(TileId { level: 0, index }).await?;
             let differs =

@@ -5,13 +5,12 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use contract::position::Position;
 use event_log::read_model::latest_purchases;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use sqlx::{Connection, PgConnection, Row};
-use testing::{Databases, eventually, purchased};
+use testing::{Databases, NO_NATS, eventually, purchased};
 
-use crate::support::{NO_NATS, assert_projected, projector, rebuild, start_rebuild};
+use crate::support::assert_projected;
 
 /// Enough for a rebuild to have several chunks.
 const EVENTS: usize = 500_000;
@@ -55,7 +54,7 @@ async fn query(load: Arc<Load>, url: String) {
             };
             assert_eq!((count, revenue), expected, "at {position}");
         }
-        let latest = latest_purchases(&mut connection, Position::START).await.unwrap();
+        let latest = latest_purchases(&mut connection).await.unwrap();
         let (found, end) = (latest.purchases.iter().map(|purchase| purchase.position.get()), latest.position.get());
         assert!(found.eq((1..=end).rev().take(100)), "the newest purchases at {end} are wrong");
         load.reads.fetch_add(1, Ordering::SeqCst);
@@ -74,8 +73,8 @@ async fn rebuilds_killed_at_random_moments_never_make_a_query_wrong() {
     for _ in 0..EVENTS / BATCH {
         append_pairs(&databases, BATCH / 2).await;
     }
-    rebuild(&databases).await; // faster than the projection
-    let _projector = projector(&databases, NO_NATS).await;
+    databases.rebuild().await; // faster than the projection
+    let _projector = databases.projector(NO_NATS).await;
     let load = Arc::new(Load::default());
     let querying = tokio::spawn(query(Arc::clone(&load), databases.read_model_url("query_api")));
     let buying = tokio::spawn(buy(Arc::clone(&load), databases.clone()));
@@ -83,19 +82,19 @@ async fn rebuilds_killed_at_random_moments_never_make_a_query_wrong() {
 
     // The other rebuilds are killed after some of the queries that a whole rebuild takes.
     let before = reads();
-    rebuild(&databases).await;
+    databases.rebuild().await;
     let whole = reads() - before;
     let mut random = StdRng::seed_from_u64(7);
     let (mut killed, mut resumed) = (0, 0);
     for _ in 0..KILLS {
         let until = reads() + random.random_range(0..=whole);
-        let mut rebuild = start_rebuild(&databases, &[]);
+        let mut rebuild = databases.start_rebuild(&[]);
         let moment = async || reads() >= until || !rebuild.is_running() || querying.is_finished();
         eventually("it is time to kill the rebuild", moment).await;
         killed += i32::from(rebuild.is_running());
         resumed += i32::from(rebuild.kill().contains("Resuming an interrupted rebuild"));
     }
-    rebuild(&databases).await;
+    databases.rebuild().await;
     load.finished.store(true, Ordering::SeqCst);
     buying.await.unwrap();
     querying.await.unwrap();

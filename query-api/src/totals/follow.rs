@@ -6,7 +6,7 @@
 use std::{convert::Infallible, sync::atomic::AtomicU64, time::Duration};
 
 use axum::http::HeaderValue;
-use contract::{position::Position, totals::Totals};
+use contract::totals::Totals;
 use event_log::{
     read_model::{latest_purchases, set_from_row},
     row::{self, decode_error},
@@ -19,7 +19,7 @@ use prometheus_client::{
 use runtime::backoff::Backoff;
 use sqlx::{
     PgPool, Row,
-    postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgRow},
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -108,22 +108,19 @@ impl Follower {
 async fn read(pool: &PgPool) -> sqlx::Result<Snapshot> {
     let mut transaction = pool.begin_with("begin isolation level repeatable read, read only").await?;
     let rows = sqlx::query(include_str!("totals.sql")).fetch_all(&mut *transaction).await?;
-    let latest = latest_purchases(&mut *transaction, Position::START).await?;
+    let latest = latest_purchases(&mut *transaction).await?;
     transaction.commit().await?;
 
     let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
     let age = Duration::try_from_secs_f64(first.try_get("age_seconds")?).unwrap_or_default();
-    let current = current_money(&rows)?;
-    let generation: i64 = first.try_get("generation")?;
-    let etag = HeaderValue::try_from(format!("\"{generation}-{}\"", current.position)).map_err(decode_error)?;
-    let body = serde_json::to_vec(&current).map_err(decode_error)?;
-    Ok(Snapshot::new(current.position, body.into(), etag, age, latest.purchases))
-}
-
-fn current_money(rows: &[PgRow]) -> sqlx::Result<CurrentMoney> {
     let mut totals = Totals::default();
-    for row in rows {
+    for row in &rows {
         set_from_row(&mut totals, row)?;
     }
-    CurrentMoney::new(&totals, row::position(&rows[0], "position")?, rows[0].try_get("as_of")?).map_err(decode_error)
+    let position = row::position(first, "position")?;
+    let current = CurrentMoney::new(&totals, position, first.try_get("as_of")?).map_err(decode_error)?;
+    let generation: i64 = first.try_get("generation")?;
+    let etag = HeaderValue::try_from(format!("\"{generation}-{position}\"")).map_err(decode_error)?;
+    let body = serde_json::to_vec(&current).map_err(decode_error)?;
+    Ok(Snapshot::new(position, body.into(), etag, age, latest.purchases))
 }

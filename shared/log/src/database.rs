@@ -32,38 +32,26 @@ pub fn pool(setting: &str, url: &str, service: &str, max_connections: u32) -> an
         .connect_lazy_with(options(setting, url, service)?))
 }
 
-/// One SQL file of a `migrations` folder.
-pub struct MigrationFile {
-    pub version: i64,
-    pub name: &'static str,
-    pub sql: &'static str,
-}
-
-/// The files of a migrations folder, numbered in the given order. `sqlx::migrate!` would compile sqlx a second time, for the
+/// Names and contents of the files of a migrations folder. `sqlx::migrate!` would compile sqlx a second time, for the
 /// build.
 #[macro_export]
 macro_rules! migration_files {
     ($folder:literal: $($name:literal),+ $(,)?) => {
         [$(($name, include_str!(concat!($folder, "/", $name, ".sql")))),+]
-            .into_iter()
-            .zip(1..)
-            .map(|((name, sql), version)| $crate::database::MigrationFile { version, name, sql })
-            .collect::<Vec<_>>()
     };
 }
 
-/// Creates the database if it is missing, applies the migrations, and sets the passwords of its roles.
+/// Creates the database if it is missing, applies the migrations in the given order, and sets the passwords of its roles.
 pub async fn migrate(
     admin_url: &str,
-    files: &[MigrationFile],
+    files: &[(&'static str, &'static str)],
     passwords: &[(&'static str, &str)],
 ) -> anyhow::Result<()> {
     if !Postgres::database_exists(admin_url).await.context("the database server cannot be reached")? {
         Postgres::create_database(admin_url).await.context("the database cannot be created")?;
     }
-    let migrations = files.iter().map(|file| {
-        let sql = file.sql.into_sql_str();
-        Migration::new(file.version, Cow::Borrowed(file.name), MigrationType::Simple, sql, false)
+    let migrations = files.iter().zip(1..).map(|((name, sql), version)| {
+        Migration::new(version, Cow::Borrowed(*name), MigrationType::Simple, sql.into_sql_str(), false)
     });
     let mut connection = PgConnectOptions::from_str(admin_url)?.disable_statement_logging().connect().await?;
     Migrator::with_migrations(migrations.collect()).run(&mut connection).await?;

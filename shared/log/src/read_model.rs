@@ -26,7 +26,6 @@ pub struct Generation {
 /// The newest purchases of a generation, including those before the last reset.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LatestPurchases {
-    pub generation: i64,
     /// Log position that the list reflects.
     pub position: Position,
     /// The newest first.
@@ -73,22 +72,18 @@ async fn load(database: impl PgExecutor<'_>, live: bool) -> sqlx::Result<Option<
     Ok(Some(generation))
 }
 
-/// The live generation's purchases after a position, at most [`LATEST_PURCHASES`]. A reader that keeps a list passes the
-/// position that its list reflects, and [`Position::START`] after a switch to another generation.
-pub async fn latest_purchases(database: impl PgExecutor<'_>, after: Position) -> sqlx::Result<LatestPurchases> {
+/// The live generation's newest purchases, at most [`LATEST_PURCHASES`].
+pub async fn latest_purchases(database: impl PgExecutor<'_>) -> sqlx::Result<LatestPurchases> {
     let rows = sqlx::query(
-        "select projection.generation, projection.position as reflected,
-             latest.position, purchased_at, license, amount_minor, currency
-         from projection
-         left join latest_purchase as latest on latest.generation = projection.generation and latest.position > $1
+        "select projection.position as reflected, latest.position, purchased_at, license, amount_minor, currency
+         from projection left join latest_purchase as latest using (generation)
          where live order by latest.position desc",
     )
-    .bind(after.get())
     .fetch_all(database)
     .await?;
     let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
     let purchases = rows.iter().filter_map(|row| purchase(row).transpose()).collect::<sqlx::Result<_>>()?;
-    Ok(LatestPurchases { generation: first.try_get("generation")?, position: position(first, "reflected")?, purchases })
+    Ok(LatestPurchases { position: position(first, "reflected")?, purchases })
 }
 
 fn purchase(row: &PgRow) -> sqlx::Result<Option<LatestPurchase>> {
@@ -117,7 +112,8 @@ struct Unknown {
     currency: String,
 }
 
-fn license_and_money(row: &PgRow, amount: &str) -> sqlx::Result<Option<(License, Money)>> {
+/// The licence and the amount of a row; `None` if an outer join has left it none.
+pub fn license_and_money(row: &PgRow, amount: &str) -> sqlx::Result<Option<(License, Money)>> {
     let Some(license) = row.try_get::<Option<&str>, _>("license")? else { return Ok(None) };
     let currency: &str = row.try_get("currency")?;
     let money = Money::from_parts(row.try_get(amount)?, currency);

@@ -8,8 +8,8 @@ use std::{
     collections::HashMap,
 };
 
-use tlog_tiles::{Error, HASH_SIZE, HashReader, Tile, prove_record, prove_tree, tree_hash};
-pub use tlog_tiles::{Hash, check_record, check_tree, record_hash};
+use tlog_tiles::{Error, HASH_SIZE, HashReader, prove_record, prove_tree, tree_hash};
+pub use tlog_tiles::{Hash, Tile, check_record, check_tree, record_hash};
 
 /// A tile is 2 to the power of this wide.
 const HEIGHT: u8 = 8;
@@ -20,11 +20,6 @@ pub const TILE_WIDTH: usize = 1 << HEIGHT;
 pub struct TileId {
     pub level: i16,
     pub index: i64,
-}
-
-/// The hash of the events of a tile, from their hashes.
-pub fn subtree_hash(hashes: &[u8]) -> Hash {
-    Tile::subtree_hash(hashes)
 }
 
 /// The right edge of a tree: the partial tile of every level. It suffices to append leaves and to compute the root.
