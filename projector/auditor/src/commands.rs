@@ -17,13 +17,9 @@ use auditor::{
     source::Source,
     verify,
 };
-use contract::{
-    catalogue::License,
-    position::Position,
-    totals::{SNAPSHOT_INTERVAL, Totals},
-};
+use contract::{catalogue::License, position::Position, totals::SNAPSHOT_INTERVAL};
 use event_log::{database, transparency::signed_checkpoint::append_note};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::cli;
@@ -121,12 +117,12 @@ pub async fn replay(arguments: cli::Replay) -> anyhow::Result<bool> {
         cli::Format::Json => {
             let mut answer = totals_json(&replayed.totals);
             if let Some(history) = &history {
-                answer.insert("history".to_owned(), serde_json::to_value(&history.buckets)?);
+                answer["history"] = json!(history.buckets);
             }
             if let Some(live) = live.as_ref().filter(|_| to_the_end) {
-                answer.insert("read_model".to_owned(), Value::Object(totals_json(&live.totals)));
+                answer["read_model"] = totals_json(&live.totals);
             }
-            println!("{:#}", Value::Object(answer));
+            println!("{answer:#}");
         }
         cli::Format::Csv => print_csv(history.as_ref().context("--format csv needs --history")?),
     }
@@ -164,7 +160,7 @@ async fn compare(
         return Ok(true);
     };
     if found.totals != held.totals {
-        eprintln!("WRONG: for position {} the read model holds {}", held.position, Value::Object(totals_json(&held)));
+        eprintln!("WRONG: for position {} the read model holds {}", held.position, totals_json(&held));
         return Ok(false);
     }
     eprintln!("the read model holds the same totals for position {}", held.position);
@@ -189,7 +185,9 @@ fn print_replay(replayed: &AsOf, history: Option<&History>) {
     if let Some(time) = replayed.as_of {
         println!("as of              {time}");
     }
-    print_totals(&replayed.totals);
+    for license in License::ALL {
+        println!("{:18} {}", license.name(), replayed.totals.of(license));
+    }
     for (beginning, bucket) in history.iter().flat_map(|history| &history.buckets) {
         let sold: Vec<String> = bucket
             .by_license
@@ -198,13 +196,6 @@ fn print_replay(replayed: &AsOf, history: Option<&History>) {
             .collect();
         let resets = if bucket.resets > 0 { format!(", {} resets", bucket.resets) } else { String::new() };
         println!("{beginning:18} {}{resets}", sold.join(", "));
-    }
-}
-
-fn print_totals(totals: &Totals) {
-    for license in License::ALL {
-        let total = totals.of(license);
-        println!("{:18} {} sold for {}", license.name(), total.sales_count, total.revenue);
     }
 }
 
@@ -222,19 +213,8 @@ fn print_csv(history: &History) {
 }
 
 /// The shape of `GET /api/get_current_money`, without the sums over all licences.
-fn totals_json(replayed: &AsOf) -> Map<String, Value> {
-    let by_license: Map<String, Value> = License::ALL
-        .into_iter()
-        .map(|license| {
-            let total = replayed.totals.of(license);
-            (license.name().to_owned(), json!({ "sales_count": total.sales_count, "revenue": total.revenue }))
-        })
-        .collect();
-    let mut answer = Map::new();
-    answer.insert("position".to_owned(), replayed.position.get().into());
-    answer.insert("as_of".to_owned(), json!(replayed.as_of));
-    answer.insert("by_license".to_owned(), Value::Object(by_license));
-    answer
+fn totals_json(replayed: &AsOf) -> Value {
+    json!({ "position": replayed.position, "as_of": replayed.as_of, "by_license": replayed.totals.by_license() })
 }
 
 pub async fn export(arguments: cli::Export) -> anyhow::Result<bool> {

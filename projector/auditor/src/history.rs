@@ -9,7 +9,9 @@ use contract::{
     catalogue::License,
     event::Event,
     money::{Money, OutOfRange},
+    totals::LicenseTotal,
 };
+use event_log::{read_model::license_and_money, row::decode_error};
 use futures::TryStreamExt;
 use serde::Serialize;
 use sqlx::{PgConnection, Row};
@@ -22,17 +24,10 @@ pub enum Interval {
     Month,
 }
 
-/// Sales of a licence within an interval. A reset does not reduce earlier sales.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-pub struct Sold {
-    pub sales_count: i64,
-    pub revenue: Money,
-}
-
-/// Sales and resets within an interval.
+/// Sales and resets within an interval. A reset does not reduce earlier sales.
 #[derive(Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Bucket {
-    pub by_license: BTreeMap<License, Sold>,
+    pub by_license: BTreeMap<License, LicenseTotal>,
     pub resets: i64,
 }
 
@@ -63,7 +58,7 @@ impl History {
         sales_count: i64,
         revenue: Money,
     ) -> Result<(), OutOfRange> {
-        let zero = Sold { sales_count: 0, revenue: Money::zero(revenue.currency()) };
+        let zero = LicenseTotal { sales_count: 0, revenue: Money::zero(revenue.currency()) };
         let sold = self.bucket(time).by_license.entry(license).or_insert(zero);
         sold.revenue = sold.revenue.checked_add(revenue)?;
         sold.sales_count = sold.sales_count.saturating_add(sales_count);
@@ -87,12 +82,9 @@ impl History {
         .bind(minutes)
         .fetch(&mut *read_model);
         while let Some(row) = rows.try_next().await? {
-            let unknown = || sqlx::Error::Decode("the history holds an unknown licence or currency".into());
-            let license = License::by_name(row.try_get("license")?).ok_or_else(unknown)?;
-            let revenue = Money::from_parts(row.try_get("revenue_minor")?, row.try_get("currency")?);
-            let (revenue, count) = (revenue.ok_or_else(unknown)?, row.try_get("sales_count")?);
-            let added = history.add_sold(row.try_get("begins_at")?, license, count, revenue);
-            added.map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+            let Some((license, revenue)) = license_and_money(&row, "revenue_minor")? else { continue };
+            let added = history.add_sold(row.try_get("begins_at")?, license, row.try_get("sales_count")?, revenue);
+            added.map_err(decode_error)?;
         }
         drop(rows);
         let resets = sqlx::query_scalar("select reset_at from history_reset where generation = $1").bind(generation);
