@@ -87,21 +87,27 @@ impl BatchDelta {
 
 #[cfg(test)]
 mod tests {
-    use contract::{
-        catalogue::License,
-        event::{LicensePurchased, SalesReset},
-        money::Money,
-    };
+    use contract::{catalogue::License, event::SalesReset, money::Money};
 
     use super::*;
+
+    fn purchase(cents: i64) -> Event {
+        Event::LicensePurchased(LicensePurchased { license: License::Pro, price: Money::eur(cents) })
+    }
+
+    fn reset() -> Event {
+        Event::SalesReset(SalesReset { reason: None })
+    }
+
+    fn apply(delta: &mut BatchDelta, position: i64, event: Event) -> Result<(), ApplyError> {
+        delta.apply(position.try_into().unwrap(), DateTime::UNIX_EPOCH, Ok(event))
+    }
 
     #[test]
     fn a_snapshot_is_taken_at_its_position_within_a_batch() {
         let mut delta = BatchDelta::on(&Totals::default());
-        let price = Money::eur(1);
         for position in SNAPSHOT_INTERVAL - 2..=2 * SNAPSHOT_INTERVAL {
-            let event = Event::LicensePurchased(LicensePurchased { license: License::Pro, price });
-            delta.apply(position.try_into().unwrap(), DateTime::UNIX_EPOCH, Ok(event)).unwrap();
+            apply(&mut delta, position, purchase(1)).unwrap();
         }
         let counts: Vec<_> = delta
             .snapshots
@@ -115,12 +121,8 @@ mod tests {
     fn a_batch_keeps_its_newest_purchases_and_counts_all_of_them() {
         let mut delta = BatchDelta::on(&Totals::default());
         for position in 1..=250 {
-            let event = if position % 50 == 0 {
-                Event::SalesReset(SalesReset { reason: None })
-            } else {
-                Event::LicensePurchased(LicensePurchased { license: License::Pro, price: Money::eur(position) })
-            };
-            delta.apply(position.try_into().unwrap(), DateTime::UNIX_EPOCH, Ok(event)).unwrap();
+            let event = if position % 50 == 0 { reset() } else { purchase(position) };
+            apply(&mut delta, position, event).unwrap();
         }
         assert_eq!(delta.purchase_count, 245);
         let amounts: Vec<_> = delta.latest.iter().map(|purchase| purchase.price.amount_minor()).collect();
@@ -129,15 +131,10 @@ mod tests {
 
     #[test]
     fn a_sum_out_of_range_for_the_history_does_not_change_the_totals_either() {
-        let purchase = |amount_minor| {
-            let price = Money::eur(amount_minor);
-            Ok(Event::LicensePurchased(LicensePurchased { license: License::Pro, price }))
-        };
         let mut delta = BatchDelta::on(&Totals::default());
-        let mut apply = |position: i64, event| delta.apply(position.try_into().unwrap(), DateTime::UNIX_EPOCH, event);
-        apply(1, purchase(i64::MAX)).unwrap();
-        apply(2, Ok(Event::SalesReset(SalesReset { reason: None }))).unwrap();
-        assert!(matches!(apply(3, purchase(1)), Err(ApplyError::Add { .. })));
+        apply(&mut delta, 1, purchase(i64::MAX)).unwrap();
+        apply(&mut delta, 2, reset()).unwrap();
+        assert!(matches!(apply(&mut delta, 3, purchase(1)), Err(ApplyError::Add { .. })));
         assert_eq!(delta.totals, Totals::default());
         assert_eq!(delta.last, Some((2.try_into().unwrap(), DateTime::UNIX_EPOCH)));
     }

@@ -25,6 +25,7 @@ use runtime::{
     tasks::Tasks,
 };
 use sqlx::PgPool;
+use tokio::sync::watch;
 use tracing::warn;
 
 pub mod batch_delta;
@@ -109,7 +110,7 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
     let mut tasks = Tasks::default();
     let access = Access::new(&config.service.access, config.service.listen_address, &mut tasks)?;
     let metrics = projection::Metrics::register(&mut registry);
-    let (state, watch) = projection::State::starting();
+    let (state, known) = watch::channel(projection::State::Starting);
     let (event_store, read_model) = config.databases.pools("projector")?;
     let nats_url = config.nats_url.clone();
     tasks.spawn("projection", async move |stop| {
@@ -137,7 +138,7 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
     } else {
         warn!("CHECKPOINT_KEY and CHECKPOINT_LOG are not set: the log is not signed");
     }
-    Ok(Service { api: Router::new(), access, readiness: Arc::new(move || watch.borrow().ready()), registry, tasks })
+    Ok(Service { api: Router::new(), access, readiness: Arc::new(move || known.borrow().ready()), registry, tasks })
 }
 
 fn reconciliation(config: &Config, registry: &mut Registry) -> anyhow::Result<reconciliation::Reconciliation> {

@@ -42,10 +42,6 @@ pub enum State {
 }
 
 impl State {
-    pub fn starting() -> (watch::Sender<Self>, watch::Receiver<Self>) {
-        watch::channel(Self::Starting)
-    }
-
     pub fn ready(&self) -> Result<(), String> {
         match self {
             Self::Running => Ok(()),

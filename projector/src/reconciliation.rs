@@ -101,7 +101,8 @@ impl Reconciliation {
     async fn read_and_compare(&mut self) -> Result<Progress, ProjectionError> {
         let live = read_model::load_live(&self.read_model).await?;
         let known = self.fold.take().filter(|fold| fold.generation == live.number && fold.position <= live.position);
-        let fold = self.fold.insert(known.unwrap_or_else(|| Fold::of(&live)));
+        let start = || Fold { generation: live.number, position: Position::START, totals: Totals::default() };
+        let fold = self.fold.insert(known.unwrap_or_else(start));
         let until = live.position.min(fold.position.plus(CHUNK_EVENTS));
         let reader = self
             .reader
@@ -185,12 +186,6 @@ impl run_loop::Step for Reconciliation {
         if let Some(error) = failure {
             debug!(%error, "The reconciliation is waiting"); // the projection warns
         }
-    }
-}
-
-impl Fold {
-    fn of(live: &Generation) -> Self {
-        Self { generation: live.number, position: Position::START, totals: Totals::default() }
     }
 }
 

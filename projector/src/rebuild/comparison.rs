@@ -1,6 +1,6 @@
 //! Compares the live generation with a rebuilt one, and logs the differences.
 
-use std::{cmp::Ordering, collections::BTreeSet, ops::Add};
+use std::{cmp::Ordering, ops::Add};
 
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection, PgPool};
@@ -17,14 +17,10 @@ pub enum Comparison {
     LiveWasBehind,
 }
 
-/// Compares both, and logs the differences: per licence, in the histories and in the newest purchases.
-pub fn compare(
-    live: &Generation,
-    rebuilt: &Generation,
-    history: HistoryDifferences,
-    latest: LatestDifferences,
-) -> Comparison {
-    let same = live.totals == rebuilt.totals && history.entries == 0 && latest.entries == 0;
+/// Compares both, and logs the differences: per licence, in the histories and in the newest purchases. `latest` is the number of rows
+/// that only one of the lists of newest purchases has.
+pub fn compare(live: &Generation, rebuilt: &Generation, history: HistoryDifferences, latest: usize) -> Comparison {
+    let same = live.totals == rebuilt.totals && history.entries == 0 && latest == 0;
     match live.position.cmp(&rebuilt.position) {
         Ordering::Less => Comparison::LiveWasBehind,
         Ordering::Equal if same => Comparison::Same,
@@ -36,7 +32,7 @@ pub fn compare(
     }
 }
 
-fn log_differences(live: &Generation, rebuilt: &Generation, history: HistoryDifferences, latest: LatestDifferences) {
+fn log_differences(live: &Generation, rebuilt: &Generation, history: HistoryDifferences, latest: usize) {
     warn!(
         live.position = live.position.get(),
         rebuilt.position = rebuilt.position.get(),
@@ -58,20 +54,8 @@ fn log_differences(live: &Generation, rebuilt: &Generation, history: HistoryDiff
     if let HistoryDifferences { entries, first_at: Some(first_at) } = history {
         warn!(entries, %first_at, "The histories differ: buckets and resets that only one of them has");
     }
-    if latest.entries > 0 {
-        warn!(entries = latest.entries, "The newest purchases differ: rows that only one of the lists has");
-    }
-}
-
-/// How many rows only one of two lists of newest purchases has.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct LatestDifferences {
-    entries: usize,
-}
-
-impl LatestDifferences {
-    pub fn of(live: &BTreeSet<String>, rebuilt: &BTreeSet<String>) -> Self {
-        Self { entries: live.symmetric_difference(rebuilt).count() }
+    if latest > 0 {
+        warn!(entries = latest, "The newest purchases differ: rows that only one of the lists has");
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use self::{
-    comparison::{Comparison, LatestDifferences, compare, compare_rest, compare_settled},
+    comparison::{Comparison, compare, compare_rest, compare_settled},
     resume::{Superseded, resume_or_start},
 };
 use crate::{
@@ -134,7 +134,7 @@ async fn cut_over(
     let rest = compare_rest(&mut transaction, &live, &building, settled_until).await?;
     let live_latest = stored_latest(&mut *transaction, &live).await?.context(Superseded)?;
     let built_latest = stored_latest(&mut *transaction, &building).await?.context(Superseded)?;
-    let comparison = compare(&live, &building, settled + rest, LatestDifferences::of(&live_latest, &built_latest));
+    let comparison = compare(&live, &building, settled + rest, live_latest.symmetric_difference(&built_latest).count());
     if !read_model::switch(&mut transaction, &live, &building).await? {
         bail!(Superseded);
     }
@@ -175,7 +175,7 @@ async fn dry_run(
     }
     let (history, _) = compare_settled(read_model, &live, &building).await?;
     let built_latest = stored_latest(read_model, &building).await?.context(Superseded)?;
-    let comparison = compare(&live, &building, history, LatestDifferences::of(&live_latest, &built_latest));
+    let comparison = compare(&live, &building, history, live_latest.symmetric_difference(&built_latest).count());
     if !read_model::remove_built(read_model, &building).await? {
         info!("Another rebuild has resumed the built generation");
     }
