@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use contract::position::Position;
+use event_log::row;
 use runtime::http::problem::Problem;
-use sqlx::PgPool;
+use sqlx::{PgPool, Row};
 use tokio::sync::Semaphore;
 
 use crate::{
+    problems,
     purchases::signer::LicenseSigner,
     totals::{
         places::Places,
@@ -52,6 +55,16 @@ impl Sources {
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
             as_of: Semaphore::new(MAX_AS_OF),
         }
+    }
+
+    /// Generation and position of the live read model.
+    pub async fn live_version(&self) -> Result<(i64, Position), Problem> {
+        let select = sqlx::query("select generation, position from projection where live");
+        let read = async {
+            let row = select.fetch_one(&self.read_model).await?;
+            Ok((row.try_get("generation")?, row::position(&row, "position")?))
+        };
+        read.await.map_err(|error| problems::read_model(&error))
     }
 
     /// The newest totals and purchases, whatever position they reflect.

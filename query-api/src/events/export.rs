@@ -27,7 +27,7 @@ use tokio::{
 use tracing::error;
 
 use super::range::Range;
-use crate::{headers::POSITION, problems, sources::MAX_EXPORTS};
+use crate::{headers::POSITION, problems};
 
 /// Events per chunk: about two megabytes, read in some ten milliseconds.
 const CHUNK_EVENTS: i64 = 5000;
@@ -61,10 +61,6 @@ pub fn is_wanted(headers: &HeaderMap) -> bool {
         .flat_map(|value| value.split(','))
         .filter_map(|range| range.split(';').next())
         .any(|media_type| media_type.trim().eq_ignore_ascii_case(CONTENT_TYPE))
-}
-
-pub fn too_many() -> Problem {
-    Problem::unavailable(format!("{MAX_EXPORTS} exports are already in progress. Try again when one has ended."))
 }
 
 /// The events of a range, one per line.

@@ -19,7 +19,11 @@ use super::{
     export,
     range::{Parameters, Range},
 };
-use crate::{headers::POSITION, problems, sources::Sources};
+use crate::{
+    headers::POSITION,
+    problems,
+    sources::{MAX_EXPORTS, Sources},
+};
 
 const DEFAULT_LIMIT: usize = 100;
 /// A page of the event log.
@@ -63,7 +67,10 @@ pub async fn get_events(
     let as_lines = export::is_wanted(&headers);
     parameters.check(as_lines)?;
     let mut response = if as_lines {
-        let place = Arc::clone(&sources.exports).try_acquire_owned().map_err(|_| export::too_many())?;
+        let Ok(place) = Arc::clone(&sources.exports).try_acquire_owned() else {
+            let detail = format!("{MAX_EXPORTS} exports are already in progress. Try again when one has ended.");
+            return Err(Problem::unavailable(detail));
+        };
         let range = parameters.range(&sources.event_store).await.map_err(problems::event_store)?;
         export::lines(sources.event_store.clone(), range, parameters.limit, place).await?
     } else {

@@ -80,13 +80,6 @@ pub enum HistoryError {
     TooManyResets,
 }
 
-/// Generation and position of the live history. Not from the totals in memory: a page may have received newer ones from another
-/// replica, and must not be told that its history is unchanged.
-pub async fn version(read_model: &PgPool) -> sqlx::Result<(i64, Position)> {
-    let row = sqlx::query("select generation, position from projection where live").fetch_one(read_model).await?;
-    Ok((row.try_get("generation")?, row::position(&row, "position")?))
-}
-
 /// Reads the buckets between these boundaries.
 pub async fn read(
     read_model: &PgPool,

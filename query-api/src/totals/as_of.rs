@@ -48,7 +48,8 @@ pub async fn totals_as_of(sources: &Sources, as_of: AsOf, headers: &HeaderMap) -
         return Err(Problem::unavailable("Too many requests for earlier totals. Try again."));
     };
     let position = position(&sources.event_store, as_of).await?;
-    let generation = generation(&sources.read_model).await.map_err(|error| problem(error.into()))?;
+    // A rebuild may correct earlier totals too, so their tag changes with the generation.
+    let (generation, _) = sources.live_version().await?;
     let tag = HeaderValue::try_from(format!("\"{generation}-at-{position}\"")).expect("numbers are plain ASCII");
     // Not immutable: an event of a time that has just passed may not be committed yet.
     let common = [(header::CACHE_CONTROL, HeaderValue::from_static("no-cache")), (header::ETAG, tag.clone())];
@@ -76,11 +77,6 @@ async fn position(event_store: &PgPool, as_of: AsOf) -> Result<Position, Problem
 pub fn unknown_position(end: Position) -> Problem {
     let detail = format!("The log ends at position {end}.");
     Problem::new(StatusCode::NOT_FOUND, "unknown-position", "Unknown position", detail)
-}
-
-/// A rebuild may correct earlier totals too, so their tag changes with the generation.
-async fn generation(read_model: &PgPool) -> sqlx::Result<i64> {
-    sqlx::query_scalar("select generation from projection where live").fetch_one(read_model).await
 }
 
 /// The totals at a position that the log has.
