@@ -34,12 +34,6 @@ pub struct Parameters {
 #[serde(try_from = "String")]
 struct Reason(String);
 
-impl Reason {
-    fn into_text(self) -> String {
-        self.0
-    }
-}
-
 impl TryFrom<String> for Reason {
     type Error = String;
 
@@ -83,7 +77,7 @@ pub async fn reset_sales(
     identity: CommandIdentity,
     Query(Parameters { reason }): Query<Parameters>,
 ) -> Result<Json<Reset>, Problem> {
-    let event = decide(Command::ResetSales { reason: reason.map(Reason::into_text) });
+    let event = decide(Command::ResetSales { reason: reason.map(|Reason(text)| text) });
     let event_id = identity.event_id;
     let recorded = log.append(NewEvent::new(event_id, &event, &identity.caused_by(Some(caller.as_operator())))).await?;
     match recorded.decode() {
