@@ -17,22 +17,17 @@ use contract::{
     recorded_event::NewEvent,
 };
 use event_log::database;
-use futures::{StreamExt, stream};
+use futures::{StreamExt, future::join_all, stream};
 use nix::sys::signal::Signal;
 use prometheus_client::registry::Registry;
-use reqwest::{Client, StatusCode};
+use reqwest::StatusCode;
 use serde_json::Value;
-use testing::{Databases, Proxy, Service, Until, cases, eventually, own_postgres};
-use tokio::{
-    io::AsyncWriteExt,
-    net::TcpStream,
-    task::{JoinSet, spawn_blocking},
-    time::sleep,
-};
+use testing::{Databases, NO_NATS, Proxy, Service, Until, cases, eventually, own_postgres, values};
+use tokio::{io::AsyncWriteExt, net::TcpStream, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::support::{NO_NATS, bought, buy, command_api, command_api_at};
+use crate::support::buy;
 
 const LICENSES: [&str; 3] = ["basic", "pro", "enterprise"];
 
@@ -53,13 +48,19 @@ async fn assert_log_matches(databases: &Databases, receipts: &HashMap<Uuid, Valu
     assert_eq!(databases.head().await, i64::try_from(rows.len()).unwrap());
 }
 
+/// A command API that reaches its event store through a proxy.
+async fn via(databases: &Databases, proxy: &Proxy) -> Service {
+    let event_store = databases.event_store_url_via("command_api", proxy.address());
+    let settings = [("EVENT_STORE_URL", event_store.as_str()), ("NATS_URL", NO_NATS)];
+    databases.start("command-api", Until::Ready, &settings).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_four_writers_through_two_instances_leave_no_gap_and_no_duplicate() {
     const WRITERS: usize = 64;
     let count = usize::try_from(cases("TEST_CONCURRENT_PURCHASES", 2_000)).unwrap();
     let databases = Databases::create().await;
-    let instances = [command_api(&databases, NO_NATS).await, command_api(&databases, NO_NATS).await];
-    let client = Client::new();
+    let instances = [databases.command_api(NO_NATS).await, databases.command_api(NO_NATS).await];
     let receipts = Mutex::new(HashMap::new());
     // Every fourth request repeats the key of the request before it, so that both land in one batch or in concurrent
     // batches of the two instances.
@@ -71,10 +72,10 @@ async fn sixty_four_writers_through_two_instances_leave_no_gap_and_no_duplicate(
     });
     stream::iter(requests)
         .for_each_concurrent(WRITERS, |(number, key)| {
-            let (client, receipts, url) = (&client, &receipts, instances[number % 2].url());
+            let (receipts, instance) = (&receipts, &instances[number % 2]);
             async move {
                 let license = LICENSES[usize::from(key.as_bytes()[0]) % 3];
-                let response = buy(client, &url, license, key).await.unwrap();
+                let response = buy(instance, license, key).await.unwrap();
                 assert_eq!(response.status(), StatusCode::CREATED);
                 let receipt: Value = response.json().await.unwrap();
                 if let Some(other) = receipts.lock().unwrap().insert(key, receipt.clone()) {
@@ -95,8 +96,7 @@ async fn sixty_four_writers_through_two_instances_leave_no_gap_and_no_duplicate(
 #[tokio::test]
 async fn a_client_that_disconnects_leaves_nothing_half_done() {
     let databases = Databases::create().await;
-    let service = command_api(&databases, NO_NATS).await;
-    let client = Client::new();
+    let service = databases.command_api(NO_NATS).await;
     let mut keys = Vec::new();
     for round in 0_usize..100 {
         let key = Uuid::new_v4();
@@ -116,7 +116,7 @@ async fn a_client_that_disconnects_leaves_nothing_half_done() {
     // Repeating the request with its key tells the client the outcome. Either way the purchase exists once afterwards.
     let mut receipts = HashMap::new();
     for key in keys {
-        let response = buy(&client, &service.url(), "pro", key).await.unwrap();
+        let response = buy(&service, "pro", key).await.unwrap();
         assert_eq!(response.status(), 201);
         receipts.insert(key, response.json().await.unwrap());
     }
@@ -127,13 +127,12 @@ async fn a_client_that_disconnects_leaves_nothing_half_done() {
 async fn a_commit_whose_response_is_lost_is_acknowledged_once() {
     let databases = Databases::create().await;
     let proxy = Proxy::start(testing::postgres().address()).await;
-    let service = command_api_at(&databases.event_store_url_via("command_api", proxy.address()), NO_NATS).await;
-    let client = Client::new();
+    let service = via(&databases, &proxy).await;
     let mut receipts = HashMap::new();
     for _ in 0..20 {
         let key = Uuid::new_v4();
         proxy.cut_before_reply(1);
-        let response = buy(&client, &service.url(), "pro", key).await.unwrap();
+        let response = buy(&service, "pro", key).await.unwrap();
         assert_eq!(response.status(), 201);
         receipts.insert(key, response.json().await.unwrap());
     }
@@ -144,18 +143,17 @@ async fn a_commit_whose_response_is_lost_is_acknowledged_once() {
 async fn connections_cut_under_load_lose_and_duplicate_nothing() {
     let databases = Databases::create().await;
     let proxy = Proxy::start(testing::postgres().address()).await;
-    let service = command_api_at(&databases.event_store_url_via("command_api", proxy.address()), NO_NATS).await;
-    let client = Client::new();
+    let service = via(&databases, &proxy).await;
     let receipts = Mutex::new(HashMap::new());
     stream::iter(0..3000)
         .for_each_concurrent(32, |number| {
-            let (client, receipts, proxy, url) = (&client, &receipts, &proxy, service.url());
+            let (receipts, proxy, service) = (&receipts, &proxy, &service);
             async move {
                 if number % 100 == 99 {
                     proxy.cut();
                 }
                 let key = Uuid::new_v4();
-                let response = buy(client, &url, "basic", key).await.unwrap();
+                let response = buy(service, "basic", key).await.unwrap();
                 assert_eq!(response.status(), 201);
                 let receipt = response.json().await.unwrap();
                 receipts.lock().unwrap().insert(key, receipt);
@@ -168,30 +166,27 @@ async fn connections_cut_under_load_lose_and_duplicate_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_killed_under_load_has_stored_every_acknowledged_purchase() {
     let databases = Databases::create().await;
-    let service = command_api(&databases, NO_NATS).await;
-    let (client, url) = (Client::new(), service.url());
-    let acknowledged = Arc::new(Mutex::new(HashMap::new()));
-    let mut buyers = JoinSet::new();
-    for _ in 0..32 {
-        let (client, url, acknowledged) = (client.clone(), url.clone(), Arc::clone(&acknowledged));
-        buyers.spawn(async move {
-            loop {
-                let key = Uuid::new_v4();
-                let Ok(response) = buy(&client, &url, "pro", key).await else { return key };
-                let Ok(receipt) = response.json::<Value>().await else { return key };
-                acknowledged.lock().unwrap().insert(key, receipt);
-            }
-        });
-    }
-    eventually("enough purchases", async || acknowledged.lock().unwrap().len() > 500).await;
-    service.kill();
-    let cut_off = buyers.join_all().await;
+    let service = databases.command_api(NO_NATS).await;
+    let acknowledged = Mutex::new(HashMap::new());
+    let buyers = (0..32).map(async |_| {
+        loop {
+            let key = Uuid::new_v4();
+            let Ok(response) = buy(&service, "pro", key).await else { return key };
+            let Ok(receipt) = response.json::<Value>().await else { return key };
+            acknowledged.lock().unwrap().insert(key, receipt);
+        }
+    });
+    let killing = async {
+        eventually("enough purchases", async || acknowledged.lock().unwrap().len() > 500).await;
+        service.signal(Signal::SIGKILL);
+    };
+    let (cut_off, ()) = tokio::join!(join_all(buyers), killing);
 
     // Clients without a response retry elsewhere with their keys.
-    let successor = command_api(&databases, NO_NATS).await;
-    let mut receipts = acknowledged.lock().unwrap().clone();
+    let successor = databases.command_api(NO_NATS).await;
+    let mut receipts = acknowledged.into_inner().unwrap();
     for key in cut_off {
-        receipts.insert(key, buy(&client, &successor.url(), "pro", key).await.unwrap().json().await.unwrap());
+        receipts.insert(key, buy(&successor, "pro", key).await.unwrap().json().await.unwrap());
     }
     assert_log_matches(&databases, &receipts).await;
 }
@@ -199,27 +194,19 @@ async fn an_instance_killed_under_load_has_stored_every_acknowledged_purchase() 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_sigterm_it_answers_requests_in_flight_and_exits_cleanly() {
     let databases = Databases::create().await;
-    let service = command_api(&databases, NO_NATS).await;
-    let client = Client::new();
+    let service = databases.command_api(NO_NATS).await;
     let mut head = databases.event_store().begin().await.unwrap();
     sqlx::query("select from head for update").execute(&mut *head).await.unwrap();
-    let (url, key) = (service.url(), Uuid::new_v4());
-    let under_way = tokio::spawn({
-        let client = client.clone();
-        async move { buy(&client, &url, "pro", key).await.unwrap().status() }
-    });
-    eventually("the purchase waits for the head", async || {
-        let waiting = sqlx::query_scalar(
-            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
-        );
-        let waiting: i64 = waiting.fetch_one(databases.event_store()).await.unwrap();
-        waiting > 0
-    })
-    .await;
-    service.signal(Signal::SIGTERM);
-    eventually("it is no longer ready", async || !service.is(Until::Ready).await).await;
-    head.rollback().await.unwrap();
-    assert_eq!(under_way.await.unwrap(), 201);
+    let stopping = async {
+        let waits = "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        let waiting = async || values::<i32>(databases.event_store(), waits).await;
+        eventually("the purchase waits for the head", async || !waiting().await.is_empty()).await;
+        service.signal(Signal::SIGTERM);
+        eventually("it is no longer ready", async || !service.is(Until::Ready).await).await;
+        head.rollback().await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(buy(&service, "pro", Uuid::new_v4()), stopping);
+    assert_eq!(answer.unwrap().status(), 201);
     assert!(service.terminate().await.success());
     assert_eq!(databases.head().await, 1);
 }
@@ -227,7 +214,7 @@ async fn on_sigterm_it_answers_requests_in_flight_and_exits_cleanly() {
 #[tokio::test]
 async fn on_sigterm_it_does_not_wait_for_an_incomplete_request() {
     let databases = Databases::create().await;
-    let service = command_api(&databases, NO_NATS).await;
+    let service = databases.command_api(NO_NATS).await;
     let mut connection = TcpStream::connect(service.address()).await.unwrap();
     connection.write_all(b"POST /api/buy_mpi HTTP/1.1\r\n").await.unwrap();
     assert!(service.terminate().await.success());
@@ -239,59 +226,41 @@ async fn a_purchase_before_the_first_connection_waits_for_it() {
     let (log, stop) = in_process_log(&databases);
     // The writer has not been polled yet.
     assert!(!log.is_available(), "the writer has connected too early for this test");
-    let event = decide(Command::Buy(License::Pro));
-    let recorded = log.append(NewEvent::new(EventId::generate(), &event, &Metadata::default())).await.unwrap();
+    let recorded = log.append(purchase()).await.unwrap();
     assert_eq!(recorded.position.get(), 1);
     stop.cancel();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_database_it_rejects_at_once_and_resumes_when_it_returns() {
-    let mut postgres = spawn_blocking(own_postgres).await.unwrap();
+    let mut postgres = own_postgres();
     let databases = Databases::create_in(&postgres).await;
-    let service = command_api(&databases, NO_NATS).await;
-    let client = Client::new();
-    bought(&client, &service, "pro").await;
+    let service = databases.command_api(NO_NATS).await;
+    service.buy("pro").await;
 
-    let mut postgres = spawn_blocking(move || {
-        postgres.stop();
-        postgres
-    })
-    .await
-    .unwrap();
-    let cut_off = buy(&client, &service.url(), "pro", Uuid::new_v4()).await.unwrap();
+    postgres.stop();
+    let cut_off = buy(&service, "pro", Uuid::new_v4()).await.unwrap();
     assert_eq!(cut_off.status(), 503);
     assert_eq!(cut_off.headers()["retry-after"], "1");
     assert_eq!(cut_off.headers()["content-type"], "application/problem+json");
     assert!(!service.is(Until::Ready).await, "it cannot do its job");
     assert!(service.is(Until::Live).await, "a restart would not help");
     assert_eq!(service.get("/startupz").await.status(), 200, "it had started");
-    let settings = [("EVENT_STORE_URL", &*databases.event_store_url("command_api")), ("NATS_URL", NO_NATS)];
-    let another = Service::start("command-api", Until::Live, &settings).await;
+    let another = databases.start("command-api", Until::Live, &[("NATS_URL", NO_NATS)]).await;
     assert_eq!(another.get("/startupz").await.status(), 503, "it has not");
 
-    spawn_blocking(move || {
-        postgres.start();
-        postgres
-    })
-    .await
-    .map(std::mem::forget) // it ends with the test process
-    .unwrap();
+    postgres.start();
     eventually("it is ready again", async || service.is(Until::Ready).await).await;
-    let receipt = bought(&client, &service, "pro").await;
+    let receipt = service.buy("pro").await;
     assert!(receipt["position"] == 2 || receipt["position"] == 3, "{receipt}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reachable_database_that_rejects_writes_counts_as_unavailable() {
     let databases = Databases::create().await;
-    let service = command_api(&databases, NO_NATS).await;
-    let client = Client::new();
-    let may_append = async |statement: &'static str| {
-        sqlx::raw_sql(statement).execute(databases.event_store()).await.unwrap();
-    };
-    may_append("revoke execute on function append_events from command_api").await;
-    assert_eq!(buy(&client, &service.url(), "pro", Uuid::new_v4()).await.unwrap().status(), 503);
+    let service = databases.command_api(NO_NATS).await;
+    databases.change_event_store("revoke execute on function append_events from command_api").await;
+    assert_eq!(buy(&service, "pro", Uuid::new_v4()).await.unwrap().status(), 503);
     // Longer than the longest delay between two connection attempts.
     for _ in 0..100 {
         assert!(!service.is(Until::Ready).await, "it cannot do its job, however often it connects");
@@ -299,9 +268,9 @@ async fn a_reachable_database_that_rejects_writes_counts_as_unavailable() {
     }
     assert!(!service.log().contains("append.recovered"), "{}", service.log());
 
-    may_append("grant execute on function append_events to command_api").await;
+    databases.change_event_store("grant execute on function append_events to command_api").await;
     eventually("it is ready again", async || service.is(Until::Ready).await).await;
-    assert_eq!(bought(&client, &service, "pro").await["position"], 1);
+    assert_eq!(service.buy("pro").await["position"], 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -315,10 +284,7 @@ async fn a_full_queue_rejects_at_once_and_loses_nothing_that_it_accepted() {
     let mut commands = JoinSet::new();
     for _ in 0..2 * QUEUE_CAPACITY {
         let log = log.clone();
-        commands.spawn(async move {
-            let event = decide(Command::Buy(License::Pro));
-            log.append(NewEvent::new(EventId::generate(), &event, &Metadata::default())).await
-        });
+        commands.spawn(async move { log.append(purchase()).await });
     }
     let mut refused = 0;
     while refused < QUEUE_CAPACITY / 2 {
@@ -340,17 +306,15 @@ async fn every_purchase_is_acknowledged_while_the_relay_never_runs() {
     // Nothing takes events from the handoff buffer, as while NATS is unreachable.
     let (log, stop) = in_process_log(&databases);
     let purchases = 3 * handoff::CAPACITY;
-    let answers: Vec<_> = stream::iter(0..purchases)
-        .map(|_| {
-            let event = decide(Command::Buy(License::Pro));
-            log.append(NewEvent::new(EventId::generate(), &event, &Metadata::default()))
-        })
-        .buffer_unordered(MAX_BATCH)
-        .collect()
-        .await;
+    let answers: Vec<_> =
+        stream::iter(0..purchases).map(|_| log.append(purchase())).buffer_unordered(MAX_BATCH).collect().await;
     let refused = answers.iter().filter(|answer| answer.is_err()).count();
     assert_eq!((refused, databases.head().await), (0, i64::try_from(purchases).unwrap()));
     stop.cancel();
+}
+
+fn purchase() -> NewEvent {
+    NewEvent::new(EventId::generate(), &decide(Command::Buy(License::Pro)), &Metadata::default())
 }
 
 fn in_process_log(databases: &Databases) -> (WriterHandle, CancellationToken) {

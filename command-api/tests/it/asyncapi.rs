@@ -5,12 +5,10 @@ use std::collections::BTreeSet;
 use async_nats::jetstream;
 use contract::ASYNCAPI;
 use contract::{cloud_event::CloudEvent, event::EventType};
-use reqwest::Client;
+use reqwest::Method;
 use runtime::nats::STREAM;
 use serde_json::{Map, Value, json};
 use testing::{Databases, Nats, Schema, eventually};
-
-use crate::support::{bought, command_api};
 
 fn document() -> Value {
     serde_json::from_str(ASYNCAPI).unwrap()
@@ -28,18 +26,17 @@ fn names(object: &Value) -> BTreeSet<&String> {
 #[tokio::test]
 async fn published_events_match_the_document() {
     let (databases, nats) = (Databases::create().await, Nats::start());
-    let service = command_api(&databases, &nats.url("command-api")).await;
-    let client = Client::new();
-    bought(&client, &service, "basic").await;
-    let with_circumstances = client
-        .post(format!("{}/api/buy_mpi", service.url()))
+    let service = databases.command_api(&nats.url("command-api")).await;
+    service.buy("basic").await;
+    let with_circumstances = service
+        .request(Method::POST, "/api/buy_mpi")
         .header("idempotency-key", "order-17")
         .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
         .json(&json!({ "license": "enterprise" }));
     assert_eq!(with_circumstances.send().await.unwrap().status(), 201);
-    assert!(client.delete(format!("{}/api/sales", service.url())).send().await.unwrap().status().is_success());
+    assert_eq!(service.request(Method::DELETE, "/api/sales").send().await.unwrap().status(), 200);
 
-    let document: Value = service.get("/docs/events.json").await.json().await.unwrap();
+    let document = service.json("/docs/events.json").await;
     let jetstream = jetstream::new(runtime::nats::connect(&nats.admin_url(), "test").await.unwrap());
     let end = async || jetstream.get_stream(STREAM).await.is_ok_and(|stream| stream.cached_info().state.messages == 3);
     eventually("the relay has published them", end).await;

@@ -1,7 +1,7 @@
 //! What the database itself guarantees to every client.
 
 use sqlx::{Connection, PgConnection};
-use testing::{Databases, purchased};
+use testing::{Databases, purchased, values};
 
 const SERVICES: [&str; 3] = ["command_api", "projector", "query_api"];
 const INSERT: &str = "insert into event (position, recorded_at, event_id, schema_version, event_type, data)
@@ -84,41 +84,34 @@ async fn a_failed_batch_leaves_no_gap() {
 #[tokio::test]
 async fn recorded_times_never_decrease() {
     let databases = Databases::create().await;
-    sqlx::raw_sql("update head set recorded_at = now() + interval '1 hour'")
-        .execute(databases.event_store())
-        .await
-        .unwrap();
+    databases.change_event_store("update head set recorded_at = now() + interval '1 hour'").await;
     databases.append(&[purchased("pro", 19_900)]).await;
-    let in_order: bool = sqlx::query_scalar("select event.recorded_at = head.recorded_at from event, head")
-        .fetch_one(databases.event_store())
-        .await
-        .unwrap();
-    assert!(in_order, "an event was recorded before the one in front of it");
+    let in_order: Vec<bool> =
+        values(databases.event_store(), "select event.recorded_at = head.recorded_at from event, head").await;
+    assert_eq!(in_order, [true], "an event was recorded before the one in front of it");
 }
 
 #[tokio::test]
 async fn every_column_has_a_comment_and_every_constraint_a_name() {
     let databases = Databases::create().await;
     for database in [databases.event_store(), databases.read_model()] {
-        let unexplained: Vec<String> = sqlx::query_scalar(
+        let unexplained: Vec<String> = values(
+            database,
             "select format('%s.%s', relname, attname) from pg_attribute
              join pg_class on pg_class.oid = attrelid join pg_namespace on pg_namespace.oid = relnamespace
              where nspname = 'public' and relkind = 'r' and attnum > 0 and not attisdropped
                and relname <> '_sqlx_migrations' and col_description(attrelid, attnum) is null",
         )
-        .fetch_all(database)
-        .await
-        .unwrap();
+        .await;
         assert_eq!(unexplained, Vec::<String>::new());
-        let unnamed: Vec<String> = sqlx::query_scalar(
+        let unnamed: Vec<String> = values(
+            database,
             "select conname::text from pg_constraint
              join pg_class on pg_class.oid = conrelid join pg_namespace on pg_namespace.oid = relnamespace
              where nspname = 'public' and relname <> '_sqlx_migrations' and contype <> 'n'
                and conname ~ '_(pkey|fkey|check)[0-9]*$'",
         )
-        .fetch_all(database)
-        .await
-        .unwrap();
+        .await;
         assert_eq!(unnamed, Vec::<String>::new());
     }
 }

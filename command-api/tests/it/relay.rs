@@ -2,20 +2,16 @@
 
 use std::sync::Arc;
 
-use async_nats::jetstream::{self, stream::Stream};
+use async_nats::jetstream;
 use command_api::relay::{
     metrics::Metrics,
     publisher::{NewStream, Publisher, RelayError},
 };
 use futures::future::join_all;
-use reqwest::Client;
 use runtime::nats::{STREAM, SUBJECTS, Settings};
 use serde_json::Value;
 use sqlx::PgPool;
-use testing::{Databases, Nats, eventually, purchased, reset};
-use tokio::task::spawn_blocking;
-
-use crate::support::{bought, command_api};
+use testing::{Databases, Nats, eventually, purchased, reset, values};
 
 async fn connected(url: &str) -> async_nats::Client {
     let client = runtime::nats::connect(url, "test").await.unwrap();
@@ -35,11 +31,12 @@ async fn end_of(jetstream: &jetstream::Context) -> i64 {
     }
 }
 
-async fn assert_copy_of_log(databases: &Databases, stream: &Stream) {
-    let ids: Vec<String> = sqlx::query_scalar("select event_id::text from event order by position")
-        .fetch_all(databases.event_store())
-        .await
-        .unwrap();
+/// Waits until the stream has the end of the log, and compares both.
+async fn assert_copy_of_log(databases: &Databases, jetstream: &jetstream::Context) {
+    let ids: Vec<String> = values(databases.event_store(), "select event_id::text from event order by position").await;
+    let end = databases.head().await;
+    eventually("the stream holds the whole log", async || end_of(jetstream).await == end).await;
+    let stream = jetstream.get_stream(STREAM).await.unwrap();
     let state = &stream.cached_info().state;
     assert_eq!((state.first_sequence, state.last_sequence), (1, ids.len() as u64));
     assert_eq!(state.messages, ids.len() as u64);
@@ -89,95 +86,71 @@ async fn two_relays_publish_every_event_once_and_in_order() {
     let (conflicts, ()) = tokio::join!(join_all(publishing.collect::<Vec<_>>()), appending);
     let conflicts: usize = conflicts.into_iter().map(Result::unwrap).sum();
     assert!(conflicts > 0, "the relays never met, so this run shows nothing");
-    assert_copy_of_log(&databases, &admin(&nats).await.get_stream(STREAM).await.unwrap()).await;
+    assert_copy_of_log(&databases, &admin(&nats).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_wiped_during_purchases_is_refilled() {
     let (databases, mut nats) = (Databases::create().await, Nats::start());
-    let service = command_api(&databases, &nats.url("command-api")).await;
-    let client = Client::new();
+    let service = databases.command_api(&nats.url("command-api")).await;
     for round in 0..3 {
         for _ in 0..20 {
-            bought(&client, &service, "pro").await;
+            service.buy("pro").await;
         }
         if round == 1 {
             // Deleted by an administrator while the server runs.
             let jetstream = admin(&nats).await;
             eventually("there is a stream to delete", async || jetstream.delete_stream(STREAM).await.is_ok()).await;
         }
-        nats = spawn_blocking(move || {
-            nats.stop();
-            nats.wipe();
-            nats
-        })
-        .await
-        .unwrap();
+        nats.stop();
+        nats.wipe();
         for _ in 0..20 {
-            bought(&client, &service, "basic").await; // purchases do not need NATS
+            service.buy("basic").await; // purchases do not need NATS
         }
-        nats = spawn_blocking(move || {
-            nats.start_again();
-            nats
-        })
-        .await
-        .unwrap();
-        bought(&client, &service, "enterprise").await;
+        nats.start_again();
+        service.buy("enterprise").await;
     }
-    let jetstream = admin(&nats).await;
-    eventually("the stream holds the whole log", async || end_of(&jetstream).await == 3 * 41).await;
-    assert_copy_of_log(&databases, &jetstream.get_stream(STREAM).await.unwrap()).await;
+    assert_eq!(databases.head().await, 3 * 41);
+    assert_copy_of_log(&databases, &admin(&nats).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_instances_writing_concurrently_publish_every_event_once_and_in_order() {
     let (databases, nats) = (Databases::create().await, Nats::start());
-    let services = [
-        command_api(&databases, &nats.url("command-api")).await,
-        command_api(&databases, &nats.url("command-api")).await,
-    ];
-    let client = Client::new();
+    let services =
+        [databases.command_api(&nats.url("command-api")).await, databases.command_api(&nats.url("command-api")).await];
     let customers = (0..20).map(|customer| {
-        let (client, service) = (&client, &services[customer % 2]);
+        let service = &services[customer % 2];
         async move {
             for _ in 0..25 {
-                bought(client, service, "pro").await;
+                service.buy("pro").await;
             }
         }
     });
     join_all(customers).await;
-    let jetstream = admin(&nats).await;
-    eventually("the stream holds the whole log", async || end_of(&jetstream).await == 500).await;
-    assert_copy_of_log(&databases, &jetstream.get_stream(STREAM).await.unwrap()).await;
+    assert_eq!(databases.head().await, 500);
+    assert_copy_of_log(&databases, &admin(&nats).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_lost_its_tail_in_a_crash_is_refilled() {
     let (databases, mut nats) = (Databases::create().await, Nats::start());
-    let service = command_api(&databases, &nats.url("command-api")).await;
-    let client = Client::new();
-    for crash in 1..=5 {
+    let service = databases.command_api(&nats.url("command-api")).await;
+    for _ in 0..5 {
         for _ in 0..20 {
-            bought(&client, &service, "pro").await;
+            service.buy("pro").await;
         }
         // NATS acknowledges before it syncs: the newest messages may be lost in a crash.
-        nats = spawn_blocking(move || {
-            nats.stop();
-            nats.start_again();
-            nats
-        })
-        .await
-        .unwrap();
-        let jetstream = admin(&nats).await;
-        eventually("the stream holds the whole log", async || end_of(&jetstream).await == crash * 20).await;
+        nats.stop();
+        nats.start_again();
+        assert_copy_of_log(&databases, &admin(&nats).await).await;
     }
-    assert_copy_of_log(&databases, &admin(&nats).await.get_stream(STREAM).await.unwrap()).await;
 }
 
 #[tokio::test]
 async fn events_of_a_dead_instance_are_published_by_another() {
     let (databases, nats) = (Databases::create().await, Nats::start());
-    let _idle = command_api(&databases, &nats.url("command-api")).await;
+    let _idle = databases.command_api(&nats.url("command-api")).await;
     let jetstream = admin(&nats).await;
     // Committed by an instance that died before publishing: no notification is sent.
     databases.append(&[purchased("pro", 1), reset(), purchased("basic", 2)]).await;
@@ -206,7 +179,7 @@ async fn a_stream_of_another_log_is_left_unchanged() {
     // The remedy that the error names.
     jetstream.delete_stream(STREAM).await.unwrap();
     assert_eq!(publisher.publish_next().await.unwrap(), 3);
-    assert_copy_of_log(&databases, &jetstream.get_stream(STREAM).await.unwrap()).await;
+    assert_copy_of_log(&databases, &jetstream).await;
 }
 
 #[tokio::test]

@@ -7,14 +7,11 @@ use std::{
 };
 
 use async_nats::jetstream;
-use reqwest::Client;
 use runtime::nats::STREAM;
 use stack::checkout;
 use tempfile::TempDir;
 use testing::{Databases, Nats, eventually};
 use tokio::process::{Child, Command};
-
-use crate::support::{bought, command_api};
 
 fn subscriber(nats: &Nats, folder: &Path) -> Child {
     let append = |name: &str| File::options().create(true).append(true).open(folder.join(name)).unwrap();
@@ -45,11 +42,11 @@ async fn assert_processed(folder: &Path, position: u64) {
 #[tokio::test]
 async fn a_killed_subscriber_resumes_without_losing_or_duplicating_an_event() {
     let (databases, nats) = (Databases::create().await, Nats::start());
-    let service = command_api(&databases, &nats.url("command-api")).await;
-    let (client, folder) = (Client::new(), TempDir::new().unwrap());
+    let service = databases.command_api(&nats.url("command-api")).await;
+    let folder = TempDir::new().unwrap();
     let buy = async |times: usize| {
         for _ in 0..times {
-            bought(&client, &service, "pro").await;
+            service.buy("pro").await;
         }
     };
     let jetstream = jetstream::new(runtime::nats::connect(&nats.admin_url(), "test").await.unwrap());
@@ -78,10 +75,10 @@ async fn a_killed_subscriber_resumes_without_losing_or_duplicating_an_event() {
 #[tokio::test]
 async fn a_subscriber_that_misses_an_event_names_where_to_read_it() {
     let (databases, nats) = (Databases::create().await, Nats::start());
-    let service = command_api(&databases, &nats.url("command-api")).await;
-    let (client, folder) = (Client::new(), TempDir::new().unwrap());
+    let service = databases.command_api(&nats.url("command-api")).await;
+    let folder = TempDir::new().unwrap();
     for _ in 0..5 {
-        bought(&client, &service, "pro").await;
+        service.buy("pro").await;
     }
     let jetstream = jetstream::new(runtime::nats::connect(&nats.admin_url(), "test").await.unwrap());
     let all = async || jetstream.get_stream(STREAM).await.is_ok_and(|stream| stream.cached_info().state.messages == 5);
