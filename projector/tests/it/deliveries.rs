@@ -5,7 +5,7 @@ use runtime::nats::{STREAM, SUBJECTS};
 use serde_json::{Value, json};
 use testing::{Databases, Nats, eventually, purchased, reset};
 
-use crate::support::{assert_projected, projector, readiness};
+use crate::support::{assert_projected, readiness};
 
 async fn stream(nats: &Nats) -> jetstream::Context {
     let client = runtime::nats::connect(&nats.admin_url(), "test").await.unwrap();
@@ -45,7 +45,7 @@ async fn message(databases: &Databases, position: i64) -> String {
 async fn duplicates_disorder_gaps_and_garbage_change_nothing() {
     let (databases, nats) = (Databases::create().await, Nats::start());
     let jetstream = stream(&nats).await;
-    let projector = projector(&databases, &nats.url("projector")).await;
+    let projector = databases.projector(&nats.url("projector")).await;
     let mut events = vec![purchased("pro", 19_900), purchased("basic", 4_900), reset()];
     events.extend((1..=27).map(|cents| purchased("enterprise", cents)));
     databases.append(&events).await;
@@ -69,13 +69,13 @@ async fn the_stream_is_used_while_it_works() {
     let jetstream = stream(&nats).await;
     databases.append(&[purchased("pro", 1)]).await;
     deliver(&jetstream, message(&databases, 1).await).await;
-    let projector = projector(&databases, &nats.url("projector")).await;
+    let projector = databases.projector(&nats.url("projector")).await;
     assert_projected(&databases).await;
     let listens = async || jetstream.get_stream(STREAM).await.unwrap().cached_info().state.consumer_count == 1;
     eventually("the projector consumes the stream", listens).await;
     // The event store is unreachable, the stream continues.
     let second = message(&databases, 1).await.replace(r#""position":1"#, r#""position":2"#);
-    sqlx::raw_sql("revoke select on event from projector").execute(databases.event_store()).await.unwrap();
+    databases.change_event_store("revoke select on event from projector").await;
     deliver(&jetstream, second).await;
     eventually("the event arrives through the stream", async || databases.checkpoint().await == 2).await;
     drop(projector);
@@ -90,7 +90,7 @@ async fn a_stream_of_another_log_is_not_counted() {
         deliver(&jetstream, message(&other, position).await).await;
     }
     databases.append(&[purchased("pro", 19_900)]).await;
-    let _projector = projector(&databases, &nats.url("projector")).await;
+    let _projector = databases.projector(&nats.url("projector")).await;
     assert_projected(&databases).await;
     // Up to the length of the other log's stream, and beyond.
     for _ in 0..9 {
@@ -104,7 +104,7 @@ async fn two_projectors_count_every_event_once() {
     let (databases, nats) = (Databases::create().await, Nats::start());
     let jetstream = stream(&nats).await;
     let projectors =
-        [projector(&databases, &nats.url("projector")).await, projector(&databases, &nats.url("projector")).await];
+        [databases.projector(&nats.url("projector")).await, databases.projector(&nats.url("projector")).await];
     for round in 0..100 {
         let last = databases.append(&[purchased("pro", 19_900), purchased("basic", round)]).await;
         for position in [last - 1, last] {

@@ -2,54 +2,31 @@
 
 use std::time::Duration;
 
-use reqwest::Client;
-use serde_json::json;
-use sqlx::AssertSqlSafe;
-use testing::{Databases, Nats, Service, Until, eventually, purchased};
-use tokio::task::spawn_blocking;
+use testing::{Databases, NO_NATS, Nats, Until, eventually, purchased, values};
 
-use crate::support::{
-    NO_NATS, assert_projected, command_api, command_api_at, projector, projector_until, query_api, readiness, rebuild,
-    restore_log,
-};
-
-async fn buy(client: &Client, service: &Service, license: &str) {
-    let request = client.post(format!("{}/api/buy_mpi", service.url())).json(&json!({ "license": license }));
-    assert_eq!(request.send().await.unwrap().status(), 201);
-}
+use crate::support::{assert_projected, readiness, restore_log};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jetstream_is_wiped_or_unreachable_during_purchases() {
     let (databases, mut nats) = (Databases::create().await, Nats::start());
-    let command_api = command_api(&databases, &nats).await;
+    let command_api = databases.command_api(&nats.url("command-api")).await;
     let projectors =
-        [projector(&databases, &nats.url("projector")).await, projector(&databases, &nats.url("projector")).await];
-    let client = Client::new();
+        [databases.projector(&nats.url("projector")).await, databases.projector(&nats.url("projector")).await];
     for wipe in [false, true, true] {
         for _ in 0..20 {
-            buy(&client, &command_api, "pro").await;
+            command_api.buy("pro").await;
         }
-        nats = spawn_blocking(move || {
-            nats.stop();
-            if wipe {
-                nats.wipe();
-            }
-            nats
-        })
-        .await
-        .unwrap();
+        nats.stop();
+        if wipe {
+            nats.wipe();
+        }
         for _ in 0..20 {
-            buy(&client, &command_api, "basic").await;
+            command_api.buy("basic").await;
         }
         assert_projected(&databases).await; // without NATS, from the event store
-        nats = spawn_blocking(move || {
-            nats.start_again();
-            nats
-        })
-        .await
-        .unwrap();
+        nats.start_again();
         for _ in 0..20 {
-            buy(&client, &command_api, "enterprise").await;
+            command_api.buy("enterprise").await;
         }
         assert_projected(&databases).await;
     }
@@ -61,22 +38,18 @@ async fn jetstream_is_wiped_or_unreachable_during_purchases() {
 
 /// Waits until a projector's write waits for the lock of the test, and returns the pid of its backend.
 async fn blocked_backend(databases: &Databases) -> i32 {
-    let blocked = || {
-        sqlx::query_scalar::<_, i32>(
-            "select pid from pg_stat_activity where datname = current_database() and usename = 'projector'
-             and wait_event_type = 'Lock'",
-        )
-        .fetch_optional(databases.read_model())
-    };
-    eventually("the projector is about to commit", async || blocked().await.unwrap().is_some()).await;
-    blocked().await.unwrap().unwrap()
+    let select = "select pid from pg_stat_activity where datname = current_database() and usename = 'projector'
+                  and wait_event_type = 'Lock'";
+    let blocked = async || values::<i32>(databases.read_model(), select).await;
+    eventually("the projector is about to commit", async || !blocked().await.is_empty()).await;
+    blocked().await[0]
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_between_apply_and_commit_it_counts_each_event_once() {
     let databases = Databases::create().await;
     for backend_dies_too in [true, false] {
-        let projector = projector(&databases, NO_NATS).await;
+        let projector = databases.projector(NO_NATS).await;
         assert_projected(&databases).await;
         let mut lock = databases.read_model().begin().await.unwrap();
         sqlx::query("select from projection for update").execute(&mut *lock).await.unwrap();
@@ -89,7 +62,7 @@ async fn killed_between_apply_and_commit_it_counts_each_event_once() {
         }
         // Otherwise it commits after its client is dead: the next projector must not count them again.
         lock.rollback().await.unwrap();
-        let _next = self::projector(&databases, NO_NATS).await;
+        let _next = databases.projector(NO_NATS).await;
         assert_projected(&databases).await;
     }
     assert_eq!(databases.count_read_model().await["pro"], (2, 39_800));
@@ -98,23 +71,22 @@ async fn killed_between_apply_and_commit_it_counts_each_event_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_repeatedly_under_load_it_ends_with_the_right_totals() {
     let (databases, nats) = (Databases::create().await, Nats::start());
-    let command_api = command_api(&databases, &nats).await;
-    let client = Client::new();
+    let command_api = databases.command_api(&nats.url("command-api")).await;
     for round in 0..10 {
-        let projector = projector_until(&databases, &nats.url("projector"), Until::Live).await;
+        let projector = databases.start("projector", Until::Live, &[("NATS_URL", &nats.url("projector"))]).await;
         for _ in 0..round * 5 {
-            buy(&client, &command_api, "pro").await;
+            command_api.buy("pro").await;
         }
         projector.kill();
     }
-    let _projector = projector(&databases, &nats.url("projector")).await;
+    let _projector = databases.projector(&nats.url("projector")).await;
     assert_projected(&databases).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_event_halts_it_and_is_not_skipped() {
     let databases = Databases::create().await;
-    let projector = projector(&databases, NO_NATS).await;
+    let projector = databases.projector(NO_NATS).await;
     let unknown = ("LicenseRented", "{}".to_owned());
     databases.append(&[purchased("pro", 19_900), unknown, purchased("pro", 19_900)]).await;
     eventually("it is not ready", async || readiness(&projector).await.0 == 503).await;
@@ -129,11 +101,10 @@ async fn an_unknown_event_halts_it_and_is_not_skipped() {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_it_is_halted_purchases_and_queries_continue_and_it_resumes_after_a_repair() {
     let databases = Databases::create().await;
-    let projector = projector(&databases, NO_NATS).await;
-    let command_api = command_api_at(&databases, NO_NATS).await;
-    let query_api = query_api(&databases).await;
-    let client = Client::new();
-    buy(&client, &command_api, "pro").await;
+    let projector = databases.projector(NO_NATS).await;
+    let command_api = databases.command_api(NO_NATS).await;
+    let query_api = databases.query_api().await;
+    command_api.buy("pro").await;
     assert_projected(&databases).await;
     for broken in [
         ("LicensePurchased", r#"{"license":"gold","price":{"amount_minor":1,"currency":"EUR"}}"#.to_owned()),
@@ -145,7 +116,7 @@ async fn while_it_is_halted_purchases_and_queries_continue_and_it_resumes_after_
             readiness(&projector).await.1.contains(&format!("position {poisoned}"))
         })
         .await;
-        buy(&client, &command_api, "basic").await;
+        command_api.buy("basic").await;
         let asked = query_api.get("/api/get_current_money").await;
         assert_eq!(asked.status(), 200);
         assert_eq!(databases.count_read_model().await, counted, "later events are not counted");
@@ -153,7 +124,7 @@ async fn while_it_is_halted_purchases_and_queries_continue_and_it_resumes_after_
         repair(&databases, poisoned).await;
         eventually("it runs again", async || readiness(&projector).await.0 == 200).await;
         assert_projected(&databases).await;
-        rebuild(&databases).await;
+        databases.rebuild().await;
         assert_projected(&databases).await;
     }
     assert_eq!(databases.count_read_model().await["basic"].0, 4);
@@ -162,11 +133,7 @@ async fn while_it_is_halted_purchases_and_queries_continue_and_it_resumes_after_
 /// Replaces the event by one that this version can apply, instead of upgrading the projector.
 async fn repair(databases: &Databases, position: i64) {
     let (_, data) = purchased("basic", 4_900);
-    let mut connection = databases.event_store().acquire().await.unwrap();
-    sqlx::raw_sql("set session_replication_role = replica").execute(&mut *connection).await.unwrap();
-    let repair = sqlx::query("update event set data = $2::json where position = $1").bind(position).bind(data);
-    assert_eq!(repair.execute(&mut *connection).await.unwrap().rows_affected(), 1);
-    sqlx::raw_sql("set session_replication_role = default").execute(&mut *connection).await.unwrap();
+    databases.tamper(&format!("update event set data = '{data}' where position = {position}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,9 +146,8 @@ async fn an_event_that_cannot_be_read_halts_it() {
     ] {
         let databases = Databases::create().await;
         databases.append(&vec![purchased("pro", 19_900); 3]).await;
-        let poison = format!("set session_replication_role = replica; update event set {change} where position = 2");
-        sqlx::raw_sql(AssertSqlSafe(poison)).execute(databases.event_store()).await.unwrap();
-        let projector = projector_until(&databases, NO_NATS, Until::Live).await;
+        databases.tamper(&format!("update event set {change} where position = 2")).await;
+        let projector = databases.start("projector", Until::Live, &[("NATS_URL", NO_NATS)]).await;
         eventually("it halts", async || projector.metric("sales_projection_halted").await > 0.5).await;
         assert_eq!(readiness(&projector).await.0, 503, "{change}");
         assert!(databases.checkpoint().await < 2, "{change}");
@@ -200,11 +166,8 @@ async fn an_event_that_cannot_be_read_halts_it() {
 async fn a_gap_in_the_log_halts_it() {
     let databases = Databases::create().await;
     databases.append(&vec![purchased("pro", 19_900); 3]).await;
-    sqlx::raw_sql("alter table event disable trigger all; delete from event where position = 2")
-        .execute(databases.event_store())
-        .await
-        .unwrap();
-    let projector = projector_until(&databases, NO_NATS, Until::Live).await;
+    databases.tamper("delete from event where position = 2").await;
+    let projector = databases.start("projector", Until::Live, &[("NATS_URL", NO_NATS)]).await;
     eventually("it reports the gap", async || readiness(&projector).await.1.contains("position 2 is missing")).await;
     assert!((projector.metric("sales_projection_halted").await - 1.0).abs() < 0.5);
     assert_eq!(databases.checkpoint().await, 0);
@@ -213,14 +176,14 @@ async fn a_gap_in_the_log_halts_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_restored_from_a_backup_halts_it_until_a_rebuild() {
     let databases = Databases::create().await;
-    let projector = projector(&databases, NO_NATS).await;
+    let projector = databases.projector(NO_NATS).await;
     databases.append(&vec![purchased("pro", 19_900); 3]).await;
     assert_projected(&databases).await;
     restore_log(&databases, 2).await;
     eventually("it reports the truncated log", async || readiness(&projector).await.1.contains("ends at position 2"))
         .await;
     assert!((projector.metric("sales_projection_halted").await - 1.0).abs() < 0.5);
-    rebuild(&databases).await;
+    databases.rebuild().await;
     assert_projected(&databases).await;
     databases.append(&[purchased("basic", 4_900)]).await;
     assert_projected(&databases).await;
@@ -230,7 +193,7 @@ async fn a_log_restored_from_a_backup_halts_it_until_a_rebuild() {
 #[tokio::test(flavor = "multi_thread")]
 async fn on_sigterm_it_exits_successfully_and_soon() {
     let databases = Databases::create().await;
-    let projector = projector(&databases, NO_NATS).await;
+    let projector = databases.projector(NO_NATS).await;
     let status = tokio::time::timeout(Duration::from_secs(10), projector.terminate()).await.unwrap();
     assert!(status.success());
 }

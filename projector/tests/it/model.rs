@@ -9,7 +9,7 @@ use proptest::{
 use testing::{Counted, Databases, Nats, Service, cases, purchased, reset};
 use tokio::runtime::Runtime;
 
-use crate::support::{assert_projected, projector, rebuild};
+use crate::support::assert_projected;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -53,14 +53,14 @@ async fn run(steps: Vec<Step>) {
                 if let Some(projector) = running.take() {
                     projector.kill();
                 }
-                running = Some(projector(&databases, &nats.url("projector")).await);
+                running = Some(databases.projector(&nats.url("projector")).await);
             }
-            Step::Rebuild => rebuild(&databases).await,
+            Step::Rebuild => databases.rebuild().await,
         }
     }
     let _last = match running {
         Some(projector) => projector,
-        None => projector(&databases, &nats.url("projector")).await,
+        None => databases.projector(&nats.url("projector")).await,
     };
     assert_projected(&databases).await;
     assert_eq!(databases.count_read_model().await, model);

@@ -1,21 +1,19 @@
 //! The read model can be rebuilt at any time.
 
 use projector::rebuild::Options;
-use sqlx::{AssertSqlSafe, PgPool};
-use testing::{Databases, eventually, purchased};
+use sqlx::PgPool;
+use testing::{Databases, NO_NATS, eventually, purchased, values};
 
-use crate::support::{
-    NO_NATS, append_some, assert_projected, generations, hold_live, projector, rebuild, start_rebuild,
-};
+use crate::support::{append_some, assert_projected, generations, hold_live, projected};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rebuilt_read_model_is_the_same_and_is_updated_further() {
     let databases = Databases::create().await;
-    let _projector = projector(&databases, NO_NATS).await;
+    let _projector = databases.projector(NO_NATS).await;
     append_some(&databases).await;
     assert_projected(&databases).await;
     let (before, old) = (databases.count_read_model().await, generations(&databases).await.0);
-    rebuild(&databases).await;
+    databases.rebuild().await;
     assert_ne!(generations(&databases).await.0, old);
     assert_eq!(databases.count_read_model().await, before);
     append_some(&databases).await;
@@ -25,7 +23,7 @@ async fn a_rebuilt_read_model_is_the_same_and_is_updated_further() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rebuild_while_events_arrive_loses_none() {
     let databases = Databases::create().await;
-    let _projector = projector(&databases, NO_NATS).await;
+    let _projector = databases.projector(NO_NATS).await;
     append_some(&databases).await;
     let appending = async {
         for round in 0..100 {
@@ -34,7 +32,7 @@ async fn a_rebuild_while_events_arrive_loses_none() {
     };
     let rebuilding = async {
         for _ in 0..3 {
-            rebuild(&databases).await;
+            databases.rebuild().await;
         }
     };
     tokio::join!(appending, rebuilding);
@@ -43,35 +41,26 @@ async fn a_rebuild_while_events_arrive_loses_none() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rebuild_corrects_a_tampered_read_model() {
-    let databases = Databases::create().await;
-    append_some(&databases).await;
-    let projector = projector(&databases, NO_NATS).await;
-    assert_projected(&databases).await;
-    drop(projector);
-    sqlx::raw_sql("update license_total set revenue_minor = revenue_minor + 1")
-        .execute(databases.read_model())
-        .await
-        .unwrap();
+    let databases = projected().await;
+    databases.change_read_model("update license_total set revenue_minor = revenue_minor + 1").await;
     assert_ne!(databases.count_read_model().await, databases.count_log().await);
-    rebuild(&databases).await;
+    databases.rebuild().await;
     assert_projected(&databases).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rebuild_waits_for_a_live_read_model_that_is_behind_and_compares_it() {
     let databases = Databases::create().await;
-    let _projector = projector(&databases, NO_NATS).await;
+    let _projector = databases.projector(NO_NATS).await;
     append_some(&databases).await;
     assert_projected(&databases).await;
     let hold = hold_live(&databases).await;
     append_some(&databases).await;
     let head = databases.head().await;
-    let rebuild = start_rebuild(&databases, &[]);
-    let built = || {
-        sqlx::query_scalar::<_, i64>("select coalesce(max(position), 0) from projection where not live")
-            .fetch_one(databases.read_model())
-    };
-    eventually("the new generation is complete", async || built().await.unwrap() == head).await;
+    let rebuild = databases.start_rebuild(&[]);
+    let select = "select position from projection where not live";
+    let built = async || values::<i64>(databases.read_model(), select).await == [head];
+    eventually("the new generation is complete", built).await;
     hold.rollback().await.unwrap();
     let ended = rebuild.ended().await;
     assert!(ended.success && ended.log.contains("compared_with_old=Same"), "{}", ended.log);
@@ -82,29 +71,20 @@ async fn a_rebuild_waits_for_a_live_read_model_that_is_behind_and_compares_it() 
 async fn a_live_read_model_that_does_not_advance_is_replaced_without_a_comparison() {
     let databases = Databases::create().await;
     append_some(&databases).await;
-    let ended = start_rebuild(&databases, &[]).ended().await;
+    let ended = databases.start_rebuild(&[]).ended().await;
     assert!(ended.success && ended.log.contains("compared_with_old=LiveWasBehind"), "{}", ended.log);
     assert_projected(&databases).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_with_a_gap_or_without_its_end_is_rejected() {
-    let databases = Databases::create().await;
-    append_some(&databases).await;
-    let projector = projector(&databases, NO_NATS).await;
-    assert_projected(&databases).await;
-    drop(projector);
+    let databases = projected().await;
     let event_store = PgPool::connect(&databases.event_store_url("projector")).await.unwrap();
     let read_model = PgPool::connect(&databases.read_model_url("projector")).await.unwrap();
     let (head, live) = (databases.head().await, generations(&databases).await.0);
     for (missing, complaint) in [(head, format!("ends at position {}", head - 1)), (3, "position 3 is missing".into())]
     {
-        sqlx::raw_sql(AssertSqlSafe(format!(
-            "alter table event disable trigger all; delete from event where position = {missing}"
-        )))
-        .execute(databases.event_store())
-        .await
-        .unwrap();
+        databases.tamper(&format!("delete from event where position = {missing}")).await;
         let refused = projector::rebuild::rebuild(&event_store, &read_model, Options::default()).await.unwrap_err();
         assert!(refused.to_string().contains(&complaint), "{refused:#}");
         assert_eq!(generations(&databases).await.0, live);
@@ -115,16 +95,15 @@ async fn a_log_with_a_gap_or_without_its_end_is_rejected() {
 async fn an_invalid_interrupted_rebuild_is_discarded() {
     let databases = Databases::create().await;
     append_some(&databases).await;
-    sqlx::raw_sql(
-        "insert into projection (live, position) values (false, 5);
+    databases
+        .change_read_model(
+            "insert into projection (live, position) values (false, 5);
          insert into license_total select generation, 'pro', 99, 99, 'EUR' from projection where not live",
-    )
-    .execute(databases.read_model())
-    .await
-    .unwrap();
-    let _projector = projector(&databases, NO_NATS).await;
+        )
+        .await;
+    let _projector = databases.projector(NO_NATS).await;
     assert_projected(&databases).await;
-    rebuild(&databases).await;
+    databases.rebuild().await;
     assert_projected(&databases).await;
     assert_eq!(generations(&databases).await.1, None);
 }

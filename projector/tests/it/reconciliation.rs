@@ -1,8 +1,8 @@
 //! The live totals are compared with the log continuously.
 
-use testing::{Databases, Service, eventually, purchased};
+use testing::{Databases, NO_NATS, Service, Until, eventually, purchased};
 
-use crate::support::{NO_NATS, append_some, assert_projected, projector, readiness, rebuild, restore_log, tamper};
+use crate::support::{append_some, assert_projected, change_a_total, projected, readiness, restore_log};
 
 const POSITION: &str = "sales_reconciliation_position";
 const DIFFERENCE: &str = "sales_reconciliation_difference";
@@ -20,14 +20,20 @@ async fn reconciled(databases: &Databases, projector: &Service) {
     assert!(metric_is(projector, DIFFERENCE, 0).await, "{}", projector.log());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_tampered_total_is_reported_once_with_its_position_until_a_rebuild_corrects_it() {
+/// Databases with some thousand events, and a projector that has reconciled them.
+async fn reconciled_log() -> (Databases, Service) {
     let databases = Databases::create().await;
     append_some(&databases).await;
-    let projector = projector(&databases, NO_NATS).await;
+    let projector = databases.projector(NO_NATS).await;
     assert_projected(&databases).await;
     reconciled(&databases, &projector).await;
-    tamper(&databases).await;
+    (databases, projector)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tampered_total_is_reported_once_with_its_position_until_a_rebuild_corrects_it() {
+    let (databases, projector) = reconciled_log().await;
+    change_a_total(&databases).await;
     eventually("it is noticed", async || metric_is(&projector, DIFFERENCE, 1).await).await;
     let noticed = projector.metric(COMPARISONS).await;
     eventually("it is compared again", async || projector.metric(COMPARISONS).await > noticed).await;
@@ -43,7 +49,7 @@ async fn a_tampered_total_is_reported_once_with_its_position_until_a_rebuild_cor
         assert!(alarm.contains(expected), "{expected} is missing in {alarm}");
     }
     assert_eq!(readiness(&projector).await.0, 200, "queries continue");
-    rebuild(&databases).await;
+    databases.rebuild().await;
     eventually("it is corrected", async || metric_is(&projector, DIFFERENCE, 0).await).await;
     assert!(projector.log().contains("reconciliation.recovered"), "{}", projector.log());
     append_some(&databases).await;
@@ -52,26 +58,18 @@ async fn a_tampered_total_is_reported_once_with_its_position_until_a_rebuild_cor
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_ends_before_the_live_position_is_reported_until_a_rebuild() {
-    let databases = Databases::create().await;
-    append_some(&databases).await;
-    let projector = projector(&databases, NO_NATS).await;
-    assert_projected(&databases).await;
-    reconciled(&databases, &projector).await;
+    let (databases, projector) = reconciled_log().await;
     restore_log(&databases, databases.head().await - 1).await;
     eventually("it is noticed", async || metric_is(&projector, DIFFERENCE, 1).await).await;
     assert!(projector.log().contains("reconciliation.failed"), "{}", projector.log());
-    rebuild(&databases).await;
+    databases.rebuild().await;
     // To a smaller position than before, from the start of the log.
     reconciled(&databases, &projector).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_was_truncated_and_extended_is_not_mistaken_for_the_earlier_one() {
-    let databases = Databases::create().await;
-    append_some(&databases).await;
-    let projector = projector(&databases, NO_NATS).await;
-    assert_projected(&databases).await;
-    reconciled(&databases, &projector).await;
+    let (databases, projector) = reconciled_log().await;
     restore_log(&databases, databases.head().await - 1).await;
     eventually("it is noticed", async || metric_is(&projector, DIFFERENCE, 1).await).await;
     let head = databases.append(&vec![purchased("basic", 7); 2]).await;
@@ -86,16 +84,9 @@ async fn an_event_that_is_unknown_or_missing_is_reported() {
     for spoil in
         ["update event set event_type = 'LicenseRented' where position = 2", "delete from event where position = 2"]
     {
-        let databases = Databases::create().await;
-        append_some(&databases).await;
-        drop({
-            let projector = projector(&databases, NO_NATS).await;
-            assert_projected(&databases).await;
-            projector
-        });
-        sqlx::raw_sql("alter table event disable trigger all").execute(databases.event_store()).await.unwrap();
-        sqlx::raw_sql(spoil).execute(databases.event_store()).await.unwrap();
-        let projector = projector(&databases, NO_NATS).await;
+        let databases = projected().await;
+        databases.tamper(spoil).await;
+        let projector = databases.projector(NO_NATS).await;
         eventually("it is noticed", async || metric_is(&projector, DIFFERENCE, 1).await).await;
         let log = projector.log();
         assert!(log.contains("reconciliation.failed") && log.contains("position 2 "), "{log}");
@@ -107,11 +98,11 @@ async fn an_event_that_is_unknown_or_missing_is_reported() {
 async fn an_unreachable_event_store_is_retried() {
     let databases = Databases::create().await;
     append_some(&databases).await;
-    sqlx::raw_sql("revoke select on event from projector").execute(databases.event_store()).await.unwrap();
-    let projector = crate::support::projector_until(&databases, NO_NATS, testing::Until::Live).await;
+    databases.change_event_store("revoke select on event from projector").await;
+    let projector = databases.start("projector", Until::Live, &[("NATS_URL", NO_NATS)]).await;
     eventually("the projection waits", async || readiness(&projector).await.1.contains("permission denied")).await;
     assert!(metric_is(&projector, DIFFERENCE, 0).await);
-    sqlx::raw_sql("grant select on event to projector").execute(databases.event_store()).await.unwrap();
+    databases.change_event_store("grant select on event to projector").await;
     assert_projected(&databases).await;
     reconciled(&databases, &projector).await;
 }

@@ -9,14 +9,13 @@ use tokio::time::timeout;
 
 use crate::support::{
     AT_START, AT_SWITCH, append_some, assert_projected, generations, hold_live, rebuilds_held, restore_log,
-    start_rebuild,
 };
 
 /// Kills a rebuild that has applied the whole log right before its switch. Returns its generation.
 async fn interrupted(databases: &Databases) -> i64 {
     append_some(databases).await;
     let hold = hold_live(databases).await;
-    let rebuild = start_rebuild(databases, &[]);
+    let rebuild = databases.start_rebuild(&[]);
     eventually("it is about to switch", async || rebuilds_held(databases, AT_SWITCH).await == 1).await;
     rebuild.kill();
     hold.rollback().await.unwrap();
@@ -26,7 +25,7 @@ async fn interrupted(databases: &Databases) -> i64 {
 
 /// Runs a rebuild to its end. Returns its log.
 async fn completed(databases: &Databases, options: &[&str]) -> String {
-    let ended = start_rebuild(databases, options).ended().await;
+    let ended = databases.start_rebuild(options).ended().await;
     assert!(ended.success, "{}", ended.log);
     assert_projected(databases).await;
     assert_eq!(generations(databases).await.1, None, "no other generation is left");
@@ -50,7 +49,7 @@ async fn a_rebuild_stopped_during_its_switch_does_not_block_the_live_totals_fore
     let databases = Databases::create().await;
     append_some(&databases).await;
     let hold = hold_live(&databases).await;
-    let rebuild = start_rebuild(&databases, &[]);
+    let rebuild = databases.start_rebuild(&[]);
     eventually("it is about to switch", async || rebuilds_held(&databases, AT_SWITCH).await == 1).await;
     rebuild.signal(Signal::SIGSTOP);
     hold.rollback().await.unwrap(); // so the stopped rebuild gets the lock
@@ -64,10 +63,9 @@ async fn a_rebuild_stopped_during_its_switch_does_not_block_the_live_totals_fore
 async fn another_version_of_the_projection_starts_from_scratch() {
     let databases = Databases::create().await;
     let left = interrupted(&databases).await;
-    sqlx::query("update projection set projection_version = projection_version + 1 where not live")
-        .execute(databases.read_model())
-        .await
-        .unwrap();
+    databases
+        .change_read_model("update projection set projection_version = projection_version + 1 where not live")
+        .await;
     let log = completed(&databases, &[]).await;
     assert!(log.contains("another version of the projection"), "{log}");
     assert_ne!(generations(&databases).await.0, left);
@@ -105,7 +103,7 @@ async fn of_two_rebuilds_that_resume_the_same_generation_one_is_superseded() {
     let mut at_switch = hold_live(&databases).await;
     let mut at_start = at_switch.begin().await.unwrap();
     sqlx::query("select from projection where not live for update").execute(&mut *at_start).await.unwrap();
-    let mut both = [start_rebuild(&databases, &[]), start_rebuild(&databases, &[])];
+    let mut both = [databases.start_rebuild(&[]), databases.start_rebuild(&[])];
     eventually("both have started", async || rebuilds_held(&databases, AT_START).await == 2).await;
     at_start.rollback().await.unwrap();
     // The second resumes it before or after the first has advanced it, so it is superseded by a chunk or at the switch.

@@ -1,31 +1,15 @@
-//! Projectors for the tests, and the expected read model.
+//! The states that tests start from, and the expected read model.
 
-use sqlx::{AssertSqlSafe, Postgres, Transaction};
-use testing::{Command, Databases, Nats, Service, Until, eventually, purchased, reset};
+use sqlx::{Postgres, Transaction};
+use testing::{Databases, NO_NATS, Service, eventually, purchased, reset};
 
-/// No server listens there: for tests without NATS.
-pub const NO_NATS: &str = "nats://127.0.0.1:1";
-
-pub async fn projector(databases: &Databases, nats_url: &str) -> Service {
-    projector_until(databases, nats_url, Until::Ready).await
-}
-
-pub async fn projector_until(databases: &Databases, nats_url: &str, until: Until) -> Service {
-    let (event_store, read_model) = urls(databases);
-    let environment = [("EVENT_STORE_URL", &*event_store), ("READ_MODEL_URL", &read_model), ("NATS_URL", nats_url)];
-    Service::start("projector", until, &environment).await
-}
-
-pub async fn rebuild(databases: &Databases) {
-    let (event_store, read_model) = urls(databases);
-    Service::run("projector", "rebuild", &[("EVENT_STORE_URL", &event_store), ("READ_MODEL_URL", &read_model)]).await;
-}
-
-/// Starts `projector rebuild` with these options.
-pub fn start_rebuild(databases: &Databases, options: &[&str]) -> Command {
-    let (event_store, read_model) = urls(databases);
-    let environment = [("EVENT_STORE_URL", &*event_store), ("READ_MODEL_URL", &read_model)];
-    Command::start("projector", &[&["rebuild"], options].concat(), &environment)
+/// Databases with some thousand events, all of them projected. No projector runs.
+pub async fn projected() -> Databases {
+    let databases = Databases::create().await;
+    append_some(&databases).await;
+    let _projector = databases.projector(NO_NATS).await;
+    assert_projected(&databases).await;
+    databases
 }
 
 /// Blocks the switch of every rebuild until the transaction ends.
@@ -70,42 +54,16 @@ pub async fn append_some(databases: &Databases) {
 
 /// Restores the log from a backup that was made when it ended at this position.
 pub async fn restore_log(databases: &Databases, end: i64) {
-    sqlx::raw_sql(AssertSqlSafe(format!(
-        "alter table event disable trigger all; delete from event where position > {end};
-         alter table event enable trigger all;
-         alter table head disable trigger all; update head set position = {end}; alter table head enable trigger all"
-    )))
-    .execute(databases.event_store())
-    .await
-    .unwrap();
+    databases.tamper(&format!("delete from event where position > {end}; update head set position = {end}")).await;
 }
 
 /// Changes a live total, as only the projection may.
-pub async fn tamper(databases: &Databases) {
+pub async fn change_a_total(databases: &Databases) {
     let tampered = sqlx::query(
         "update license_total set sales_count = sales_count + 1, revenue_minor = revenue_minor - 1
          where license = 'pro' and generation = (select generation from projection where live)",
     );
     assert_eq!(tampered.execute(databases.read_model()).await.unwrap().rows_affected(), 1);
-}
-
-fn urls(databases: &Databases) -> (String, String) {
-    (databases.event_store_url("projector"), databases.read_model_url("projector"))
-}
-
-pub async fn command_api(databases: &Databases, nats: &Nats) -> Service {
-    command_api_at(databases, &nats.url("command-api")).await
-}
-
-pub async fn command_api_at(databases: &Databases, nats_url: &str) -> Service {
-    let event_store = databases.event_store_url("command_api");
-    Service::start("command-api", Until::Ready, &[("EVENT_STORE_URL", &event_store), ("NATS_URL", nats_url)]).await
-}
-
-pub async fn query_api(databases: &Databases) -> Service {
-    let (event_store, read_model) = (databases.event_store_url("query_api"), databases.read_model_url("query_api"));
-    let environment = [("EVENT_STORE_URL", event_store.as_str()), ("READ_MODEL_URL", &read_model)];
-    Service::start("query-api", Until::Ready, &environment).await
 }
 
 /// Waits until the read model has reached the end of the log, and compares it with counts by the database.

@@ -10,12 +10,10 @@ use event_log::{
         signed_checkpoint::{Checkpoint, SigningKey, VerifyingKey, generate_keys, split_notes},
     },
 };
+use nix::sys::signal::Signal;
 use runtime::nats::CHECKPOINT_SUBJECT;
 use tempfile::TempDir;
-use testing::{Command, Databases, Nats, Service, Until, eventually, purchased};
-use tokio::task::spawn_blocking;
-
-use crate::support::NO_NATS;
+use testing::{Command, Databases, NO_NATS, Nats, Service, Until, eventually, purchased};
 
 struct Signed {
     databases: Databases,
@@ -40,21 +38,20 @@ impl Signed {
     }
 
     async fn projector_until(&self, replica: &str, nats_url: &str, until: Until) -> Service {
-        let (event_store, read_model) =
-            (self.databases.event_store_url("projector"), self.databases.read_model_url("projector"));
         let file = self.file(replica);
-        let environment = [
-            ("EVENT_STORE_URL", event_store.as_str()),
-            ("READ_MODEL_URL", &read_model),
-            ("NATS_URL", nats_url),
-            ("CHECKPOINT_KEY", &self.private_key),
-            ("CHECKPOINT_LOG", file.to_str().unwrap()),
-        ];
-        Service::start("projector", until, &environment).await
+        let settings =
+            [("NATS_URL", nats_url), ("CHECKPOINT_KEY", &self.private_key), ("CHECKPOINT_LOG", file.to_str().unwrap())];
+        self.databases.start("projector", until, &settings).await
     }
 
     async fn buy(&self, purchases: usize) -> i64 {
         self.databases.append(&vec![purchased("pro", 19_900); purchases]).await
+    }
+
+    /// Buys, and waits until a checkpoint covers the purchases.
+    async fn grow(&self, purchases: usize) {
+        let head = self.buy(purchases).await;
+        self.signed(head).await;
     }
 
     async fn head(&self) -> (i64, Option<String>) {
@@ -89,34 +86,43 @@ impl Signed {
         assert!(checkpoints.next().is_none(), "something beyond the log was signed");
     }
 
-    /// As superuser, with triggers off.
-    async fn tamper(&self, statements: &'static str) {
-        let mut connection = self.databases.event_store().acquire().await.unwrap();
-        for statement in ["set session_replication_role = replica", statements, "reset session_replication_role"] {
-            sqlx::raw_sql(statement).execute(&mut *connection).await.unwrap();
-        }
+    /// Changes an event whose checkpoint is signed, and removes the tree.
+    async fn change_the_past(&self) {
+        let earlier = "update event set recorded_at = recorded_at - interval '1 second' where position = 1";
+        self.databases.tamper(earlier).await;
+        self.forget_the_tree().await;
+    }
+
+    async fn truncate_to(&self, position: i64) {
+        let truncate = format!("delete from event where position > {position}; update head set position = {position}");
+        self.databases.tamper(&truncate).await;
     }
 
     async fn forget_the_tree(&self) {
-        sqlx::raw_sql("truncate tree_tile; update tree_head set position = 0, checkpoint = null")
-            .execute(self.databases.read_model())
-            .await
-            .unwrap();
+        self.databases
+            .change_read_model("truncate tree_tile; update tree_head set position = 0, checkpoint = null")
+            .await;
     }
 }
 
-fn signal(projector: &Service, name: &str) {
-    let kill = format!("kill -{name} {}", projector.pid());
-    assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+/// A log that a projector has signed, which still runs.
+async fn signed_log(purchases: usize, nats_url: &str) -> (Signed, Service) {
+    let signed = Signed::create().await;
+    let projector = signed.projector("one", nats_url).await;
+    signed.grow(purchases).await;
+    (signed, projector)
 }
 
-/// Stops NATS, or starts it.
-async fn with_nats(mut nats: Nats, change: impl FnOnce(&mut Nats) + Send + 'static) -> Nats {
-    let changed = move || {
-        change(&mut nats);
-        nats
-    };
-    spawn_blocking(changed).await.unwrap()
+/// A log whose checkpoint is published in a file and on NATS. Also returns the note. No projector runs.
+async fn published_log(nats: &Nats) -> (Signed, Option<String>) {
+    let (signed, _projector) = signed_log(300, &nats.url("projector")).await;
+    let note = signed.head().await.1;
+    eventually("NATS has it", async || note_on_nats(nats).await == note).await;
+    (signed, note)
+}
+
+async fn is_refused(projector: &Service) -> bool {
+    projector.metric("sales_checkpoint_refused").await > 0.0
 }
 
 /// The last note that was published on NATS.
@@ -129,15 +135,10 @@ async fn note_on_nats(nats: &Nats) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_is_signed_and_published_in_the_file_and_on_nats() {
-    let (signed, nats) = (Signed::create().await, Nats::start());
-    let projector = signed.projector("one", &nats.url("projector")).await;
-    signed.buy(1).await;
-    signed.signed(1).await;
-    let mut position = 1;
+    let nats = Nats::start();
+    let (signed, projector) = signed_log(1, &nats.url("projector")).await;
     for _ in 0..10 {
-        signed.buy(30).await;
-        position += 30;
-        signed.signed(position).await;
+        signed.grow(30).await;
     }
     assert!(projector.metric("sales_checkpoint_delay_seconds").await >= 0.0);
     eventually("the metric says so", async || projector.metric("sales_checkpoint_position").await >= 301.0).await;
@@ -173,10 +174,7 @@ async fn three_projectors_killed_again_and_again_sign_one_tree() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_tree_is_rebuilt_and_continues_after_the_published_checkpoints() {
-    let signed = Signed::create().await;
-    let projector = signed.projector("one", NO_NATS).await;
-    signed.buy(600).await;
-    signed.signed(600).await;
+    let (signed, projector) = signed_log(600, NO_NATS).await;
     projector.kill();
     signed.forget_the_tree().await;
     // A crash during a write leaves a partial note.
@@ -193,17 +191,13 @@ async fn a_lost_tree_is_rebuilt_and_continues_after_the_published_checkpoints() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_log_gets_no_signature_even_if_the_tree_is_rebuilt() {
-    let signed = Signed::create().await;
-    let projector = signed.projector("one", NO_NATS).await;
-    signed.buy(300).await;
-    signed.signed(300).await;
+    let (signed, projector) = signed_log(300, NO_NATS).await;
     projector.kill();
-    signed.tamper("update event set recorded_at = recorded_at - interval '1 second' where position = 1").await;
-    signed.forget_the_tree().await;
+    signed.change_the_past().await;
     signed.buy(10).await;
     let before = fs::read(signed.file("one")).unwrap();
     let projector = signed.projector("one", NO_NATS).await;
-    eventually("the fork is detected", async || projector.metric("sales_checkpoint_refused").await > 0.0).await;
+    eventually("the fork is detected", async || is_refused(&projector).await).await;
     assert!(
         projector.log().contains("the log differs from the one whose first 300 events were signed"),
         "{}",
@@ -216,15 +210,9 @@ async fn a_changed_log_gets_no_signature_even_if_the_tree_is_rebuilt() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_log_gets_no_signature_if_the_file_is_lost_and_nats_has_the_checkpoint() {
     for tree_is_there in [false, true] {
-        let (signed, nats) = (Signed::create().await, Nats::start());
-        let projector = signed.projector("one", &nats.url("projector")).await;
-        signed.buy(300).await;
-        signed.signed(300).await;
-        eventually("NATS has it", async || note_on_nats(&nats).await == signed.head().await.1).await;
-        let true_note = note_on_nats(&nats).await;
-        projector.kill();
-        signed.tamper("update event set recorded_at = recorded_at - interval '1 second' where position = 1").await;
-        signed.forget_the_tree().await;
+        let nats = Nats::start();
+        let (signed, true_note) = published_log(&nats).await;
+        signed.change_the_past().await;
         if tree_is_there {
             // The owner of the key can sign without publishing.
             let forger = signed.projector("forger", NO_NATS).await;
@@ -234,7 +222,7 @@ async fn a_changed_log_gets_no_signature_if_the_file_is_lost_and_nats_has_the_ch
         let before = signed.head().await;
         signed.buy(10).await;
         let projector = signed.projector("lost", &nats.url("projector")).await;
-        eventually("the fork is detected", async || projector.metric("sales_checkpoint_refused").await > 0.0).await;
+        eventually("the fork is detected", async || is_refused(&projector).await).await;
         let log = projector.log();
         assert!(log.contains("the log differs from the one whose first 300 events were signed"), "{log}");
         assert_eq!(fs::read(signed.file("lost")).unwrap(), b"", "nothing is signed");
@@ -246,19 +234,17 @@ async fn a_changed_log_gets_no_signature_if_the_file_is_lost_and_nats_has_the_ch
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_file_and_nats_nothing_is_signed_until_nats_responds() {
-    let (signed, nats) = (Signed::create().await, Nats::start());
-    let projector = signed.projector("one", &nats.url("projector")).await;
-    signed.buy(20).await;
-    signed.signed(20).await;
+    let mut nats = Nats::start();
+    let (signed, projector) = signed_log(20, &nats.url("projector")).await;
     projector.kill();
-    let nats = with_nats(nats, Nats::stop).await;
+    nats.stop();
     let projector = signed.projector("lost", &nats.url("projector")).await;
     signed.buy(5).await;
     let reason = "the checkpoint file is empty, and NATS does not return its last checkpoint";
     eventually("it reports why it waits", async || projector.log().contains(reason)).await;
     eventually("the totals continue", async || signed.databases.checkpoint().await == 25).await;
     assert_eq!(signed.head().await.0, 20);
-    let nats = with_nats(nats, Nats::start_again).await;
+    nats.start_again();
     signed.signed(25).await;
     let note = signed.head().await.1;
     eventually("NATS has it", async || note_on_nats(&nats).await == note).await;
@@ -267,22 +253,16 @@ async fn without_file_and_nats_nothing_is_signed_until_nats_responds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_checkpoint_on_nats_is_compared_when_it_is_back_and_is_not_hidden_by_newer_ones() {
-    let (signed, nats) = (Signed::create().await, Nats::start());
-    let projector = signed.projector("one", &nats.url("projector")).await;
-    signed.buy(300).await;
-    signed.signed(300).await;
-    eventually("NATS has it", async || note_on_nats(&nats).await == signed.head().await.1).await;
-    let true_note = note_on_nats(&nats).await;
-    projector.kill();
-    let nats = with_nats(nats, Nats::stop).await;
-    signed.tamper("update event set recorded_at = recorded_at - interval '1 second' where position = 1").await;
-    signed.forget_the_tree().await;
+    let mut nats = Nats::start();
+    let (signed, true_note) = published_log(&nats).await;
+    nats.stop();
+    signed.change_the_past().await;
     signed.buy(10).await;
     // Without file, tree and NATS, this is a new log to the projector.
     let projector = signed.projector("lost", &nats.url("projector")).await;
     signed.signed(310).await;
-    let nats = with_nats(nats, Nats::start_again).await;
-    eventually("the fork is detected", async || projector.metric("sales_checkpoint_refused").await > 0.0).await;
+    nats.start_again();
+    eventually("the fork is detected", async || is_refused(&projector).await).await;
     signed.buy(10).await;
     eventually("the totals continue", async || signed.databases.checkpoint().await == 320).await;
     assert_eq!(note_on_nats(&nats).await, true_note);
@@ -291,15 +271,12 @@ async fn the_checkpoint_on_nats_is_compared_when_it_is_back_and_is_not_hidden_by
 
 #[tokio::test(flavor = "multi_thread")]
 async fn checkpoints_signed_without_nats_are_published_after_a_restart() {
-    let (signed, nats) = (Signed::create().await, Nats::start());
-    let projector = signed.projector("one", &nats.url("projector")).await;
-    signed.buy(1).await;
-    signed.signed(1).await;
-    let nats = with_nats(nats, Nats::stop).await;
-    signed.buy(2).await;
-    signed.signed(3).await;
+    let mut nats = Nats::start();
+    let (signed, projector) = signed_log(1, &nats.url("projector")).await;
+    nats.stop();
+    signed.grow(2).await;
     projector.kill();
-    let nats = with_nats(nats, Nats::start_again).await;
+    nats.start_again();
     let _projector = signed.projector("one", &nats.url("projector")).await;
     let note = signed.head().await.1;
     eventually("NATS has it", async || note_on_nats(&nats).await == note).await;
@@ -308,23 +285,19 @@ async fn checkpoints_signed_without_nats_are_published_after_a_restart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_was_truncated_and_extended_gets_no_signature() {
     for seen in [true, false] {
-        let signed = Signed::create().await;
-        let projector = signed.projector("one", NO_NATS).await;
-        signed.buy(20).await;
-        signed.signed(20).await;
+        let (signed, projector) = signed_log(20, NO_NATS).await;
         if !seen {
-            signal(&projector, "STOP");
+            projector.signal(Signal::SIGSTOP);
         }
-        signed.tamper("delete from event where position > 10").await;
-        signed.tamper("update head set position = 10").await;
+        signed.truncate_to(10).await;
         if seen {
             eventually("the cut is detected", async || projector.log().contains("ends at position 10")).await;
         }
         signed.buy(15).await;
-        signal(&projector, "CONT");
+        projector.signal(Signal::SIGCONT);
         let reason = "the event at position 20 differs from the one that was added to the tree";
         eventually("the extension is detected", async || projector.log().contains(reason)).await;
-        assert!(projector.metric("sales_checkpoint_refused").await > 0.0, "the alarm stays");
+        assert!(is_refused(&projector).await, "the alarm stays");
         assert!(!projector.log().contains("transparency.recovered"), "{}", projector.log());
         assert_eq!(signed.head().await.0, 20);
     }
@@ -332,17 +305,12 @@ async fn a_log_that_was_truncated_and_extended_gets_no_signature() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_truncated_log_or_a_foreign_event_gets_no_signature() {
-    let signed = Signed::create().await;
-    let projector = signed.projector("one", NO_NATS).await;
-    signed.buy(20).await;
-    signed.signed(20).await;
-    signed.tamper("insert into event select 21, recorded_at, gen_random_uuid(), 1, event_type, data, '{\"a\":1}' from event where position = 20").await;
-    signed.tamper("update head set position = 21").await;
-    eventually("the foreign event is detected", async || projector.metric("sales_checkpoint_refused").await > 0.0)
-        .await;
+    let (signed, projector) = signed_log(20, NO_NATS).await;
+    signed.databases.tamper("insert into event select 21, recorded_at, gen_random_uuid(), 1, event_type, data, '{\"a\":1}' from event where position = 20").await;
+    signed.databases.tamper("update head set position = 21").await;
+    eventually("the foreign event is detected", async || is_refused(&projector).await).await;
     assert!(projector.log().contains("the event at position 21 was not written by this system"), "{}", projector.log());
-    signed.tamper("delete from event where position > 10").await;
-    signed.tamper("update head set position = 10").await;
+    signed.truncate_to(10).await;
     eventually("the cut is detected", async || projector.log().contains("the event log ends at position 10")).await;
     assert_eq!(signed.head().await.0, 20);
     // Not even with a lost tree.
@@ -359,8 +327,6 @@ async fn a_file_with_something_else_is_neither_continued_nor_changed() {
     let signed = Signed::create().await;
     let sign = |key: &str| SigningKey::parse(key).unwrap().sign(Position::START.next(), record_hash(b""));
     let (other, _) = generate_keys("sales.example/other").unwrap();
-    let (event_store, read_model) =
-        (signed.databases.event_store_url("projector"), signed.databases.read_model_url("projector"));
     let file = signed.file("one");
     for (content, reason) in [
         (sign(&other), "a new key needs a new file"),
@@ -369,18 +335,14 @@ async fn a_file_with_something_else_is_neither_continued_nor_changed() {
         (sign(&signed.private_key) + "a shopping list\n", "contains something other than checkpoints"),
     ] {
         fs::write(&file, &content).unwrap();
-        let refused = std::process::Command::new(env!("CARGO_BIN_EXE_projector"))
-            .arg("serve")
-            .env("EVENT_STORE_URL", &event_store)
-            .env("READ_MODEL_URL", &read_model)
-            .env("NATS_URL", NO_NATS)
-            .env("LISTEN_ADDRESS", "127.0.0.1:0")
-            .env("CHECKPOINT_KEY", &signed.private_key)
-            .env("CHECKPOINT_LOG", &file)
-            .output()
-            .unwrap();
-        let log = String::from_utf8_lossy(&refused.stdout).into_owned();
-        assert!(!refused.status.success() && log.contains(reason), "{log}");
+        let settings = [
+            ("NATS_URL", NO_NATS),
+            ("LISTEN_ADDRESS", "127.0.0.1:0"),
+            ("CHECKPOINT_KEY", &signed.private_key),
+            ("CHECKPOINT_LOG", file.to_str().unwrap()),
+        ];
+        let refused = signed.databases.command("projector", &["serve"], &settings).ended().await;
+        assert!(!refused.success && refused.log.contains(reason), "{}", refused.log);
         assert_eq!(fs::read_to_string(&file).unwrap(), content);
     }
 }
