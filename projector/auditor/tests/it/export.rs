@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    path::Path,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
@@ -13,20 +12,20 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use testing::purchased;
 use tokio::{task::block_in_place, time::sleep};
 
-use crate::support::{SignedLog, audit, auditor, text};
+use crate::support::{SignedLog, audit, audited, auditor, text};
 
-fn start_export(source: &[&str], output: &Path) -> Child {
+fn start_export(log: &SignedLog, output: &str) -> Child {
     let mut command = auditor();
-    command.arg("export").args(source).arg("--output").arg(output);
+    command.arg("export").args(log.both()).args(["--output", output]);
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-fn length(file: &Path) -> u64 {
-    file.metadata().map_or(0, |metadata| metadata.len())
+fn length(file: &str) -> u64 {
+    fs::metadata(file).map_or(0, |metadata| metadata.len())
 }
 
 /// Kills an export once the file has grown by some bytes. False if it finished earlier.
-async fn kill_after(export: &mut Child, file: &Path, bytes: u64) -> bool {
+async fn kill_after(export: &mut Child, file: &str, bytes: u64) -> bool {
     let start = length(file);
     while length(file) < start + bytes {
         if export.try_wait().unwrap().is_some() {
@@ -39,6 +38,12 @@ async fn kill_after(export: &mut Child, file: &Path, bytes: u64) -> bool {
     true
 }
 
+/// Exports to a file, or continues its export.
+fn export(log: &SignedLog, output: &str) {
+    let [event_store, read_model, address] = &log.both();
+    audited(0, &["export", event_store, read_model, address, "--output", output]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_killed_repeatedly_during_purchases_equals_an_uninterrupted_one() {
     let log = SignedLog::create().await;
@@ -47,12 +52,10 @@ async fn an_export_killed_repeatedly_during_purchases_equals_an_uninterrupted_on
     for _ in 0..6 {
         log.grow(10_000).await;
     }
-    let (event_store, read_model) = (log.databases.event_store_url("auditor"), log.databases.read_model_url("auditor"));
-    let source = [event_store.as_str(), "--read-model", &read_model];
     let interrupted = log.file("interrupted.ndjson");
     let mut random = StdRng::seed_from_u64(7);
     let mut kills = 0;
-    let verify = || audit(&["verify", interrupted.to_str().unwrap(), "--public-key", key.to_str().unwrap()]);
+    let verify = || audit(&["verify", &interrupted, "--public-key", &key]);
     let exporting = AtomicBool::new(true);
     let buying = async {
         while exporting.load(Ordering::SeqCst) {
@@ -61,7 +64,7 @@ async fn an_export_killed_repeatedly_during_purchases_equals_an_uninterrupted_on
     };
     let killing = async {
         for _ in 0..12 {
-            let mut export = start_export(&source, &interrupted);
+            let mut export = start_export(&log, &interrupted);
             let killed = kill_after(&mut export, &interrupted, random.random_range(1..3_000_000)).await;
             kills += u32::from(killed);
             let verified = block_in_place(verify);
@@ -73,14 +76,13 @@ async fn an_export_killed_repeatedly_during_purchases_equals_an_uninterrupted_on
     assert!(kills >= 5, "only {kills} exports were killed");
     let head = log.databases.head().await;
     log.signed(head).await;
-    let export = |name: &str| {
+    let exported = |name: &str| {
         let output = log.file(name);
-        let done = audit(&[&["export"], &source[..], &["--output", output.to_str().unwrap()]].concat());
-        assert!(done.status.success(), "{}", text(&done));
+        export(&log, &output);
         fs::read(output).unwrap()
     };
-    let continued = export("interrupted.ndjson");
-    let in_one_go = export("in-one-go.ndjson");
+    let continued = exported("interrupted.ndjson");
+    let in_one_go = exported("in-one-go.ndjson");
     assert_eq!(continued.len(), in_one_go.len());
     assert!(continued == in_one_go, "the files differ");
     assert_eq!(String::from_utf8(continued).unwrap().lines().count(), usize::try_from(head).unwrap());
@@ -96,26 +98,21 @@ async fn an_export_that_ends_within_a_line_after_all_checkpoints_is_unfinished_n
     let log = SignedLog::create().await;
     let projector = log.projector().await;
     log.grow(100).await;
-    let (event_store, read_model) = (log.databases.event_store_url("auditor"), log.databases.read_model_url("auditor"));
     let (file, key) = (log.file("log.ndjson"), log.public_key_file());
-    let path = file.to_str().unwrap();
-    let source = ["export", &event_store, "--read-model", &read_model, "-o", path];
-    assert!(audit(&source).status.success());
+    export(&log, &file);
     log.grow(100).await;
     projector.kill();
     let checkpoints = fs::read(log.file("log.ndjson.checkpoints")).unwrap();
-    assert!(audit(&source).status.success());
+    export(&log, &file);
     // As if killed just before its end.
     fs::write(log.file("log.ndjson.checkpoints"), checkpoints).unwrap();
     let lines = fs::read(&file).unwrap();
     fs::write(&file, &lines[..lines.len() - 20]).unwrap();
-    let verify = || audit(&["verify", path, "--public-key", key.to_str().unwrap()]);
-    let unfinished = verify();
-    assert_eq!(unfinished.status.code(), Some(2), "{}", text(&unfinished));
-    assert!(text(&unfinished).contains("UNFINISHED at position 200"), "{}", text(&unfinished));
-    assert!(audit(&source).status.success());
-    let verified = verify();
-    assert!(verified.status.success() && text(&verified).contains("2 agree"), "{}", text(&verified));
+    let unfinished = audited(2, &["verify", &file, "--public-key", &key]);
+    assert!(unfinished.contains("UNFINISHED at position 200"), "{unfinished}");
+    export(&log, &file);
+    let verified = audited(0, &["verify", &file, "--public-key", &key]);
+    assert!(verified.contains("2 agree"), "{verified}");
     assert_eq!(fs::read(&file).unwrap(), lines);
 }
 
@@ -123,21 +120,12 @@ async fn an_export_that_ends_within_a_line_after_all_checkpoints_is_unfinished_n
 async fn a_checkpoint_that_does_not_fit_on_the_disk_leaves_no_partial_note() {
     let log = SignedLog::create().await;
     let _projector = log.projector().await;
-    let (event_store, read_model) = (log.databases.event_store_url("auditor"), log.databases.read_model_url("auditor"));
     let (file, key) = (log.file("kept.txt"), log.public_key_file());
-    let arguments = [
-        "checkpoint",
-        &event_store,
-        "--read-model",
-        &read_model,
-        "--public-key",
-        key.to_str().unwrap(),
-        "--file",
-        file.to_str().unwrap(),
-    ];
+    let [event_store, read_model, address] = &log.both();
+    let arguments = ["checkpoint", event_store, read_model, address, "--public-key", &key, "--file", &file];
     for _ in 0..2 {
         log.grow(1).await;
-        assert!(audit(&arguments).status.success());
+        audited(0, &arguments);
     }
     let whole = fs::read_to_string(&file).unwrap();
     log.grow(1).await;
@@ -148,19 +136,18 @@ async fn a_checkpoint_that_does_not_fit_on_the_disk_leaves_no_partial_note() {
     assert_eq!(full.status.code(), Some(2), "{}", text(&full));
     assert!(text(&full).contains("kept.txt"), "{}", text(&full));
     assert_eq!(fs::read_to_string(&file).unwrap(), whole);
-    assert!(audit(&arguments).status.success());
+    audited(0, &arguments);
     assert_eq!(split_notes(&fs::read_to_string(&file).unwrap()).len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn any_other_file_is_neither_continued_nor_changed() {
     let log = SignedLog::create().await;
-    let (event_store, file) = (log.databases.event_store_url("auditor"), log.file("list.txt"));
+    let file = log.file("list.txt");
     for content in ["milk", "milk\nbutter\n", "{\"milk\": 1}"] {
         fs::write(&file, content).unwrap();
-        let refused = audit(&["export", &event_store, "-o", file.to_str().unwrap()]);
-        assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
-        assert!(text(&refused).contains("is not an export"), "{}", text(&refused));
+        let refused = audited(2, &["export", &log.event_store(), "-o", &file]);
+        assert!(refused.contains("is not an export"), "{refused}");
         assert_eq!(fs::read_to_string(&file).unwrap(), content);
     }
 }
@@ -170,9 +157,8 @@ fn an_endless_line_is_not_kept_in_memory() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("log.ndjson");
     fs::write(&file, "x".repeat(3 << 20)).unwrap();
-    let verified = audit(&["verify", file.to_str().unwrap()]);
-    assert_eq!(verified.status.code(), Some(1), "{}", text(&verified));
-    assert!(text(&verified).contains("its line is longer than that of any event"), "{}", text(&verified));
+    let verified = audited(1, &["verify", file.to_str().unwrap()]);
+    assert!(verified.contains("its line is longer than that of any event"), "{verified}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,11 +168,8 @@ async fn faults_of_an_export_file_are_named_without_any_server() {
     for _ in 0..3 {
         log.grow(100).await;
     }
-    let (event_store, read_model) = (log.databases.event_store_url("auditor"), log.databases.read_model_url("auditor"));
-    let (file, key) = (log.file("log.ndjson"), log.public_key_file());
-    let (path, key, kept) = (file.to_str().unwrap(), key.to_str().unwrap(), log.checkpoints_file());
-    let kept = kept.to_str().unwrap();
-    assert!(audit(&["export", &event_store, "--read-model", &read_model, "-o", path]).status.success());
+    let (file, key, kept) = (log.file("log.ndjson"), log.public_key_file(), log.checkpoints_file());
+    export(&log, &file);
     projector.kill();
     let honest = fs::read_to_string(&file).unwrap();
     let lines: Vec<&str> = honest.lines().collect();
@@ -208,7 +191,7 @@ async fn faults_of_an_export_file_are_named_without_any_server() {
     ];
     for (what, content, verdict) in cases {
         fs::write(&file, content).unwrap();
-        let verified = audit(&["verify", path, "--public-key", key, "--checkpoints", kept]);
+        let verified = audit(&["verify", &file, "--public-key", &key, "--checkpoints", &kept]);
         assert!(text(&verified).contains(verdict), "{what}: {}", text(&verified));
         assert_eq!(verified.status.success(), what == "honest", "{what}");
     }
@@ -222,14 +205,10 @@ async fn a_checkpoint_signed_by_another_key_or_unsigned_is_not_trusted() {
     projector.kill();
     let other = SignedLog::create().await;
     let (key, foreign) = (log.public_key_file(), other.public_key_file());
-    let (event_store, read_model) = (log.databases.event_store_url("auditor"), log.databases.read_model_url("auditor"));
-    let checkpoint = |key: &Path| {
-        audit(&["checkpoint", &event_store, "--read-model", &read_model, "--public-key", key.to_str().unwrap()])
-    };
-    let trusted = checkpoint(&key);
+    let [event_store, read_model, address] = &log.both();
+    let trusted = audit(&["checkpoint", event_store, read_model, address, "--public-key", &key]);
     assert!(trusted.status.success(), "{}", text(&trusted));
     assert_eq!(String::from_utf8(trusted.stdout).unwrap(), log.notes().pop().unwrap());
-    let distrusted = checkpoint(&foreign);
-    assert_eq!(distrusted.status.code(), Some(2), "{}", text(&distrusted));
-    assert!(text(&distrusted).contains("cannot be trusted"), "{}", text(&distrusted));
+    let distrusted = audited(2, &["checkpoint", event_store, read_model, address, "--public-key", &foreign]);
+    assert!(distrusted.contains("cannot be trusted"), "{distrusted}");
 }

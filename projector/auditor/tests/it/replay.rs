@@ -2,29 +2,12 @@
 
 use contract::position::Position;
 use serde_json::Value;
-use testing::{eventually, purchased, reset};
+use testing::{purchased, reset};
 
-use crate::support::{SignedLog, audit, text};
-
-async fn append_at(log: &SignedLog, time: &str, events: &[(&str, String)]) {
-    let head = log.databases.append(events).await;
-    let first = head - i64::try_from(events.len()).unwrap() + 1;
-    // As the database of that day would have written it.
-    let mut connection = log.databases.event_store().acquire().await.unwrap();
-    sqlx::raw_sql("set session_replication_role = replica").execute(&mut *connection).await.unwrap();
-    let update = sqlx::query("update event set recorded_at = $2::timestamptz where position >= $1");
-    update
-        .bind(first)
-        .bind(time.parse::<chrono::DateTime<chrono::Utc>>().unwrap())
-        .execute(&mut *connection)
-        .await
-        .unwrap();
-    sqlx::raw_sql("reset session_replication_role").execute(&mut *connection).await.unwrap();
-}
+use crate::support::{SignedLog, audit, audited, text};
 
 fn replay(log: &SignedLog, arguments: &[&str]) -> Value {
-    let event_store = log.databases.event_store_url("auditor");
-    let replayed = audit(&[&["replay", &event_store, "--format", "json"], arguments].concat());
+    let replayed = audit(&[&["replay", &log.event_store(), "--format", "json"], arguments].concat());
     assert!(replayed.status.success(), "{}", text(&replayed));
     serde_json::from_slice(&replayed.stdout).unwrap()
 }
@@ -33,9 +16,9 @@ fn replay(log: &SignedLog, arguments: &[&str]) -> Value {
 async fn totals_replay_at_any_position_and_time_and_in_the_ambiguous_hour() {
     let log = SignedLog::create().await;
     // In Berlin, the hour from 2 to 3 occurs twice this night.
-    append_at(&log, "2026-10-25T00:30:00Z", &[purchased("pro", 19_900), purchased("pro", 19_900)]).await;
-    append_at(&log, "2026-10-25T01:30:00Z", &[purchased("basic", 4_900)]).await;
-    append_at(&log, "2026-10-26T10:00:00Z", &[reset(), purchased("pro", 100)]).await;
+    log.databases.append_at("2026-10-25T00:30:00Z", &[purchased("pro", 19_900), purchased("pro", 19_900)]).await;
+    log.databases.append_at("2026-10-25T01:30:00Z", &[purchased("basic", 4_900)]).await;
+    log.databases.append_at("2026-10-26T10:00:00Z", &[reset(), purchased("pro", 100)]).await;
 
     let count = |totals: &Value, license: &str| totals["by_license"][license]["sales_count"].as_i64().unwrap();
     let now = replay(&log, &[]);
@@ -54,44 +37,31 @@ async fn totals_replay_at_any_position_and_time_and_in_the_ambiguous_hour() {
     let days = replay(&log, &["--history", "day", "--time-zone", "America/New_York"]);
     assert_eq!(days["history"].as_object().unwrap().keys().collect::<Vec<_>>(), ["2026-10-24", "2026-10-26"]);
 
-    let beyond = audit(&["replay", &log.databases.event_store_url("auditor"), "--at-position", "6"]);
-    assert_eq!(beyond.status.code(), Some(2), "{}", text(&beyond));
+    audited(2, &["replay", &log.event_store(), "--at-position", "6"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn totals_that_do_not_match_the_log_are_detected() {
     let log = SignedLog::create().await;
-    let projector = log.projector().await;
-    let head = log.grow(250).await;
-    eventually("the log is projected", async || log.databases.checkpoint().await == head).await;
-    projector.kill();
-    let (event_store, read_model) = (log.databases.event_store_url("auditor"), log.databases.read_model_url("auditor"));
-    let compare = || audit(&["replay", &event_store, "--read-model", &read_model]);
-    let equal = compare();
-    assert!(equal.status.success(), "{}", text(&equal));
-    assert!(text(&equal).contains("the read model holds the same totals for position 250"), "{}", text(&equal));
-    sqlx::raw_sql("update license_total set revenue_minor = revenue_minor + 1 where license = 'pro'")
-        .execute(log.databases.read_model())
-        .await
-        .unwrap();
-    let different = compare();
-    assert_eq!(different.status.code(), Some(1), "{}", text(&different));
-    assert!(text(&different).contains("WRONG: for position 250"), "{}", text(&different));
+    log.fill(250).await;
+    let [event_store, read_model, address] = &log.both();
+    let equal = audited(0, &["replay", event_store, read_model, address]);
+    assert!(equal.contains("the read model holds the same totals for position 250"), "{equal}");
+    log.databases
+        .change_read_model("update license_total set revenue_minor = revenue_minor + 1 where license = 'pro'")
+        .await;
+    let different = audited(1, &["replay", event_store, read_model, address]);
+    assert!(different.contains("WRONG: for position 250"), "{different}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_history_that_does_not_match_the_log_is_detected() {
     let log = SignedLog::create().await;
-    let projector = log.projector().await;
-    let head = log.grow(250).await;
-    eventually("the log is projected", async || log.databases.checkpoint().await == head).await;
-    projector.kill();
-    let (event_store, read_model) = (log.databases.event_store_url("auditor"), log.databases.read_model_url("auditor"));
-    let compare = |interval| audit(&["replay", &event_store, "--read-model", &read_model, "--history", interval]);
+    log.fill(250).await;
+    let [event_store, read_model, address] = &log.both();
     for interval in ["minute", "hour", "day", "month"] {
-        let equal = compare(interval);
-        assert!(equal.status.success(), "{}", text(&equal));
-        assert!(text(&equal).contains("the read model holds the same history"), "{}", text(&equal));
+        let equal = audited(0, &["replay", event_store, read_model, address, "--history", interval]);
+        assert!(equal.contains("the read model holds the same history"), "{equal}");
     }
     for (falsify, repair) in [
         (
@@ -100,11 +70,10 @@ async fn a_history_that_does_not_match_the_log_is_detected() {
         ),
         ("update history_reset set reset_at = reset_at - interval '1 day' where position = 100", "select"),
     ] {
-        sqlx::raw_sql(falsify).execute(log.databases.read_model()).await.unwrap();
-        let different = compare("day");
-        assert_eq!(different.status.code(), Some(1), "{}", text(&different));
-        assert!(text(&different).contains("WRONG: the history"), "{}", text(&different));
-        sqlx::raw_sql(repair).execute(log.databases.read_model()).await.unwrap();
+        log.databases.change_read_model(falsify).await;
+        let different = audited(1, &["replay", event_store, read_model, address, "--history", "day"]);
+        assert!(different.contains("WRONG: the history"), "{different}");
+        log.databases.change_read_model(repair).await;
     }
 }
 
@@ -112,39 +81,29 @@ async fn a_history_that_does_not_match_the_log_is_detected() {
 async fn a_file_that_ends_before_the_read_model_is_compared_at_a_snapshot() {
     let log = SignedLog::create().await;
     let projector = log.projector().await;
-    let (event_store, read_model) = (log.databases.event_store_url("auditor"), log.databases.read_model_url("auditor"));
+    let [event_store, read_model, address] = &log.both();
     let file = log.file("log.ndjson");
-    let path = file.to_str().unwrap();
-    let export = || {
-        let exported = audit(&["export", &event_store, "--read-model", &read_model, "-o", path]);
-        assert!(exported.status.success(), "{}", text(&exported));
-    };
-    let replay = || audit(&["replay", path, "--read-model", &read_model]);
+    let export = || audited(0, &["export", event_store, read_model, address, "-o", &file]);
+    let replay = |code| audited(code, &["replay", &file, read_model, address]);
     log.grow(120).await;
     export();
     let head = log.grow(10_000).await;
-    eventually("the log is projected", async || log.databases.checkpoint().await == head).await;
-    let early = replay();
-    assert!(early.status.success(), "{}", text(&early));
-    let told = text(&early);
-    assert!(told.contains("position           120") && told.contains("not compared"), "{told}");
+    log.projected(head).await;
+    let early = replay(0);
+    assert!(early.contains("position           120") && early.contains("not compared"), "{early}");
 
     export();
     let head = log.grow(10).await;
-    eventually("the log is projected", async || log.databases.checkpoint().await == head).await;
+    log.projected(head).await;
     projector.kill();
-    let equal = replay();
-    assert!(equal.status.success(), "{}", text(&equal));
-    let told = text(&equal);
+    let equal = replay(0);
     let same = "the read model holds the same totals for position 10000";
-    assert!(told.contains("position           10120") && told.contains(same), "{told}");
-    sqlx::raw_sql("update totals_snapshot set sales_count = sales_count + 1 where position = 10000")
-        .execute(log.databases.read_model())
-        .await
-        .unwrap();
-    let different = replay();
-    assert_eq!(different.status.code(), Some(1), "{}", text(&different));
-    assert!(text(&different).contains("WRONG: for position 10000"), "{}", text(&different));
+    assert!(equal.contains("position           10120") && equal.contains(same), "{equal}");
+    log.databases
+        .change_read_model("update totals_snapshot set sales_count = sales_count + 1 where position = 10000")
+        .await;
+    let different = replay(1);
+    assert!(different.contains("WRONG: for position 10000"), "{different}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,16 +112,11 @@ async fn events_of_every_published_version_are_replayed() {
     let published: Vec<Value> =
         serde_json::from_str(include_str!("../../../../shared/contract/golden/events.json")).unwrap();
     for event in &published {
-        let insert = sqlx::query(
-            "select append_events(array[gen_random_uuid()], array[$1::text], array[$2::smallint], array[$3::text], array[null::text])",
-        );
-        insert
-            .bind(event["type"].as_str().unwrap())
-            .bind(i16::try_from(event["version"].as_i64().unwrap()).unwrap())
-            .bind(event["data"].as_str().unwrap())
-            .execute(log.databases.event_store())
-            .await
-            .unwrap();
+        let (event_type, version, data) = (&event["type"], &event["version"], event["data"].as_str().unwrap());
+        let event_type = event_type.as_str().unwrap();
+        let values = format!("array['{event_type}'], array[{version}::smallint], array['{data}'], array[null]");
+        let append = format!("select append_events(array[gen_random_uuid()], {values})");
+        log.databases.change_event_store(&append).await;
     }
     let before = replay(&log, &["--at-position", "2"]);
     for (license, revenue) in [("basic", 4_900), ("enterprise", 99_900)] {
@@ -176,6 +130,5 @@ async fn events_of_every_published_version_are_replayed() {
     let replayed = replay(&log, &[]);
     let end = Position::try_from(replayed["position"].as_i64().unwrap()).unwrap();
     assert_eq!(end.as_sequence(), published.len() as u64);
-    let verified = audit(&["verify", &log.databases.event_store_url("auditor")]);
-    assert!(verified.status.success(), "{}", text(&verified));
+    audited(0, &["verify", &log.event_store()]);
 }

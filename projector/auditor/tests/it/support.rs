@@ -1,16 +1,13 @@
 //! A log with signed checkpoints, and the auditor's command line.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output},
 };
 
 use event_log::transparency::signed_checkpoint::{Checkpoint, SigningKey, generate_keys, split_notes};
 use tempfile::TempDir;
-use testing::{Databases, Service, Until, eventually, purchased, reset};
-
-/// Nothing listens at this address: these tests need no NATS.
-const NO_NATS: &str = "nats://127.0.0.1:1";
+use testing::{Databases, NO_NATS, Service, Until, eventually, purchased, reset, values};
 
 pub struct SignedLog {
     pub databases: Databases,
@@ -27,17 +24,21 @@ impl SignedLog {
     }
 
     pub async fn projector(&self) -> Service {
-        let (event_store, read_model) =
-            (self.databases.event_store_url("projector"), self.databases.read_model_url("projector"));
         let checkpoints = self.checkpoints_file();
-        let environment = [
-            ("EVENT_STORE_URL", event_store.as_str()),
-            ("READ_MODEL_URL", &read_model),
-            ("NATS_URL", NO_NATS),
-            ("CHECKPOINT_KEY", &self.private_key),
-            ("CHECKPOINT_LOG", checkpoints.to_str().unwrap()),
-        ];
-        Service::start("projector", Until::Ready, &environment).await
+        let settings =
+            [("NATS_URL", NO_NATS), ("CHECKPOINT_KEY", &*self.private_key), ("CHECKPOINT_LOG", &*checkpoints)];
+        self.databases.start("projector", Until::Ready, &settings).await
+    }
+
+    /// Appends that many events, and waits until they are signed and projected. No projector runs afterwards.
+    pub async fn fill(&self, events: usize) {
+        let _projector = self.projector().await;
+        let head = self.grow(events).await;
+        self.projected(head).await;
+    }
+
+    pub async fn projected(&self, position: i64) {
+        eventually("the log is projected", async || self.databases.checkpoint().await == position).await;
     }
 
     /// Appends that many events, and waits until a checkpoint covers them.
@@ -55,15 +56,22 @@ impl SignedLog {
     }
 
     pub async fn signed(&self, position: i64) {
-        eventually("the log is signed", async || self.signed_up_to().await == position).await;
+        let signed = async || values::<i64>(self.databases.read_model(), "select position from tree_head").await;
+        eventually("the log is signed", async || signed().await == [position]).await;
     }
 
-    pub async fn signed_up_to(&self) -> i64 {
-        sqlx::query_scalar("select position from tree_head").fetch_one(self.databases.read_model()).await.unwrap()
+    pub fn checkpoints_file(&self) -> String {
+        self.file("checkpoints.txt")
     }
 
-    pub fn checkpoints_file(&self) -> PathBuf {
-        self.folder.path().join("checkpoints.txt")
+    /// Address of the event store, for the auditor.
+    pub fn event_store(&self) -> String {
+        self.databases.event_store_url("auditor")
+    }
+
+    /// Arguments that name the event store and the read model.
+    pub fn both(&self) -> [String; 3] {
+        [self.event_store(), "--read-model".to_owned(), self.databases.read_model_url("auditor")]
     }
 
     /// What the projector has published.
@@ -76,12 +84,12 @@ impl SignedLog {
         self.notes().iter().map(|note| self.key.verifying_key().open(note).unwrap()).collect()
     }
 
-    pub fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+    pub fn file(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 
     /// File with the public key.
-    pub fn public_key_file(&self) -> PathBuf {
+    pub fn public_key_file(&self) -> String {
         let file = self.file("key.pub");
         std::fs::write(&file, self.key.verifying_key().to_string()).unwrap();
         file
@@ -91,6 +99,14 @@ impl SignedLog {
 /// Runs the auditor's binary with nothing but the arguments.
 pub fn audit(arguments: &[&str]) -> Output {
     auditor().args(arguments).output().unwrap()
+}
+
+/// Runs the auditor, which has to exit with this code. Returns all that it prints.
+#[track_caller]
+pub fn audited(code: i32, arguments: &[&str]) -> String {
+    let output = audit(arguments);
+    assert_eq!(output.status.code(), Some(code), "{}", text(&output));
+    text(&output)
 }
 
 pub fn auditor() -> Command {
@@ -106,7 +122,7 @@ pub fn text(output: &Output) -> String {
 }
 
 /// The second verifier, in Python.
-pub fn second_verifier(arguments: &[&Path], mode: &str) -> Output {
+pub fn second_verifier(arguments: &[&str], mode: &str) -> Output {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/second_verifier.py");
     Command::new("python3").arg(script).arg(mode).args(arguments).output().expect("python3 runs")
 }

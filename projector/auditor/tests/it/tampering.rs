@@ -14,11 +14,9 @@ use event_log::{
     },
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
-
 use testing::cases;
 
-use crate::support::{SignedLog, text};
+use crate::support::{SignedLog, audited};
 
 /// More than two tiles.
 const EVENTS: usize = 600;
@@ -45,10 +43,10 @@ impl Audit {
         let head = log.grow(20).await;
         projector.kill();
         let backup = "create table honest_event as table event; create table honest_head as table head";
-        sqlx::raw_sql(backup).execute(log.databases.event_store()).await.unwrap();
+        log.databases.change_event_store(backup).await;
         let backup = "create table honest_tile as table tree_tile; create table honest_tree as table tree_head";
-        sqlx::raw_sql(backup).execute(log.databases.read_model()).await.unwrap();
-        let source = Source::parse(&log.databases.event_store_url("auditor"), None).unwrap();
+        log.databases.change_read_model(backup).await;
+        let source = Source::parse(&log.event_store(), None).unwrap();
         Self { log, source, checkpoints, kept, head }
     }
 
@@ -61,25 +59,13 @@ impl Audit {
         verify(&self.source, until, checkpoints, Some(Recorded::new(read_model))).await.unwrap()
     }
 
-    /// As superuser, without triggers and constraints in the way.
-    async fn tamper(&self, statements: &str) {
-        let mut connection = self.log.databases.event_store().acquire().await.unwrap();
-        execute_unguarded(&mut connection, statements).await;
-    }
-
     async fn restore(&self) {
-        self.tamper(
-            "delete from event; insert into event select * from honest_event;
-             update head set (position, recorded_at) = (select position, recorded_at from honest_head)",
-        )
-        .await;
-        let mut connection = self.log.databases.read_model().acquire().await.unwrap();
-        execute_unguarded(
-            &mut connection,
-            "delete from tree_tile; insert into tree_tile select * from honest_tile;
-             delete from tree_head; insert into tree_head select * from honest_tree",
-        )
-        .await;
+        let log = "delete from event; insert into event select * from honest_event;
+                   update head set (position, recorded_at) = (select position, recorded_at from honest_head)";
+        self.log.databases.tamper(log).await;
+        let tree = "delete from tree_tile; insert into tree_tile select * from honest_tile;
+                    delete from tree_head; insert into tree_head select * from honest_tree";
+        self.log.databases.change_read_model(tree).await;
     }
 
     /// An attacker with the databases and the private key: rebuilds the tree from the changed log, and signs it.
@@ -102,13 +88,6 @@ impl Audit {
         let size = i64::try_from(tree.size()).unwrap();
         update.bind(size).bind(note).execute(&mut *connection).await.unwrap();
     }
-}
-
-async fn execute_unguarded(connection: &mut PgConnection, statements: &str) {
-    let mut transaction = connection.begin().await.unwrap();
-    let statements = format!("set local session_replication_role = replica; {statements}");
-    sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut *transaction).await.unwrap();
-    transaction.commit().await.unwrap();
 }
 
 /// A change of the log as SQL, with its first position and the last one at which it may be detected.
@@ -202,7 +181,7 @@ async fn every_change_to_the_past_is_named_with_its_position() {
     assert_eq!(honest.events.get(), audit.head);
     for seed in 0..u64::from(cases("TEST_TAMPERINGS", 60)) {
         let crime = commit_crime(&mut StdRng::seed_from_u64(seed), audit.kept, audit.head);
-        audit.tamper(&crime.statements).await;
+        audit.log.databases.tamper(&crime.statements).await;
         if crime.forged {
             audit.forge_tree().await;
         }
@@ -230,12 +209,10 @@ async fn an_event_far_after_the_end_ends_a_replay_and_an_export() {
     let audit = Audit::begin().await;
     let insert = "insert into event select 9000000000000000000, recorded_at, gen_random_uuid(), schema_version, event_type, data, metadata
                       from event where position = 1";
-    audit.tamper(insert).await;
-    let (event_store, file) = (audit.log.databases.event_store_url("auditor"), audit.log.file("log.ndjson"));
-    for arguments in [&["replay", &event_store][..], &["export", &event_store, "-o", file.to_str().unwrap()]] {
-        let refused = crate::support::audit(arguments);
-        assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
-        let told = text(&refused);
+    audit.log.databases.tamper(insert).await;
+    let (event_store, file) = (audit.log.event_store(), audit.log.file("log.ndjson"));
+    for arguments in [&["replay", &event_store][..], &["export", &event_store, "-o", &file]] {
+        let told = audited(2, arguments);
         assert!(told.contains("position 621 is missing") && told.contains("9000000000000000000 follows"), "{told}");
     }
 }
@@ -245,13 +222,13 @@ async fn a_changed_leaf_hash_does_not_make_verify_name_another_event() {
     let audit = Audit::begin().await;
     // The first checkpoint after the event follows from the tile of level 1, not from the hashes in this tile.
     let event = "update event set data = '{\"license\":\"basic\",\"price\":{\"amount_minor\":1,\"currency\":\"EUR\"}}' where position = 200";
-    audit.tamper(event).await;
+    audit.log.databases.tamper(event).await;
     let fault = audit.verify().await.fault.unwrap();
     assert_eq!((fault.position.get(), fault.until.get()), (200, 200), "{fault:?}");
 
     let tile = "update tree_tile set hashes = overlay(hashes placing decode(repeat('00', 32), 'hex') from 169 * 32 + 1)
                     where level = 0 and index = 0";
-    sqlx::raw_sql(tile).execute(audit.log.databases.read_model()).await.unwrap();
+    audit.log.databases.change_read_model(tile).await;
     let fault = audit.verify().await.fault.unwrap();
     assert_eq!((fault.position.get(), fault.until.get()), (151, 300), "{fault:?}");
 }
