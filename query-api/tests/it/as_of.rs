@@ -2,10 +2,9 @@
 
 use rand::{RngExt, seq::IndexedRandom};
 use serde_json::Value;
-use sqlx::Row;
-use testing::{purchased, reset};
+use testing::{assert_problem, purchased, reset, values};
 
-use crate::{ReadSide, assert_problem};
+use crate::{ReadSide, tag};
 
 /// Random purchases and resets over several snapshots, in batches, each with its own time.
 async fn a_long_log(read_side: &ReadSide) -> i64 {
@@ -27,16 +26,15 @@ async fn a_long_log(read_side: &ReadSide) -> i64 {
 
 /// Number and cents at a position, counted by the database from the whole log.
 async fn counted(read_side: &ReadSide, position: i64) -> (i64, i64) {
-    let row = sqlx::query(
-        "select count(*) as number, coalesce(sum((data -> 'price' ->> 'amount_minor')::bigint), 0)::bigint as cents from event
+    sqlx::query_as(
+        "select count(*), coalesce(sum((data -> 'price' ->> 'amount_minor')::bigint), 0)::bigint from event
          where event_type = 'LicensePurchased' and position <= $1
            and position > (select coalesce(max(position), 0) from event where event_type = 'SalesReset' and position <= $1)",
     )
     .bind(position)
     .fetch_one(read_side.databases.event_store())
     .await
-    .unwrap();
-    (row.get("number"), row.get("cents"))
+    .unwrap()
 }
 
 fn sums(current: &Value) -> (i64, i64) {
@@ -53,26 +51,18 @@ async fn totals_as_of_any_position_or_time_equal_those_of_the_whole_log() {
         let current = read_side.json(&format!("/api/get_current_money?at_position={position}")).await;
         assert_eq!(sums(&current), counted(&read_side, position).await, "at position {position}");
         assert_eq!(current["position"], position);
-        let as_of: Option<String> = sqlx::query_scalar(
-            r#"select to_char(recorded_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') from event where position = $1"#,
-        )
-        .bind(position)
-        .fetch_optional(read_side.databases.event_store())
-        .await
-        .unwrap();
-        assert_eq!(current["as_of"], as_of.unwrap_or("1970-01-01T00:00:00Z".to_owned()));
+        let select = format!(
+            r#"select to_char(recorded_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') from event where position = {position}"#
+        );
+        let as_of: Vec<String> = values(read_side.databases.event_store(), &select).await;
+        assert_eq!(current["as_of"], as_of.first().map_or("1970-01-01T00:00:00Z", String::as_str));
     }
     for _ in 0..10 {
         let (second, fraction) =
             (rand::random_range(0..50), ["", ".499999", ".5", ".500001"].choose(&mut rand::rng()).unwrap());
         let time = format!("2026-11-01T12:00:{second:02}{fraction}Z");
-        let position: i64 = sqlx::query_scalar(
-            "select coalesce(max(position), 0) from event where recorded_at <= $1::text::timestamptz",
-        )
-        .bind(&time)
-        .fetch_one(read_side.databases.event_store())
-        .await
-        .unwrap();
+        let select = format!("select coalesce(max(position), 0) from event where recorded_at <= '{time}'");
+        let [position] = values::<i64>(read_side.databases.event_store(), &select).await[..] else { panic!("one row") };
         let current = read_side.json(&format!("/api/get_current_money?at={time}")).await;
         assert_eq!(current["position"], position, "at {time}");
         assert_eq!(sums(&current), counted(&read_side, position).await, "at {time}");
@@ -96,10 +86,7 @@ async fn only_the_events_since_the_last_snapshot_are_read() {
     read_side.databases.append_at("2026-11-01 12:00:00+00", &cents(19_999)).await;
     read_side.databases.append_at("2026-11-01 12:00:01+00", &cents(2)).await;
     read_side.settled().await;
-    sqlx::raw_sql("alter table event disable trigger all; delete from event where position = 19999")
-        .execute(read_side.databases.event_store())
-        .await
-        .unwrap();
+    read_side.databases.tamper("delete from event where position = 19999").await;
     for position in [20_000, 20_001] {
         let current = read_side.json(&format!("/api/get_current_money?at_position={position}")).await;
         assert_eq!(sums(&current), (position, position));
@@ -113,21 +100,20 @@ async fn earlier_totals_have_their_own_etag() {
     let read_side = ReadSide::start().await;
     read_side.databases.append(&[purchased("pro", 1), purchased("pro", 1)]).await;
     read_side.settled().await;
-    let url = format!("{}/api/get_current_money?at_position=1", read_side.query_api.url());
-    let tag = read_side.client.get(&url).send().await.unwrap().headers()["etag"].clone();
-    assert_eq!(read_side.client.get(&url).header("if-none-match", &tag).send().await.unwrap().status(), 304);
-    let later = url.replace("=1", "=2");
-    assert_eq!(read_side.client.get(&later).header("if-none-match", &tag).send().await.unwrap().status(), 200);
+    let [first, second] = [1, 2].map(|position| format!("/api/get_current_money?at_position={position}"));
+    let tag = tag(&read_side.get(&first).await);
+    assert_eq!(read_side.get_again(&first, &tag).await.status(), 304);
+    assert_eq!(read_side.get_again(&second, &tag).await.status(), 200);
     // A rebuild may have corrected them.
-    read_side.rebuild().await;
-    assert_eq!(read_side.client.get(&url).header("if-none-match", &tag).send().await.unwrap().status(), 200);
+    read_side.databases.rebuild().await;
+    assert_eq!(read_side.get_again(&first, &tag).await.status(), 200);
 }
 
 #[tokio::test]
 async fn totals_too_far_after_the_last_snapshot_are_answered_503() {
     let read_side = ReadSide::start().await;
     // Only the end of such a log is needed.
-    sqlx::raw_sql("update head set position = 2000000").execute(read_side.databases.event_store()).await.unwrap();
+    read_side.databases.change_event_store("update head set position = 2000000").await;
     let response = read_side.get("/api/get_current_money?at_position=1000001").await;
     assert_eq!(response.headers()["retry-after"], "1");
     assert_problem(response, 503, "unavailable").await;

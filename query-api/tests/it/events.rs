@@ -4,9 +4,9 @@ use contract::event::EventType;
 use reqwest::Response;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
-use testing::{purchased, reset};
+use testing::{assert_problem, purchased, reset, values};
 
-use crate::{ReadSide, assert_problem};
+use crate::ReadSide;
 
 /// Batches of purchases, each with its own time, and a reset after every third.
 async fn a_week_of_sales(read_side: &ReadSide) {
@@ -21,7 +21,7 @@ async fn a_week_of_sales(read_side: &ReadSide) {
 /// Positions of the events that meet a condition, from the database itself.
 async fn positions(read_side: &ReadSide, condition: &str) -> Vec<i64> {
     let select = format!("select position from event where {condition} order by position");
-    sqlx::query_scalar(AssertSqlSafe(select)).fetch_all(read_side.databases.event_store()).await.unwrap()
+    values(read_side.databases.event_store(), &select).await
 }
 
 /// Positions of all events, following the links from page to page.
@@ -89,12 +89,8 @@ async fn from_is_inclusive_and_to_is_exclusive() {
     let read_side = ReadSide::start().await;
     assert_eq!(follow(&read_side, "/api/events?from=2000-01-01T00:00:00Z").await, [0_i64; 0]);
     a_week_of_sales(&read_side).await;
-    let times: Vec<String> = sqlx::query_scalar(
-        r#"select distinct to_char(recorded_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US') from event order by 1"#,
-    )
-    .fetch_all(read_side.databases.event_store())
-    .await
-    .unwrap();
+    let select = r#"select distinct to_char(recorded_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US') from event order by 1"#;
+    let times: Vec<String> = values(read_side.databases.event_store(), select).await;
     assert!(times.len() >= 9);
     for time in &times {
         let later = positions(&read_side, &format!("recorded_at >= '{time}Z'")).await;
@@ -135,8 +131,7 @@ async fn a_single_event_is_found_by_position_and_by_id_and_is_immutable() {
         let (by_position, by_id) = (by_position.text().await.unwrap(), by_id.text().await.unwrap());
         assert_eq!(by_position, by_id);
         assert_eq!(serde_json::from_str::<Value>(&by_position).unwrap(), *event);
-        let url = format!("{}/api/events/{position}", read_side.query_api.url());
-        let again = read_side.client.get(url).header("if-none-match", format!("\"{id}\"")).send().await.unwrap();
+        let again = read_side.get_again(&format!("/api/events/{position}"), &format!("\"{id}\"")).await;
         assert_eq!(again.status(), 304);
     }
     for unknown in
@@ -153,14 +148,13 @@ async fn rare_events_are_found_without_reading_the_log() {
         read_side.databases.append(&vec![purchased("pro", 1); 2000]).await;
         read_side.databases.append(&[reset()]).await;
     }
-    let store = read_side.databases.event_store();
-    sqlx::raw_sql("analyze event").execute(store).await.unwrap();
+    read_side.databases.change_event_store("analyze event").await;
     let explain = format!("explain {}", event_log::select_type(EventType::SalesReset));
     let plan: Vec<String> = sqlx::query_scalar(AssertSqlSafe(explain))
         .bind(0_i64)
         .bind(6003_i64)
         .bind(100_i64)
-        .fetch_all(store)
+        .fetch_all(read_side.databases.event_store())
         .await
         .unwrap();
     let plan = plan.join("\n");
@@ -237,15 +231,12 @@ async fn auditors_can_read_events_of_unknown_types() {
 async fn a_gap_in_the_log_is_answered_500_and_logged() {
     let read_side = ReadSide::start().await;
     read_side.databases.append(&vec![purchased("pro", 1); 3]).await;
-    sqlx::raw_sql("alter table event disable trigger all; delete from event where position = 2")
-        .execute(read_side.databases.event_store())
-        .await
-        .unwrap();
+    read_side.databases.tamper("delete from event where position = 2").await;
     assert_problem(read_side.get("/api/events").await, 500, "internal").await;
     assert!(read_side.query_api.log().contains("position 2 is missing"), "{}", read_side.query_api.log());
 }
 
 async fn lines(read_side: &ReadSide, parameters: &str) -> Response {
-    let url = format!("{}/api/events?{parameters}", read_side.query_api.url());
-    read_side.client.get(url).header("accept", "application/x-ndjson").send().await.unwrap()
+    let request = read_side.request(&format!("/api/events?{parameters}"));
+    request.header("accept", "application/x-ndjson").send().await.unwrap()
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use reqwest::Response;
 use serde_json::Value;
-use testing::{eventually, purchased, reset};
+use testing::{assert_problem, eventually, purchased, reset, values};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
 
-use crate::{ReadSide, assert_problem};
+use crate::ReadSide;
 
 /// As in the service.
 const MAX_EXPORTS: usize = 8;
@@ -20,8 +20,7 @@ const MAX_EXPORTS: usize = 8;
 const TEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 async fn request(read_side: &ReadSide, parameters: &str, accept: &str) -> Response {
-    let url = format!("{}/api/events?{parameters}", read_side.query_api.url());
-    read_side.client.get(url).header("accept", accept).send().await.unwrap()
+    read_side.request(&format!("/api/events?{parameters}")).header("accept", accept).send().await.unwrap()
 }
 
 async fn export(read_side: &ReadSide, parameters: &str) -> String {
@@ -50,12 +49,8 @@ async fn an_export_has_one_event_per_line_and_resumes_with_the_same_bytes() {
     let read_side = ReadSide::start().await;
     append(&read_side, 21).await;
     let all = export(&read_side, "").await;
-    let url = format!("{}/api/events", read_side.query_api.url());
     let single_events: Vec<String> = stream::iter(1..=21_000)
-        .map(async |position| {
-            let event = read_side.client.get(format!("{url}/{position}")).send().await.unwrap();
-            event.text().await.unwrap() + "\n"
-        })
+        .map(async |position| read_side.get(&format!("/api/events/{position}")).await.text().await.unwrap() + "\n")
         .buffered(16)
         .collect()
         .await;
@@ -108,10 +103,7 @@ async fn an_export_ends_at_the_end_of_the_log_as_of_the_request() {
 async fn an_export_with_a_gap_is_aborted_and_never_looks_complete() {
     let read_side = ReadSide::start().await;
     append(&read_side, 30).await;
-    sqlx::raw_sql("alter table event disable trigger all; delete from event where position = 19990")
-        .execute(read_side.databases.event_store())
-        .await
-        .unwrap();
+    read_side.databases.tamper("delete from event where position = 19990").await;
     let response = request(&read_side, "", "application/x-ndjson").await;
     assert_eq!(response.status(), 200);
     assert!(response.bytes().await.is_err(), "the client notices that events are missing");
@@ -141,14 +133,13 @@ fn memory(read_side: &ReadSide) -> u64 {
 
 /// Whether for a while no query has been reading the log and no connection has held a snapshot.
 async fn log_is_idle(read_side: &ReadSide) -> bool {
-    sqlx::query_scalar(
+    let idle = values::<bool>(
+        read_side.databases.event_store(),
         "select coalesce(bool_and(state = 'idle' and backend_xid is null and backend_xmin is null
                                   and clock_timestamp() - state_change > interval '300 milliseconds'), true)
          from pg_stat_activity where datname = current_database() and application_name = 'query-api'",
-    )
-    .fetch_one(read_side.databases.event_store())
-    .await
-    .unwrap()
+    );
+    idle.await == [true]
 }
 
 #[tokio::test(flavor = "multi_thread")]

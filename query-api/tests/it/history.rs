@@ -1,9 +1,9 @@
 //! Sales over time: across clock changes, resets and rebuilds.
 
 use serde_json::{Value, json};
-use testing::{eventually, purchased, reset};
+use testing::{assert_problem, eventually, purchased, reset};
 
-use crate::{ReadSide, assert_problem};
+use crate::{ReadSide, tag};
 
 impl ReadSide {
     async fn history(&self, query: &str) -> Value {
@@ -23,6 +23,9 @@ fn sold(history: &Value) -> Vec<(&str, i64, i64)> {
 fn count(history: &Value) -> usize {
     history["buckets"].as_array().unwrap().len()
 }
+
+/// The history of an hour.
+const HOUR: &str = "/api/sales/history?interval=hour&from=2026-11-01T12:00:00Z&to=2026-11-01T13:00:00Z";
 
 /// A purchase in each quarter of an hour, worth 1, 10, 100 … cents.
 async fn sell(read_side: &ReadSide, quarters: &[&str]) {
@@ -175,23 +178,18 @@ async fn an_unchanged_history_is_answered_304() {
     let read_side = ReadSide::start().await;
     read_side.databases.append_at("2026-11-01 12:00:00+00", &[purchased("pro", 1)]).await;
     read_side.settled().await;
-    let url = format!(
-        "{}/api/sales/history?interval=hour&from=2026-11-01T12:00:00Z&to=2026-11-01T13:00:00Z",
-        read_side.query_api.url()
-    );
-    let tag = read_side.client.get(&url).send().await.unwrap().headers()["etag"].clone();
-    let again = async || read_side.client.get(&url).header("if-none-match", &tag).send().await.unwrap();
-    let response = again().await;
+    let stored = tag(&read_side.get(HOUR).await);
+    let response = read_side.get_again(HOUR, &stored).await;
     assert_eq!(response.status(), 304);
     assert_eq!(response.headers()["sales-position"], "1");
     read_side.databases.append(&[purchased("pro", 1)]).await;
     read_side.settled().await;
-    assert_eq!(again().await.status(), 200);
+    let response = read_side.get_again(HOUR, &stored).await;
+    assert_eq!(response.status(), 200);
     // A rebuild may correct the history.
-    let tag = read_side.client.get(&url).send().await.unwrap().headers()["etag"].clone();
-    read_side.rebuild().await;
-    let again = async || read_side.client.get(&url).header("if-none-match", &tag).send().await.unwrap();
-    eventually("the tag changes", async || again().await.status() == 200).await;
+    let stored = tag(&response);
+    read_side.databases.rebuild().await;
+    eventually("the tag changes", async || read_side.get_again(HOUR, &stored).await.status() == 200).await;
 }
 
 #[tokio::test]
@@ -199,17 +197,13 @@ async fn a_replica_that_lags_does_not_report_a_history_as_unchanged() {
     let read_side = ReadSide::start().await;
     read_side.databases.append_at("2026-11-01 12:00:00+00", &[purchased("pro", 1)]).await;
     read_side.settled().await;
-    let url = format!(
-        "{}/api/sales/history?interval=hour&from=2026-11-01T12:00:00Z&to=2026-11-01T13:00:00Z",
-        read_side.query_api.url()
-    );
-    let tag = read_side.client.get(&url).send().await.unwrap().headers()["etag"].clone();
+    let stored = tag(&read_side.get(HOUR).await);
     // The projection advances without a notification. This replica notices within a second; meanwhile another one may have streamed it.
-    sqlx::raw_sql("update projection set (position, history_position) = (2, 2) where live")
-        .execute(read_side.databases.read_model())
-        .await
-        .unwrap();
-    let response = read_side.client.get(&url).header("if-none-match", &tag).send().await.unwrap();
+    read_side
+        .databases
+        .change_read_model("update projection set (position, history_position) = (2, 2) where live")
+        .await;
+    let response = read_side.get_again(HOUR, &stored).await;
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["sales-position"], "2");
 }

@@ -1,9 +1,9 @@
 //! The newest purchases.
 
 use serde_json::{Value, json};
-use testing::{purchased, reset};
+use testing::{assert_problem, purchased, reset};
 
-use crate::{ReadSide, assert_problem};
+use crate::ReadSide;
 
 #[tokio::test]
 async fn the_newest_purchases_come_first_and_resets_do_not_remove_them() {

@@ -4,9 +4,9 @@ use std::{fs, os::unix::fs::PermissionsExt};
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::JwkSet};
 use serde_json::{Value, json};
-use testing::{Command, Ended, Service, Until, purchased, reset};
+use testing::{Command, Ended, Service, Until, assert_problem, purchased, reset, values};
 
-use crate::{ReadSide, assert_problem};
+use crate::ReadSide;
 
 async fn make_key(file: &str) -> Ended {
     Command::start("query-api", &["key", "--file", file], &[]).ended().await
@@ -14,39 +14,26 @@ async fn make_key(file: &str) -> Ended {
 
 /// Another replica, with a signing key.
 async fn with_key(read_side: &ReadSide, file: &str) -> Service {
-    let databases = &read_side.databases;
-    let (event_store, read_model) = (databases.event_store_url("query_api"), databases.read_model_url("query_api"));
-    let environment = [("EVENT_STORE_URL", &*event_store), ("READ_MODEL_URL", &read_model), ("LICENSE_KEY_FILE", file)];
-    Service::start("query-api", Until::Ready, &environment).await
-}
-
-async fn json(service: &Service, path: &str) -> Value {
-    let response = service.get(path).await;
-    assert_eq!(response.status(), 200, "{path}");
-    response.json().await.unwrap()
+    read_side.databases.start("query-api", Until::Ready, &[("LICENSE_KEY_FILE", file)]).await
 }
 
 /// A log of a purchase and a reset. Returns the ids of both.
 async fn a_purchase_and_a_reset(read_side: &ReadSide) -> [String; 2] {
     read_side.databases.append_at("2026-11-24 20:00:00.5+00", &[purchased("pro", 19_900), reset()]).await;
-    let ids = sqlx::query_scalar("select event_id::text from event order by position");
-    ids.fetch_all(read_side.databases.event_store()).await.unwrap().try_into().unwrap()
+    let ids = values(read_side.databases.event_store(), "select event_id::text from event order by position").await;
+    ids.try_into().unwrap()
 }
 
 #[tokio::test]
 async fn a_receipt_is_found_by_its_purchase_id() {
     let read_side = ReadSide::start().await;
-    read_side.databases.append(&[purchased("enterprise", 99_900), reset()]).await;
-    let ids: Vec<String> = sqlx::query_scalar("select event_id::text from event order by position")
-        .fetch_all(read_side.databases.event_store())
-        .await
-        .unwrap();
-    let receipt = read_side.json(&format!("/api/purchases/{}", ids[0])).await;
-    assert_eq!(receipt["purchase_id"], ids[0]);
+    let [purchase, reset] = a_purchase_and_a_reset(&read_side).await;
+    let receipt = read_side.json(&format!("/api/purchases/{purchase}")).await;
+    assert_eq!(receipt["purchase_id"], purchase);
     assert_eq!(receipt["position"], 1);
-    assert_eq!(receipt["license"], "enterprise");
-    assert_eq!(receipt["price"], json!({ "amount_minor": 99_900, "currency": "EUR" }));
-    for unknown in [&ids[1], "00000000-0000-0000-0000-000000000000", "7", "%ff"] {
+    assert_eq!(receipt["license"], "pro");
+    assert_eq!(receipt["price"], json!({ "amount_minor": 19_900, "currency": "EUR" }));
+    for unknown in [&reset, "00000000-0000-0000-0000-000000000000", "7", "%ff"] {
         assert_problem(read_side.get(&format!("/api/purchases/{unknown}")).await, 404, "unknown-purchase").await;
     }
 }
@@ -62,12 +49,12 @@ async fn every_replica_issues_the_same_licence_key_at_any_time() {
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let (first, second) = (with_key(&read_side, &file).await, with_key(&read_side, &file).await);
     let path = format!("/api/purchases/{purchase}/license_key");
-    let key = json(&first, &path).await;
+    let key = first.json(&path).await;
     assert_eq!(first.get(&path).await.headers()["sales-position"], "1");
-    assert_eq!(json(&first, &path).await, key);
-    assert_eq!(json(&second, &path).await, key);
+    assert_eq!(first.json(&path).await, key);
+    assert_eq!(second.json(&path).await, key);
 
-    let published = json(&first, "/api/jwks.json").await;
+    let published = first.json("/api/jwks.json").await;
     assert!(made.log.contains(published["keys"][0]["x"].as_str().unwrap()), "{}", made.log);
     let keys: JwkSet = serde_json::from_value(published).unwrap();
     let token = key["license_key"].as_str().unwrap();
@@ -98,7 +85,7 @@ async fn after_a_key_rotation_earlier_purchases_keep_their_licence_key() {
     assert!(make_key(&old).await.success && make_key(&new).await.success);
     let licence_key = |purchase: &str| format!("/api/purchases/{purchase}/license_key");
     let service = with_key(&read_side, &old).await;
-    let (key, published) = (json(&service, &licence_key(&before)).await, json(&service, "/api/jwks.json").await);
+    let (key, published) = (service.json(&licence_key(&before)).await, service.json("/api/jwks.json").await);
 
     let both = format!(
         "{}until 2026-11-24T21:00:00Z\n{}",
@@ -107,18 +94,16 @@ async fn after_a_key_rotation_earlier_purchases_keep_their_licence_key() {
     );
     fs::write(&new, both).unwrap();
     let service = with_key(&read_side, &new).await;
-    assert_eq!(json(&service, &licence_key(&before)).await, key);
-    let both: JwkSet = serde_json::from_value(json(&service, "/api/jwks.json").await).unwrap();
+    assert_eq!(service.json(&licence_key(&before)).await, key);
+    let both: JwkSet = serde_json::from_value(service.json("/api/jwks.json").await).unwrap();
     let published: JwkSet = serde_json::from_value(published).unwrap();
     assert_eq!(both.keys.len(), 2);
     assert_eq!(both.keys[1], published.keys[0]);
 
     read_side.databases.append_at("2026-11-24 21:00:00+00", &[purchased("pro", 19_900)]).await;
-    let after: String = sqlx::query_scalar("select event_id::text from event where position = 3")
-        .fetch_one(read_side.databases.event_store())
-        .await
-        .unwrap();
-    let key = json(&service, &licence_key(&after)).await;
+    let select = "select event_id::text from event where position = 3";
+    let after: Vec<String> = values(read_side.databases.event_store(), select).await;
+    let key = service.json(&licence_key(&after[0])).await;
     let name = jsonwebtoken::decode_header(key["license_key"].as_str().unwrap()).unwrap().kid;
     assert_eq!(name, both.keys[0].common.key_id);
 }

@@ -1,8 +1,9 @@
 //! The service as a whole: settings, health, metrics, the OpenAPI document, invalid requests, and operation without the event store.
 
-use testing::{Databases, Proxy, Service, Until, assert_committed, purchased};
+use reqwest::Method;
+use testing::{Databases, Proxy, Service, Until, assert_committed, assert_problem, purchased};
 
-use crate::{ReadSide, assert_problem, projector};
+use crate::ReadSide;
 
 #[tokio::test]
 async fn invalid_query_parameters_are_answered_400() {
@@ -32,8 +33,8 @@ async fn invalid_query_parameters_are_answered_400() {
     }
     assert_problem(read_side.get("/api").await, 404, "not-found").await;
     assert_problem(read_side.get("/api/get_current_money/").await, 404, "not-found").await;
-    let url = format!("{}/api/get_current_money", read_side.query_api.url());
-    for request in [read_side.client.post(&url), read_side.client.delete(&url), read_side.client.put(&url)] {
+    for method in [Method::POST, Method::DELETE, Method::PUT] {
+        let request = read_side.query_api.request(method, "/api/get_current_money");
         assert_problem(request.send().await.unwrap(), 405, "method-not-allowed").await;
     }
 }
@@ -42,14 +43,9 @@ async fn invalid_query_parameters_are_answered_400() {
 async fn health_metrics_and_the_openapi_document_are_served() {
     let read_side = ReadSide::start().await;
     read_side.json("/api/get_current_money").await;
-    let text = async |path: &str| {
-        let response = read_side.get(path).await;
-        assert_eq!(response.status(), 200, "{path}");
-        response.text().await.unwrap()
-    };
-    assert_eq!(text("/livez").await, "alive\n");
-    assert_eq!(text("/readyz").await, "ready\n");
-    let metrics = text("/metrics").await;
+    assert_eq!(read_side.query_api.text("/livez").await, "alive\n");
+    assert_eq!(read_side.query_api.text("/readyz").await, "ready\n");
+    let metrics = read_side.query_api.text("/metrics").await;
     for line in [
         "sales_totals_position 0",
         "sales_totals_age_seconds",
@@ -107,13 +103,9 @@ fn an_invalid_setting_is_named_without_showing_secrets() {
 async fn pages_are_served_while_the_event_store_is_unreachable() {
     let databases = Databases::create().await;
     let proxy = Proxy::start(testing::postgres().address()).await;
-    let (event_store, read_model) =
-        (databases.event_store_url_via("query_api", proxy.address()), databases.read_model_url("query_api"));
+    let event_store = databases.event_store_url_via("query_api", proxy.address());
     proxy.refuse(true);
-    let projector = projector(&databases).await;
-    let environment = [("EVENT_STORE_URL", event_store.as_str()), ("READ_MODEL_URL", &read_model)];
-    let query_api = Service::start("query-api", Until::Ready, &environment).await;
-    let read_side = ReadSide { databases, query_api, _projector: projector, client: reqwest::Client::new() };
+    let read_side = ReadSide::start_with(databases, &[("EVENT_STORE_URL", &event_store)]).await;
 
     let position = read_side.databases.append(&[purchased("pro", 19_900)]).await;
     assert_eq!(read_side.json(&format!("/api/get_current_money?min_position={position}")).await["sales_count"], 1);

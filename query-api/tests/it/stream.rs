@@ -6,14 +6,14 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use reqwest::{Method, Response, header::HeaderValue};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
-use testing::{Databases, Proxy, eventually, purchased, reset};
+use testing::{Databases, Proxy, Until, assert_problem, eventually, purchased, reset};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
 
-use crate::{ReadSide, assert_problem};
+use crate::ReadSide;
 
 /// An event as a browser parses it.
 #[derive(Debug, Default, PartialEq)]
@@ -38,7 +38,7 @@ struct Events {
 
 impl Events {
     async fn open(read_side: &ReadSide, last_event_id: Option<&str>) -> Self {
-        let request = read_side.client.get(format!("{}/api/sales/stream", read_side.query_api.url()));
+        let request = read_side.request("/api/sales/stream");
         let request = last_event_id.into_iter().fold(request, |request, id| request.header("last-event-id", id));
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200);
@@ -145,13 +145,10 @@ async fn a_client_that_reconnects_after_a_rebuild_is_sent_the_corrected_totals()
         let current = async || read_side.json("/api/get_current_money").await["sales_count"].clone();
         eventually("the totals are served", async || current().await == count).await;
     };
-    sqlx::raw_sql("update license_total set sales_count = 7 where license = 'pro'")
-        .execute(read_side.databases.read_model())
-        .await
-        .unwrap();
+    read_side.databases.change_read_model("update license_total set sales_count = 7 where license = 'pro'").await;
     served(7).await;
     let wrong = Events::open(&read_side, None).await.totals().await;
-    read_side.rebuild().await;
+    read_side.databases.rebuild().await;
     served(1).await;
     // At the same position.
     let right = Events::open(&read_side, wrong.id.as_deref()).await.totals().await;
@@ -236,7 +233,6 @@ async fn a_place_is_released_when_its_client_disconnects() {
 async fn an_unknown_last_event_id_is_answered_with_the_totals() {
     const SEED: u64 = 20_261_125;
     let read_side = ReadSide::start().await;
-    let address = format!("{}/api/sales/stream", read_side.query_api.url());
     let mut random = StdRng::seed_from_u64(SEED);
     let strange = ["", "-1", "1", "1e3", "0x1", "9223372036854775807", "9223372036854775808", "null", "🙂"];
     let strange = strange.map(|text| text.as_bytes().to_vec());
@@ -248,14 +244,14 @@ async fn an_unknown_last_event_id_is_answered_with_the_totals() {
         .collect();
     for known in strange.into_iter().chain(made_up) {
         let header = HeaderValue::from_bytes(&known).unwrap();
-        let response = read_side.client.get(&address).header("last-event-id", header).send().await.unwrap();
+        let response = read_side.request("/api/sales/stream").header("last-event-id", header).send().await.unwrap();
         assert_eq!(response.status(), 200, "{known:?}");
         let first = Events { response, text: String::new() }.next().await.unwrap();
         assert_eq!((first.name.as_str(), first.position()), ("totals", Some(0)), "{known:?}");
     }
     for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
-        assert_problem(read_side.client.request(method, &address).send().await.unwrap(), 405, "method-not-allowed")
-            .await;
+        let request = read_side.query_api.request(method, "/api/sales/stream");
+        assert_problem(request.send().await.unwrap(), 405, "method-not-allowed").await;
     }
 }
 
@@ -266,7 +262,7 @@ async fn a_shutdown_ends_all_streams_immediately() {
     for _ in 0..20 {
         clients.push(Events::open(&read_side, None).await);
     }
-    let another = crate::query_api(&read_side.databases, &read_side.databases.read_model_url("query_api")).await;
+    let another = read_side.databases.query_api().await;
     let stopping = std::mem::replace(&mut read_side.query_api, another);
     assert!(stopping.terminate().await.success());
     for mut client in clients {
@@ -281,9 +277,7 @@ async fn before_the_first_read_streams_are_answered_503() {
     let proxy = Proxy::start(testing::postgres().address()).await;
     let read_model = databases.read_model_url_via("query_api", proxy.address());
     drop(proxy);
-    let event_store = databases.event_store_url("query_api");
-    let environment = [("EVENT_STORE_URL", event_store.as_str()), ("READ_MODEL_URL", &read_model)];
-    let query_api = testing::Service::start("query-api", testing::Until::Live, &environment).await;
+    let query_api = databases.start("query-api", Until::Live, &[("READ_MODEL_URL", &read_model)]).await;
     let response = query_api.get("/api/sales/stream").await;
     assert_eq!(response.headers()["retry-after"], "1");
     assert_problem(response, 503, "unavailable").await;
@@ -294,7 +288,7 @@ async fn while_the_read_model_is_unreachable_the_age_grows() {
     let databases = Databases::create().await;
     let proxy = Proxy::start(testing::postgres().address()).await;
     let read_model = databases.read_model_url_via("query_api", proxy.address());
-    let read_side = ReadSide::start_with(databases, &read_model).await;
+    let read_side = ReadSide::start_with(databases, &[("READ_MODEL_URL", &read_model)]).await;
     let mut events = Events::open(&read_side, None).await;
     events.totals().await;
     drop(proxy);
