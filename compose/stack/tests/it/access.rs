@@ -1,4 +1,4 @@
-//! Who is let in: every endpoint with every kind of token, in a system that asks for them.
+//! Access control: every endpoint with every kind of token, in a system that requires tokens.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -15,10 +15,9 @@ use serde_json::{Value, json};
 use stack::{checkout, ports};
 use testing::Issuer;
 
-use crate::running::{Running, assert_success, text, until};
+use crate::running::{Running, succeed, text, until};
 
-/// Every endpoint of both APIs, and the role that it needs. What the documents list and this table does not, or the other way
-/// round, fails the test.
+/// Every endpoint of both APIs, and the role that it requires. A test compares this table with the OpenAPI documents.
 const ENDPOINTS: [(&str, &str, &str); 19] = [
     ("POST", "/api/buy_mpi", "customer"),
     ("DELETE", "/api/sales", "operator"),
@@ -42,11 +41,11 @@ const ENDPOINTS: [(&str, &str, &str); 19] = [
 ];
 const ROLES: [&str; 4] = ["customer", "sales", "auditor", "operator"];
 
-/// A system that asks for tokens, with an issuer of its own.
+/// A system that requires tokens, with its own issuer.
 struct Secured {
     system: Running,
     issuer: Issuer,
-    /// A token of the file for each role.
+    /// One token of the token file per role.
     tokens: Vec<(&'static str, String)>,
     expired: String,
 }
@@ -77,17 +76,17 @@ impl Secured {
         &self.tokens.iter().find(|(known, _)| *known == role).unwrap().1
     }
 
-    /// Through Traefik, as one of our own pages would send it.
+    /// Through Traefik, with the headers of a same-origin page.
     fn request(&self, method: &str, path: &str, token: Option<&str>) -> RequestBuilder {
         let method: Method = method.parse().unwrap();
-        let request = self.system.request(method, path).header("Sec-Fetch-Site", "same-origin");
-        match token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
-        }
+        with_token(self.system.request(method, path).header("Sec-Fetch-Site", "same-origin"), token)
     }
 
-    /// A JWT as the issuer makes them, with other claims.
+    async fn json(&self, path: &str, token: Option<&str>) -> Value {
+        self.request("GET", path, token).send().await.unwrap().json().await.unwrap()
+    }
+
+    /// A JWT like those of the issuer, with some claims replaced.
     fn forged(&self, key: &Issuer, change: &Value) -> String {
         let mut claims = json!({
             "iss": self.issuer.ready.issuer, "aud": self.issuer.ready.audience, "sub": "forger", "roles": ROLES, "exp": now() + 600,
@@ -104,9 +103,9 @@ impl Secured {
 
 /// Every kind of token.
 struct Tokens {
-    /// What is refused everywhere.
+    /// Descriptions and tokens that every endpoint rejects.
     wrong: Vec<(&'static str, String)>,
-    /// What is accepted, with the role that it gives.
+    /// Descriptions and tokens that are accepted, with the role that each grants.
     right: Vec<(String, Option<String>, &'static str)>,
 }
 
@@ -123,20 +122,17 @@ impl Tokens {
         let [head, _, signature] = genuine.split('.').collect::<Vec<_>>()[..] else { panic!("a JWT has three parts") };
         let wrong = vec![
             ("an unknown token", format!("sales_{}", "A".repeat(43))),
-            ("no token at all", "nonsense".to_owned()),
+            ("a text that is no token", "nonsense".to_owned()),
             ("an expired token of the file", secured.expired.clone()),
             ("an expired JWT", secured.forged(own, &json!({ "exp": now() - 60 }))),
             ("a JWT that is not valid yet", secured.forged(own, &json!({ "nbf": now() + 600 }))),
-            (
-                "a JWT that says it is from elsewhere",
-                secured.forged(own, &json!({ "iss": "https://elsewhere.example" })),
-            ),
-            ("a JWT for others", secured.forged(own, &json!({ "aud": "others" }))),
-            ("a JWT that never ends", secured.forged(own, &json!({ "exp": null }))),
-            ("a JWT that somebody else signed", secured.forged(&foreign, &json!({}))),
+            ("a JWT that names another issuer", secured.forged(own, &json!({ "iss": "https://elsewhere.example" }))),
+            ("a JWT for another audience", secured.forged(own, &json!({ "aud": "others" }))),
+            ("a JWT that does not expire", secured.forged(own, &json!({ "exp": null }))),
+            ("a JWT signed with another key", secured.forged(&foreign, &json!({}))),
             ("a JWT of another issuer", foreign.token_of("operator").await.unwrap()),
-            ("a JWT that nobody signed", unsigned(r#"{"alg":"none","typ":"JWT"}"#)),
-            ("a JWT that says nobody signed it, in capitals", unsigned(r#"{"alg":"NONE","typ":"JWT"}"#)),
+            ("an unsigned JWT", unsigned(r#"{"alg":"none","typ":"JWT"}"#)),
+            ("an unsigned JWT with its algorithm in capitals", unsigned(r#"{"alg":"NONE","typ":"JWT"}"#)),
             (
                 "a JWT signed with a public key as the secret",
                 encode(&Header::new(Algorithm::HS256), &claims, &hmac).unwrap(),
@@ -160,6 +156,10 @@ impl Tokens {
     }
 }
 
+fn with_token(request: RequestBuilder, token: Option<&str>) -> RequestBuilder {
+    token.into_iter().fold(request, RequestBuilder::bearer_auth)
+}
+
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
@@ -167,10 +167,7 @@ fn now() -> u64 {
 pub fn new_token(file: &Path, subject: &str, roles: &[&str]) -> String {
     let mut command = Command::new(checkout::binary("command-api").unwrap());
     command.args(["token", "--subject", subject]).args(roles.iter().flat_map(|role| ["--role", role]));
-    command.arg("--file").arg(file);
-    let output = command.output().unwrap();
-    assert_success(&output);
-    text(&output.stdout).trim_end().to_owned()
+    succeed(command.arg("--file").arg(file)).trim_end().to_owned()
 }
 
 async fn assert_problem(response: Response, status: u16, kind: &str, what: &str) {
@@ -182,12 +179,11 @@ async fn assert_problem(response: Response, status: u16, kind: &str, what: &str)
 }
 
 #[tokio::test]
-async fn every_endpoint_lets_in_who_may_and_nobody_else() {
+async fn every_endpoint_requires_its_role() {
     let secured = Secured::start();
     let mut documented = BTreeSet::new();
     for document in ["command-api", "query-api"] {
-        let document: Value =
-            secured.request("GET", &format!("/docs/{document}.json"), None).send().await.unwrap().json().await.unwrap();
+        let document = secured.json(&format!("/docs/{document}.json"), None).await;
         for (path, operations) in document["paths"].as_object().unwrap() {
             documented
                 .extend(operations.as_object().unwrap().keys().map(|method| (method.to_uppercase(), path.clone())));
@@ -198,7 +194,7 @@ async fn every_endpoint_lets_in_who_may_and_nobody_else() {
 
     let bought = secured.request("POST", "/api/buy_mpi", None).json(&json!({ "license": "pro" })).send().await.unwrap();
     let id = bought.json::<Value>().await.unwrap()["purchase_id"].as_str().unwrap().to_owned();
-    until("it is signed", async || {
+    until("the purchase is signed", async || {
         secured.request("GET", &format!("/api/events/{id}/proof"), None).send().await.unwrap().status() == 200
     })
     .await;
@@ -237,19 +233,19 @@ async fn every_endpoint_lets_in_who_may_and_nobody_else() {
         }
     }
 
-    only_a_purchase_is_proved_to_everybody(&secured, &id).await;
+    assert_only_proofs_of_purchases_are_public(&secured, &id).await;
     let jwts = tokens.right.iter().filter_map(|(_, token, _)| token.as_deref());
-    assert_nothing_is_in_the_logs(&secured, &jwts.chain([tokens.wrong[3].1.as_str()]).collect::<Vec<_>>());
+    assert_no_secret_is_logged(&secured, &jwts.chain([tokens.wrong[3].1.as_str()]).collect::<Vec<_>>());
 }
 
-/// What is found by counting up is for auditors; what is found by an id that only its buyer knows is not.
-async fn only_a_purchase_is_proved_to_everybody(secured: &Secured, purchase: &str) {
+/// Proofs by position are for auditors, because positions can be guessed. Only the buyer knows the id of a purchase.
+async fn assert_only_proofs_of_purchases_are_public(secured: &Secured, purchase: &str) {
     let proof = |name: &str, token| secured.request("GET", &format!("/api/events/{name}/proof"), token).send();
     let (sales, auditor) = (secured.token("sales"), secured.token("auditor"));
     assert_problem(proof("1", None).await.unwrap(), 401, "unauthenticated", "a proof by position").await;
     assert_problem(proof("1", Some(sales)).await.unwrap(), 403, "forbidden", "a proof by position").await;
     assert_eq!(proof("1", Some(auditor)).await.unwrap().status(), 200);
-    // Digits that somebody might take for a position, and somebody else for an id.
+    // Digits that could be parsed as a position or as an id.
     let padded = format!("{:032}", 1);
     let hyphened = "00000000-0000-0000-0000-000000000001";
     for digits in [&padded, hyphened, "01", "%2B1", "+1", &format!("{{{hyphened}}}"), &format!("urn:uuid:{hyphened}")] {
@@ -261,15 +257,15 @@ async fn only_a_purchase_is_proved_to_everybody(secured: &Secured, purchase: &st
         let proved: Value = proof(&written, None).await.unwrap().json().await.unwrap();
         assert!(proved["event"].as_str().unwrap().contains(purchase), "{written}: {proved}");
     }
-    let resets = secured.request("GET", "/api/events?type=SalesReset&limit=1", Some(auditor)).send().await.unwrap();
-    let reset = resets.json::<Value>().await.unwrap()["events"][0]["id"].as_str().unwrap().to_owned();
+    let resets = secured.json("/api/events?type=SalesReset&limit=1", Some(auditor)).await;
+    let reset = resets["events"][0]["id"].as_str().unwrap().to_owned();
     assert_problem(proof(&reset, None).await.unwrap(), 404, "unknown-event", "the proof of a reset").await;
     assert_problem(proof(&reset, Some(sales)).await.unwrap(), 404, "unknown-event", "the proof of a reset").await;
     assert_eq!(proof(&reset, Some(auditor)).await.unwrap().status(), 200);
 }
 
-/// Whatever opens something must not be where many may read.
-fn assert_nothing_is_in_the_logs(secured: &Secured, more: &[&str]) {
+/// Many people can read the logs, so no credential may appear in them.
+fn assert_no_secret_is_logged(secured: &Secured, more: &[&str]) {
     let secrets: Value =
         serde_json::from_slice(&std::fs::read(secured.system.folder().join("secrets.json")).unwrap()).unwrap();
     let mut secret: Vec<&str> = secured.tokens.iter().map(|(_, token)| token.as_str()).collect();
@@ -289,7 +285,7 @@ fn assert_nothing_is_in_the_logs(secured: &Secured, more: &[&str]) {
 }
 
 #[tokio::test]
-async fn what_is_public_is_for_everybody_and_metrics_are_for_operators() {
+async fn public_paths_require_no_token_and_metrics_the_operator_role() {
     let secured = Secured::start();
     let tokens = Tokens::of(&secured).await;
     let mut answered = BTreeSet::new();
@@ -298,17 +294,13 @@ async fn what_is_public_is_for_everybody_and_metrics_are_for_operators() {
             continue;
         }
         let get = |path: &str, token: Option<&str>| {
-            let request = secured.system.http.get(format!("http://{}{path}", process.address));
-            match token {
-                Some(token) => request.bearer_auth(token).send(),
-                None => request.send(),
-            }
+            with_token(secured.system.http.get(format!("http://{}{path}", process.address)), token).send()
         };
         for path in PUBLIC {
             let status = get(path, None).await.unwrap().status();
-            let said = path.strip_prefix("/problems/").map_or(StatusCode::OK, |status| status.parse().unwrap());
+            let expected = path.strip_prefix("/problems/").map_or(StatusCode::OK, |status| status.parse().unwrap());
             if status != StatusCode::NOT_FOUND {
-                assert_eq!(status, said, "{} {path}", process.name);
+                assert_eq!(status, expected, "{} {path}", process.name);
                 answered.insert(path);
             }
         }
@@ -330,11 +322,11 @@ async fn what_is_public_is_for_everybody_and_metrics_are_for_operators() {
             }
         }
     }
-    assert_eq!(answered, PUBLIC.into(), "what is listed is there");
+    assert_eq!(answered, PUBLIC.into(), "every public path is served");
 }
 
 #[tokio::test]
-async fn a_token_works_and_stops_working_without_a_restart() {
+async fn tokens_are_added_and_removed_without_a_restart() {
     let secured = Secured::start();
     let file = secured.system.folder().join("access-tokens");
     let read = async |token: &str| {
@@ -342,22 +334,22 @@ async fn a_token_works_and_stops_working_without_a_restart() {
     };
     let before = std::fs::read_to_string(&file).unwrap();
     let token = new_token(&file, "newcomer", &["sales"]);
-    until("the new token is known", async || read(&token).await == StatusCode::OK).await;
-    // What cannot be read changes nothing.
+    until("the new token is accepted", async || read(&token).await == StatusCode::OK).await;
+    // An unreadable file changes nothing.
     std::fs::write(&file, "nonsense\n").unwrap();
     let log = secured.system.folder().join("logs/query-api.log");
-    until("the file is refused", async || {
+    until("the file is rejected", async || {
         std::fs::read_to_string(&log).unwrap().contains(log_events::TOKENS_NOT_RELOADED)
     })
     .await;
     assert_eq!(read(&token).await, StatusCode::OK);
     std::fs::write(&file, before).unwrap();
-    until("the token is refused", async || read(&token).await == StatusCode::UNAUTHORIZED).await;
+    until("the token is rejected", async || read(&token).await == StatusCode::UNAUTHORIZED).await;
     assert_eq!(read(secured.token("sales")).await, StatusCode::OK);
 }
 
 #[tokio::test]
-async fn a_reset_names_who_did_it_and_why() {
+async fn a_reset_records_its_actor_and_reason() {
     let secured = Secured::start();
     let reset = |reason: &str| {
         secured.request("DELETE", "/api/sales", Some(secured.token("operator"))).query(&[("reason", reason)]).send()
@@ -372,15 +364,8 @@ async fn a_reset_names_who_did_it_and_why() {
     let buy = secured.request("POST", "/api/buy_mpi", None).json(&json!({ "license": "pro" }));
     assert_eq!(buy.send().await.unwrap().status(), 201);
 
-    let page: Value = secured
-        .request("GET", "/api/events", Some(secured.token("auditor")))
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
-    let told: Vec<[&Value; 3]> = page["events"]
+    let page = secured.json("/api/events", Some(secured.token("auditor"))).await;
+    let recorded: Vec<[&Value; 3]> = page["events"]
         .as_array()
         .unwrap()
         .iter()
@@ -388,7 +373,7 @@ async fn a_reset_names_who_did_it_and_why() {
         .collect();
     let (long, null) = (json!("ü".repeat(500)), Value::Null);
     assert_eq!(
-        told,
+        recorded,
         [
             [&json!("operator"), &json!("operator"), &json!("end of the year")],
             [&json!("operator"), &json!("operator"), &long],
@@ -399,7 +384,7 @@ async fn a_reset_names_who_did_it_and_why() {
 }
 
 #[tokio::test]
-async fn a_session_is_a_cookie_that_only_our_own_pages_can_use() {
+async fn a_session_cookie_works_only_for_our_own_pages() {
     let secured = Secured::start();
     let sign_in = |token: &str, site: &str| {
         let request = secured.system.request(Method::POST, "/api/session").header("Sec-Fetch-Site", site);
@@ -434,15 +419,15 @@ async fn a_session_is_a_cookie_that_only_our_own_pages_can_use() {
     }
     assert_eq!(reset(Some(("Sec-Fetch-Site", "same-origin".to_owned()))).await.unwrap().status(), 200);
 
-    let over = secured.system.request(Method::GET, "/api/session").header("Cookie", "session=sales_over").send();
-    let over: Value = over.await.unwrap().json().await.unwrap();
+    let expired = secured.system.request(Method::GET, "/api/session").header("Cookie", "session=sales_expired").send();
+    let expired: Value = expired.await.unwrap().json().await.unwrap();
     assert_eq!(
-        (&over["subject"], &over["roles"], &over["access"]),
+        (&expired["subject"], &expired["roles"], &expired["access"]),
         (&Value::Null, &json!(["customer"]), &json!("closed"))
     );
-    let buy = secured.system.request(Method::POST, "/api/buy_mpi").header("Cookie", "session=sales_over");
+    let buy = secured.system.request(Method::POST, "/api/buy_mpi").header("Cookie", "session=sales_expired");
     let buy = buy.header("Sec-Fetch-Site", "same-origin").json(&json!({ "license": "basic" }));
-    assert_eq!(buy.send().await.unwrap().status(), 201, "a session that is over does not keep anybody from buying");
+    assert_eq!(buy.send().await.unwrap().status(), 201, "an expired session does not prevent a purchase");
 
     let out = secured.request("DELETE", "/api/session", None).header("Cookie", cookie).send().await.unwrap();
     let removal = out.headers()["set-cookie"].to_str().unwrap();
@@ -450,7 +435,7 @@ async fn a_session_is_a_cookie_that_only_our_own_pages_can_use() {
 }
 
 #[tokio::test]
-async fn a_session_is_of_our_issuer_for_our_pages_and_ends_when_its_token_does() {
+async fn a_session_requires_a_valid_token_of_our_issuer_for_the_pages() {
     let secured = Secured::start();
     let (own, foreign) = (&secured.issuer, Issuer::start(&secured.system.url()).unwrap());
     let pages = own.ready.client_id.as_str();
@@ -461,9 +446,9 @@ async fn a_session_is_of_our_issuer_for_our_pages_and_ends_when_its_token_does()
     for (name, token, is_accepted) in [
         ("a token of the issuer for the pages", secured.forged(own, &json!({ "aud": pages })), true),
         ("a token for the API", secured.forged(own, &json!({})), false),
-        ("a token that is over", secured.forged(own, &json!({ "aud": pages, "exp": now() - 60 })), false),
+        ("an expired token", secured.forged(own, &json!({ "aud": pages, "exp": now() - 60 })), false),
         ("a token of another issuer", secured.forged(&foreign, &json!({ "aud": pages })), false),
-        ("a token that nobody signed", format!("{}.{}.", unsigned[0], unsigned[1]), false),
+        ("an unsigned token", format!("{}.{}.", unsigned[0], unsigned[1]), false),
     ] {
         let get = |path| secured.request("GET", path, None).header("Cookie", format!("session={token}")).send();
         let session: Value = get("/api/session").await.unwrap().json().await.unwrap();
@@ -473,7 +458,7 @@ async fn a_session_is_of_our_issuer_for_our_pages_and_ends_when_its_token_does()
     }
 }
 
-/// As far as the way through the issuer needs one.
+/// A browser, as far as a sign-in at the issuer needs one.
 #[derive(Default)]
 struct Browser {
     cookies: BTreeMap<String, String>,
@@ -490,7 +475,7 @@ impl Browser {
         response
     }
 
-    /// Goes to the issuer and signs in there. Returns where it leads back to.
+    /// Signs in at the issuer. Returns the address to which the issuer redirects.
     async fn sign_in(&mut self, secured: &Secured, login: &str) -> Url {
         let mut response = self.send(secured.request("GET", "/api/session/start", None)).await;
         let mut at: Url = secured.system.url().parse().unwrap();
@@ -513,9 +498,9 @@ impl Browser {
 }
 
 #[tokio::test]
-async fn a_sign_in_at_the_issuer_ends_in_the_browser_that_began_it() {
+async fn a_sign_in_completes_only_in_the_browser_that_started_it() {
     let secured = Secured::start();
-    for (changed, is_let_in) in [("nothing", true), ("state", false), ("nonce", false), ("verifier", false)] {
+    for (changed, is_signed_in) in [("nothing", true), ("state", false), ("nonce", false), ("verifier", false)] {
         let mut browser = Browser::default();
         let back = browser.sign_in(&secured, "sam-sales").await;
         let attempt = browser.cookies["sign-in"].clone();
@@ -529,15 +514,19 @@ async fn a_sign_in_at_the_issuer_ends_in_the_browser_that_began_it() {
         let answer = browser.send(secured.request("GET", &address, None)).await;
 
         let to = answer.headers()["location"].to_str().unwrap().to_owned();
-        assert_eq!(to, if is_let_in { "/sales.html" } else { "/sales.html?sign-in=failed" }, "{changed} was changed");
-        assert_eq!(browser.cookies.contains_key("session"), is_let_in, "{changed} was changed");
+        assert_eq!(
+            to,
+            if is_signed_in { "/sales.html" } else { "/sales.html?sign-in=failed" },
+            "{changed} was changed"
+        );
+        assert_eq!(browser.cookies.contains_key("session"), is_signed_in, "{changed} was changed");
         let session: Value = browser.send(secured.request("GET", "/api/session", None)).await.json().await.unwrap();
-        assert_eq!(session["subject"] == "sam-sales", is_let_in, "{changed} was changed: {session}");
+        assert_eq!(session["subject"] == "sam-sales", is_signed_in, "{changed} was changed: {session}");
     }
 }
 
 #[tokio::test]
-async fn a_new_key_of_the_issuer_is_accepted_and_the_old_one_no_longer() {
+async fn after_a_key_rotation_only_the_issuers_new_key_is_accepted() {
     let mut secured = Secured::start();
     let status = async |secured: &Secured, token: &str| {
         secured.request("GET", "/api/get_current_money", Some(token)).send().await.unwrap().status()
@@ -548,29 +537,31 @@ async fn a_new_key_of_the_issuer_is_accepted_and_the_old_one_no_longer() {
     let pages = secured.system.url();
     secured.issuer = secured.issuer.start_again(&pages, "RS256").unwrap();
     let new = secured.issuer.token_of("sales").await.unwrap();
-    until("the new key is known", async || status(&secured, &new).await == StatusCode::OK).await;
+    until("the new key is accepted", async || status(&secured, &new).await == StatusCode::OK).await;
     assert_eq!(status(&secured, &old).await, StatusCode::UNAUTHORIZED);
 }
 
 #[test]
-fn up_prints_who_has_access() {
+fn up_prints_whether_access_is_open() {
     let system = Running::prepare();
     let up = |options: &[&str]| {
-        let output = system.up_command().arg("--detach").args(options).output().unwrap();
-        assert_success(&output);
+        let printed = succeed(system.up_command().arg("--detach").args(options));
         system.down();
-        text(&output.stdout)
+        printed
     };
-    let said = up(&[]);
-    assert!(said.contains("Access is open") && said.contains("--secure") && !said.contains("#token="), "{said}");
-    let said = up(&["--secure"]);
-    assert!(!said.contains("Access is open"), "{said}");
+    let printed = up(&[]);
+    assert!(
+        printed.contains("Access is open") && printed.contains("--secure") && !printed.contains("#token="),
+        "{printed}"
+    );
+    let printed = up(&["--secure"]);
+    assert!(!printed.contains("Access is open"), "{printed}");
     let sales = format!("{}/sales.html#token=sales_", system.url());
-    assert_eq!(said.matches(&sales).count(), 2, "{said}");
-    assert!(said.contains("Authorization: Bearer sales_"), "{said}");
+    assert_eq!(printed.matches(&sales).count(), 2, "{printed}");
+    assert!(printed.contains("Authorization: Bearer sales_"), "{printed}");
 }
 
-/// A service as somebody starts it by hand on an address.
+/// A service that is started without the launcher.
 fn serve(address: &str, environment: &[(&str, &str)]) -> Command {
     let address: SocketAddr = format!("{address}:{}", ports::free().unwrap().port()).parse().unwrap();
     let mut command = Command::new(checkout::binary("query-api").unwrap());
@@ -582,22 +573,19 @@ fn serve(address: &str, environment: &[(&str, &str)]) -> Command {
 }
 
 #[test]
-fn nobody_starts_open_to_others_without_meaning_to() {
+fn open_access_on_a_reachable_address_requires_a_setting() {
     let refused = serve("0.0.0.0", &[]).output().unwrap();
     assert!(!refused.status.success());
-    let said = text(&refused.stdout);
-    assert!(
-        ["0.0.0.0", "ACCESS_TOKENS", "OIDC_ISSUER", "OPEN_ACCESS"].iter().all(|word| said.contains(word)),
-        "{said}"
-    );
+    let log = text(&refused.stdout);
+    assert!(["0.0.0.0", "ACCESS_TOKENS", "OIDC_ISSUER", "OPEN_ACCESS"].iter().all(|word| log.contains(word)), "{log}");
 
     let missing = serve("127.0.0.1", &[("ACCESS_TOKENS", "/nowhere/tokens")]).output().unwrap();
     assert!(!missing.status.success());
     assert!(text(&missing.stdout).contains("/nowhere/tokens"), "{}", text(&missing.stdout));
 
     let mut open = serve("0.0.0.0", &[("OPEN_ACCESS", "true")]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(open.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let starts = said.any(|line| line.contains(log_events::LISTENING));
+    let mut lines = BufReader::new(open.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let starts = lines.any(|line| line.contains(log_events::LISTENING));
     open.kill().unwrap();
     open.wait().unwrap();
     assert!(starts);

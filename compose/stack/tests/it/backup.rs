@@ -1,4 +1,4 @@
-//! Backups by Barman, with the configuration of `compose/backup`: the log as it was between two purchases, and what follows from it.
+//! Backups with Barman and the configuration of `compose/backup`: a restore to a moment between two purchases.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ use tempfile::TempDir;
 use testing::tools;
 use tokio::task::spawn_blocking;
 
-use crate::running::{Running, assert_success, stack, text, until};
+use crate::running::{Running, stack, succeed, until};
 
 const PASSWORD: &str = "test";
 
@@ -39,7 +39,7 @@ impl Barman {
         barman
     }
 
-    /// Postgres may be elsewhere when it is started again.
+    /// Postgres may have another address after a restart.
     fn configure(&self, postgres: SocketAddr) {
         let own = self.folder.path().display().to_string();
         let user = User::from_uid(Uid::current()).unwrap().unwrap().name;
@@ -66,15 +66,13 @@ impl Barman {
         program.iter().chain(command).map(ToString::to_string).collect()
     }
 
-    /// Runs to its end.
+    /// Runs a command of Barman and returns its output.
     fn run(&self, command: &[&str]) -> String {
         let mut barman = Command::new("python3");
-        let output = barman.args(self.arguments(command)).envs(self.environment()).output().unwrap();
-        assert!(output.status.success(), "{command:?}: {}{}", text(&output.stdout), text(&output.stderr));
-        text(&output.stdout)
+        succeed(barman.args(self.arguments(command)).envs(self.environment()))
     }
 
-    /// Receives what is committed, until dropped.
+    /// Receives the write-ahead log until dropped.
     fn receive(&self) -> Process {
         let program = Program {
             name: "barman".to_owned(),
@@ -104,7 +102,7 @@ fn admin_url(system: &Running, address: SocketAddr) -> String {
 }
 
 async fn until_barman_receives(url: &str) {
-    until("Postgres sends what is committed", async || {
+    until("Barman receives the write-ahead log", async || {
         query(url, "select count(*)::text from pg_stat_replication where usename = 'barman'").await == "1"
     })
     .await;
@@ -125,7 +123,7 @@ async fn keep_checkpoint(system: &Running, position: i64, file: &str) {
     system.audit(&["checkpoint", "--file", file]);
 }
 
-/// Lets the restored cluster read what Barman kept for it, until it is one that can be written.
+/// Runs the restored cluster until it has replayed the files of Barman and accepts writes.
 async fn recover(system: &Running) {
     let secrets = Secrets::load_or_create(&data_folder(system).secrets()).unwrap();
     let cluster = Cluster {
@@ -139,7 +137,7 @@ async fn recover(system: &Running) {
     let url = cluster.admin_url("event_store");
     let _server =
         spawn_blocking(move || cluster.server().unwrap().start_and_wait(&Interrupt::default()).unwrap()).await.unwrap();
-    until("the recovery is over", async || query(&url, "select pg_is_in_recovery()::text").await == "false").await;
+    until("the recovery is complete", async || query(&url, "select pg_is_in_recovery()::text").await == "false").await;
 }
 
 fn verdict(system: &Running, checkpoints: &str) -> (bool, Value) {
@@ -155,13 +153,11 @@ async fn checkpoint_refused(system: &Running) -> bool {
 }
 
 fn give_to_the_owner_of(example: &Path, folder: &Path) {
-    let mut chown = Command::new("chown");
-    let output = chown.args(["--recursive", "--reference"]).arg(example).arg(folder).output().unwrap();
-    assert_success(&output);
+    succeed(Command::new("chown").args(["--recursive", "--reference"]).arg(example).arg(folder));
 }
 
 #[tokio::test]
-async fn the_log_is_restored_as_it_was_between_two_purchases() {
+async fn the_log_is_restored_to_a_moment_between_two_purchases() {
     let system = Running::up(&[]);
     let postgres = postgres_of(&system);
     let url = admin_url(&system, postgres);
@@ -187,7 +183,7 @@ async fn the_log_is_restored_as_it_was_between_two_purchases() {
     system.down();
     drop(receiving);
 
-    // The disk is lost before Barman was sent a whole file of what came last, and NATS knows of purchases that will not have been.
+    // The disk is lost before Barman has received the last file in full. NATS holds purchases that the restored log will not have.
     let (data, damaged) = (data_folder(&system).postgres(), system.folder().join("lost"));
     fs::rename(&data, &damaged).unwrap();
     let destination = data.display().to_string();
@@ -201,13 +197,13 @@ async fn the_log_is_restored_as_it_was_between_two_purchases() {
 
     let url = admin_url(&system, postgres_of(&system));
     assert_eq!(query(&url, "select position::text from head").await, last.to_string());
-    let said = system.rebuild(&["--from-start"]);
-    assert!(said.contains("compared_with_old=Same"), "{said}");
+    let log = system.rebuild(&["--from-start"]);
+    assert!(log.contains("compared_with_old=Same"), "{log}");
     assert_eq!(system.totals(last).await["sales_count"], last);
     let (passed, verdict_before) = verdict(&system, &kept);
     assert!(passed && verdict_before["confirmed"].as_array().unwrap().contains(&last.into()), "{verdict_before}");
 
-    // Barman follows what is now another history, of which it needs a first copy.
+    // The restored cluster is on a new timeline, of which Barman needs a base backup.
     barman.configure(postgres_of(&system));
     barman.run(&["receive-wal", "--reset", "sales"]);
     let receiving = barman.receive();
@@ -217,12 +213,12 @@ async fn the_log_is_restored_as_it_was_between_two_purchases() {
     assert!(!checked.contains("FAILED"), "{checked}");
     drop(receiving);
 
-    // Whoever kept a newer checkpoint finds out that something is gone, and so does the projector.
+    // The auditor detects the missing purchase with a newer checkpoint, and so does the projector.
     let (passed, verdict_later) = verdict(&system, &later);
     assert!(!passed, "{verdict_later}");
-    until("the projector does not sign another past", async || checkpoint_refused(&system).await).await;
+    until("the projector refuses to sign", async || checkpoint_refused(&system).await).await;
 
-    // As the guide says: kept, but no longer in the way.
+    // As the guide says: the checkpoint log is moved and kept.
     system.down();
     let log = data_folder(&system).checkpoint_log("projector");
     fs::rename(&log, system.folder().join("before.txt")).unwrap();

@@ -315,8 +315,7 @@ async fn no_acknowledged_purchase_is_lost_with_the_primary_and_the_shop_is_back_
     assert_eq!(stored, acknowledged);
     let end = bought.iter().map(|(_, position, _)| *position).max().unwrap();
     assert_eq!(usize::try_from(end).unwrap(), bought.len(), "without a hole");
-    let totals = query_api.get(&format!("/api/get_current_money?min_position={end}")).await;
-    let totals: Value = totals.json().await.unwrap();
+    let totals = query_api.json(&format!("/api/get_current_money?min_position={end}")).await;
     assert_eq!(totals["sales_count"], end, "{totals}");
     until("all are ready again", async || {
         projector.is(Until::Ready).await && command_api.is(Until::Ready).await && query_api.is(Until::Ready).await
@@ -381,8 +380,7 @@ async fn buy(event_store: &str, nats: &Nats) {
     let nats = nats.url("command-api");
     let environment = [("EVENT_STORE_URL", event_store), ("NATS_URL", &nats)];
     let service = Service::start("command-api", Until::Ready, &environment).await;
-    let request = Client::new().post(format!("{}/api/buy_mpi", service.url())).json(&json!({ "license": "pro" }));
-    assert_eq!(request.send().await.unwrap().status(), 201);
+    service.buy("pro").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

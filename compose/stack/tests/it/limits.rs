@@ -1,4 +1,4 @@
-//! Whoever sends too much, too slowly or too often: that client is refused, and others are served.
+//! Clients that send too much, too slowly or too often are rejected, and other clients are still served.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -14,15 +14,15 @@ use tokio::time::timeout;
 
 use crate::running::Running;
 
-/// Of one test, in one place.
+/// Idle connections per entry point.
 const IDLE: usize = 5000;
-/// More than the longest of the limits, which is half a minute.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// Each within what one client may have to wait on a busy machine.
-const SERVED_WITHIN: Duration = Duration::from_secs(10);
+/// Longer than all limits, of which half a minute is the longest.
+const CUT_OFF_TIMEOUT: Duration = Duration::from_mins(1);
+/// Upper bound for a purchase and a query on a busy machine.
+const SERVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Traefik, and the two services that answer requests.
-fn doors(system: &Running) -> Vec<(String, SocketAddr)> {
+/// The addresses of Traefik and of both APIs.
+fn entry_points(system: &Running) -> Vec<(String, SocketAddr)> {
     let status = system.status();
     let services =
         status.processes.into_iter().filter(|process| ["command-api", "query-api"].contains(&process.name.as_str()));
@@ -32,71 +32,71 @@ fn doors(system: &Running) -> Vec<(String, SocketAddr)> {
         .collect()
 }
 
-async fn is_served(system: &Running) {
+async fn assert_served(system: &Running) {
     let served = async {
         let position = system.buy("basic").await;
         system.totals(position).await;
     };
-    timeout(SERVED_WITHIN, served).await.expect("others are served");
+    timeout(SERVE_TIMEOUT, served).await.expect("others are served");
 }
 
-/// What comes back until the other side hangs up.
+/// The response to a request, until the server closes the connection.
 async fn answer_to(address: SocketAddr, request: &[u8]) -> String {
     let mut peer = TcpStream::connect(address).await.unwrap();
-    // The other side may have hung up before it has read all of it.
+    // The server may close the connection before it has read the whole request.
     let _ = peer.write_all(request).await;
     let mut answer = Vec::new();
-    let _ = timeout(PATIENCE, peer.read_to_end(&mut answer)).await.expect("it is cut off");
+    let _ = timeout(CUT_OFF_TIMEOUT, peer.read_to_end(&mut answer)).await.expect("the server closes the connection");
     String::from_utf8_lossy(&answer).into_owned()
 }
 
 #[tokio::test]
-async fn thousands_of_idle_connections_keep_nobody_from_buying() {
+async fn thousands_of_idle_connections_do_not_prevent_purchases() {
     open_files::allow(3 * IDLE as u64 + 500).unwrap();
     let system = Running::up(&[]);
     let mut idle = Vec::new();
-    for (name, address) in doors(&system) {
+    for (name, address) in entry_points(&system) {
         for chunk in 0..IDLE / 100 {
             let opened = join_all((0..100).map(|_| TcpStream::connect(address))).await;
             idle.extend(opened.into_iter().map(|peer| peer.unwrap_or_else(|error| panic!("{name}, {chunk}: {error}"))));
         }
-        is_served(&system).await;
+        assert_served(&system).await;
     }
     assert_eq!(idle.len(), 3 * IDLE);
 }
 
 #[tokio::test]
-async fn who_sends_slowly_is_cut_off_and_others_are_served() {
+async fn slow_senders_are_disconnected_and_others_are_served() {
     let system = Running::up(&[]);
-    let slow = doors(&system).into_iter().map(|(name, address)| async move {
+    let slow = entry_points(&system).into_iter().map(|(name, address)| async move {
         let head = answer_to(address, b"POST /api/buy_mpi HTTP/1.1\r\nhost: localhost\r\n").await;
-        // Traefik and hyper hang up, with or without 408.
+        // Traefik and hyper close the connection, with or without a 408.
         assert!(head.is_empty() || head.starts_with("HTTP/1.1 408"), "{name}: {head}");
     });
     let slow = tokio::spawn(async move { join_all(slow).await });
     while !slow.is_finished() {
-        is_served(&system).await;
+        assert_served(&system).await;
     }
     slow.await.unwrap();
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_is_a_problem_of_its_own() {
+async fn an_incomplete_body_is_answered_408() {
     let system = Running::up(&[]);
-    let (_, command_api) = doors(&system).into_iter().find(|(name, _)| name == "command-api").unwrap();
+    let (_, command_api) = entry_points(&system).into_iter().find(|(name, _)| name == "command-api").unwrap();
     let started = Instant::now();
     let request = "POST /api/buy_mpi HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 20\r\n\r\n{";
     let answer = answer_to(command_api, request.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
     assert!(answer.contains("urn:sales:problem:body-too-slow"), "{answer}");
     assert!(started.elapsed() > Duration::from_secs(4));
-    is_served(&system).await;
+    assert_served(&system).await;
 }
 
 #[tokio::test]
-async fn heads_and_bodies_that_are_too_large_are_refused() {
+async fn oversized_heads_and_bodies_are_rejected() {
     let system = Running::up(&[]);
-    for (name, address) in doors(&system) {
+    for (name, address) in entry_points(&system) {
         let head =
             format!("GET /api/get_current_money HTTP/1.1\r\nhost: localhost\r\nx-much: {}\r\n\r\n", "x".repeat(40_000));
         let answer = answer_to(address, head.as_bytes()).await;
@@ -116,7 +116,7 @@ async fn heads_and_bodies_that_are_too_large_are_refused() {
             let allowed: &[(u16, &str)] = match key {
                 _ if size > 16_384 => &[too_large],
                 None => &[not_a_purchase],
-                // More than Traefik keeps for another attempt. It passes it on all the same, but its first 3.7 versions refused it.
+                // Larger than Traefik's buffer for retries. Traefik forwards it, but its first versions 3.7 rejected it.
                 Some(_) => &[not_a_purchase, too_large],
             };
             let answered = (status.as_u16(), problem["type"].as_str().unwrap());
@@ -130,11 +130,11 @@ async fn heads_and_bodies_that_are_too_large_are_refused() {
         assert_eq!(signed_in.status(), status, "{size}");
         assert_eq!(signed_in.headers()["content-type"], content_type, "{size}");
     }
-    is_served(&system).await;
+    assert_served(&system).await;
 }
 
 #[tokio::test]
-async fn one_address_has_its_share_and_is_told_so_beyond() {
+async fn requests_beyond_the_rate_limit_of_an_address_are_answered_429() {
     let system = Running::up(&["--limit-per-address=5"]);
     let mut asked: Vec<_> = (0..60).map(|_| system.request(Method::GET, "/api/get_current_money").send()).collect();
     let refused_at_once = asked.len() - 20;
@@ -153,7 +153,7 @@ async fn one_address_has_its_share_and_is_told_so_beyond() {
 }
 
 #[tokio::test]
-async fn over_tls_the_session_is_for_tls_alone() {
+async fn over_tls_the_session_cookie_is_secure() {
     let system = Running::prepare();
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (certificate, key) = (system.folder().join("certificate.pem"), system.folder().join("key.pem"));
@@ -180,7 +180,7 @@ async fn over_tls_the_session_is_for_tls_alone() {
     for attribute in ["HttpOnly", "SameSite=Strict", "Secure"] {
         assert!(cookie.contains(attribute), "{cookie}");
     }
-    // Without TLS there is nothing to be had at that port.
+    // The port rejects plain HTTP.
     let plain = system.request(Method::GET, "/").send().await.unwrap();
     assert!(plain.status().is_client_error(), "{}", plain.status());
 }

@@ -21,7 +21,7 @@ use stack::{checkout, ports};
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
-use crate::running::{Running, assert_success, text, until};
+use crate::running::{Running, succeed, until};
 
 /// Alerts that say that something is not there, which these tests do without.
 const ABOUT_OTHERS: &str = "PostgresDown|NatsDown|ProxyDown";
@@ -35,10 +35,9 @@ fn read(path: &str) -> String {
 }
 
 fn promtool(arguments: &[&str]) {
-    let output = Command::new("promtool").args(arguments).current_dir(compose().join("monitoring")).output();
-    let output = output.expect("promtool is there: apt-get install prometheus");
-    assert_success(&output);
-    assert!(!text(&output.stdout).contains("FAILED"), "{}", text(&output.stdout));
+    // apt-get install prometheus
+    let output = succeed(Command::new("promtool").args(arguments).current_dir(compose().join("monitoring")));
+    assert!(!output.contains("FAILED"), "{output}");
 }
 
 /// What stands behind a key, such as `alert:`, of a rule file.

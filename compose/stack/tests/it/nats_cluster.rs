@@ -1,11 +1,10 @@
-//! Three nodes of NATS, with the configuration of `compose/ha`: the one that leads the stream is lost.
+//! Three nodes of NATS with the configuration of `compose/ha`: the leader of the stream is killed.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use reqwest::Client;
 use serde_json::{Value, json};
 use stack::checkout;
 use stack::launch::Program;
@@ -28,7 +27,7 @@ struct Node {
     name: String,
     address: SocketAddr,
     monitoring: SocketAddr,
-    /// Where the other nodes find it.
+    /// Address for the other nodes.
     routes: SocketAddr,
     program: Program,
     process: Option<Process>,
@@ -90,7 +89,7 @@ impl Cluster {
         healthy
     }
 
-    /// How many others each node sees that runs.
+    /// The number of nodes to which each running node is connected.
     async fn remotes(&self) -> Vec<Value> {
         let mut remotes = Vec::new();
         for node in &self.nodes {
@@ -105,7 +104,7 @@ impl Cluster {
         format!("nats://{user}:test@{}", self.nodes[node].address)
     }
 
-    /// The stream of events as its leader describes it, where there is one.
+    /// The stream of events as its leader reports it; `None` without a leader.
     async fn stream(&self) -> Option<Value> {
         for node in &self.nodes {
             let url = format!("http://{}/jsz?streams=true&config=true", node.monitoring);
@@ -121,14 +120,14 @@ impl Cluster {
     }
 }
 
-/// Says that it is a node, as one that knows this password, and returns what is answered.
+/// Connects as a node with this password. Returns the response.
 async fn introduce_as_node(address: SocketAddr, password: &str) -> String {
     let mut connection = TcpStream::connect(address).await.unwrap();
-    let says = json!({ "user": "node", "pass": password, "cluster": "sales", "name": "another" });
-    connection.write_all(format!("CONNECT {says}\r\nPING\r\n").as_bytes()).await.unwrap();
+    let options = json!({ "user": "node", "pass": password, "cluster": "sales", "name": "another" });
+    connection.write_all(format!("CONNECT {options}\r\nPING\r\n").as_bytes()).await.unwrap();
     let mut answer = String::new();
     let mut lines = BufReader::new(connection).lines();
-    let ends = async {
+    let response = async {
         while let Ok(Some(line)) = lines.next_line().await {
             answer += &line;
             if line.starts_with("PONG") || line.starts_with("-ERR") {
@@ -136,33 +135,27 @@ async fn introduce_as_node(address: SocketAddr, password: &str) -> String {
             }
         }
     };
-    timeout(Duration::from_secs(10), ends).await.expect("it answers");
+    timeout(Duration::from_secs(10), response).await.expect("the node responds");
     answer
 }
 
-async fn buy(client: &Client, service: &Service, purchases: usize) {
+async fn buy(command_api: &Service, purchases: usize) {
     for _ in 0..purchases {
-        let request = client.post(format!("{}/api/buy_mpi", service.url())).json(&json!({ "license": "pro" }));
-        assert_eq!(request.send().await.unwrap().status(), 201);
+        command_api.buy("pro").await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_stream_is_on_three_nodes_and_goes_on_when_one_is_lost() {
+async fn the_stream_has_three_replicas_and_continues_when_its_leader_is_lost() {
     let mut cluster = Cluster::start().await;
     let refused = introduce_as_node(cluster.nodes[0].routes, "guessed").await;
-    assert!(refused.contains("Authorization Violation"), "whoever is no node does not become one: {refused}");
+    assert!(refused.contains("Authorization Violation"), "a node without the password was accepted: {refused}");
     let databases = Databases::create().await;
-    let (event_store, nats) = (databases.event_store_url("command_api"), cluster.url("command-api", 0));
-    let environment = [("EVENT_STORE_URL", &*event_store), ("NATS_URL", &nats), ("STREAM_REPLICAS", "3")];
-    let command_api = Service::start("command-api", Until::Ready, &environment).await;
-    let (event_store, read_model) = (databases.event_store_url("projector"), databases.read_model_url("projector"));
-    let nats = cluster.url("projector", 1);
-    let environment = [("EVENT_STORE_URL", &*event_store), ("READ_MODEL_URL", &read_model), ("NATS_URL", &nats)];
-    let projector = Service::start("projector", Until::Ready, &environment).await;
+    let settings = [("NATS_URL", &*cluster.url("command-api", 0)), ("STREAM_REPLICAS", "3")];
+    let command_api = databases.start("command-api", Until::Ready, &settings).await;
+    let projector = databases.projector(&cluster.url("projector", 1)).await;
 
-    let client = Client::new();
-    buy(&client, &command_api, 100).await;
+    buy(&command_api, 100).await;
     eventually("all is published", async || {
         cluster.stream().await.is_some_and(|stream| stream["state"]["last_seq"] == 100)
     })
@@ -174,24 +167,24 @@ async fn the_stream_is_on_three_nodes_and_goes_on_when_one_is_lost() {
     );
 
     let leader = cluster.nodes.iter().position(|node| stream["cluster"]["leader"] == *node.name).unwrap();
-    assert_eq!(cluster.remotes().await, [2, 2, 2], "what the alert NatsNodeGone looks at");
+    assert_eq!(cluster.remotes().await, [2, 2, 2], "the metric of the alert NatsNodeGone");
     cluster.nodes[leader].process.take().unwrap().kill().unwrap();
-    eventually("the others see that it is gone", async || cluster.remotes().await == [1, 1]).await;
-    buy(&client, &command_api, 100).await; // NATS is no condition for a purchase
-    eventually("what was bought since is published, by another leader", async || {
+    eventually("the other nodes detect the loss", async || cluster.remotes().await == [1, 1]).await;
+    buy(&command_api, 100).await; // purchases do not need NATS
+    eventually("another leader publishes the later purchases", async || {
         cluster.stream().await.is_some_and(|stream| stream["state"]["last_seq"] == 200)
     })
     .await;
-    eventually("and counted", async || databases.checkpoint().await == 200).await;
+    eventually("the purchases are counted", async || databases.checkpoint().await == 200).await;
     assert_eq!(databases.count_read_model().await, databases.count_log().await);
 
     let node = &mut cluster.nodes[leader];
     node.process = Some(Process::start(node.program.clone()).unwrap());
     eventually("the lost node is back", async || cluster.healthy().await == NODES).await;
-    buy(&client, &command_api, 10).await;
-    eventually("all three go on", async || {
+    buy(&command_api, 10).await;
+    eventually("the stream continues", async || {
         cluster.stream().await.is_some_and(|stream| stream["state"]["last_seq"] == 210)
     })
     .await;
-    eventually("the projector says that it is ready", async || projector.is(Until::Ready).await).await;
+    eventually("the projector is ready", async || projector.is(Until::Ready).await).await;
 }

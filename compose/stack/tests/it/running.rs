@@ -1,7 +1,7 @@
 //! A whole system, started by `cargo stack up` on an empty folder and free ports.
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use reqwest::redirect::Policy;
@@ -39,8 +39,7 @@ impl Running {
 
     /// On the same data, with the same ports.
     pub fn up_again(&self, more: &[&str]) {
-        let output = self.up_command().arg("--detach").args(more).output().unwrap();
-        assert_success(&output);
+        succeed(self.up_command().arg("--detach").args(more));
     }
 
     /// `cargo stack up` without further options.
@@ -53,21 +52,17 @@ impl Running {
     }
 
     pub fn down(&self) {
-        assert_success(&stack("down", self.folder()).output().unwrap());
+        succeed(&mut stack("down", self.folder()));
     }
 
     /// The output of `audit`.
     pub fn audit(&self, arguments: &[&str]) -> String {
-        let output = stack("audit", self.folder()).args(arguments).output().unwrap();
-        assert_success(&output);
-        text(&output.stdout)
+        succeed(stack("audit", self.folder()).args(arguments))
     }
 
     /// The output of `rebuild`.
     pub fn rebuild(&self, options: &[&str]) -> String {
-        let output = stack("rebuild", self.folder()).args(options).output().unwrap();
-        assert_success(&output);
-        text(&output.stdout)
+        succeed(stack("rebuild", self.folder()).args(options))
     }
 
     pub fn folder(&self) -> &Path {
@@ -76,9 +71,7 @@ impl Running {
 
     /// The output of `status --json`.
     pub fn status_json(&self) -> Value {
-        let output = stack("status", self.folder()).arg("--json").output().unwrap();
-        assert_success(&output);
-        serde_json::from_slice(&output.stdout).unwrap()
+        serde_json::from_str(&succeed(stack("status", self.folder()).arg("--json"))).unwrap()
     }
 
     pub fn status(&self) -> Status {
@@ -157,8 +150,12 @@ pub fn stack(command: &str, folder: &Path) -> Command {
     stack
 }
 
-pub fn assert_success(output: &Output) {
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+/// Runs a command to its end, which has to succeed. Returns its output.
+#[track_caller]
+pub fn succeed(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
 }
 
 pub fn text(bytes: &[u8]) -> String {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use stack::ports;
 use tokio::net::TcpListener;
 
-use crate::running::{Running, assert_success, until};
+use crate::running::{Running, succeed, until};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CLIENT_SPAN: &str = "00f067aa0ba902b7";
@@ -89,18 +89,15 @@ async fn event(system: &Running, position: i64) -> Value {
 async fn a_trace_goes_from_the_request_through_the_event_to_the_projection() {
     let collector = Collector::start().await;
     let system = Running::prepare();
-    let up = system
-        .up_command()
-        .arg("--detach")
+    let mut up = system.up_command();
+    up.arg("--detach")
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint)
         // Only what comes with a sampled trace already.
         .env("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
         .env("OTEL_TRACES_SAMPLER_ARG", "0")
         // Longer than the test: what arrives was sent when the services were told to stop.
-        .env("OTEL_BSP_SCHEDULE_DELAY", "600000")
-        .output()
-        .unwrap();
-    assert_success(&up);
+        .env("OTEL_BSP_SCHEDULE_DELAY", "600000");
+    succeed(&mut up);
 
     let untraced = buy(&system, None).await;
     let not_sampled = format!("00-{TRACE}-{CLIENT_SPAN}-00");
