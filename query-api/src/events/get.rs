@@ -50,8 +50,7 @@ pub async fn get_event(
     if if_none_match(&headers, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, common).into_response());
     }
-    let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static(cloud_event::CONTENT_TYPE))];
-    Ok((common, content_type, line(&event)?).into_response())
+    Ok((common, [(header::CONTENT_TYPE, cloud_event::CONTENT_TYPE)], line(&event)?).into_response())
 }
 
 /// The line that an export has for an event.

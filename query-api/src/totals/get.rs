@@ -75,17 +75,15 @@ pub async fn get_current_money(
             return Err(Problem::bad_request("invalid-query", "Conflicting query parameters", detail));
         }
     };
-    let age = HeaderValue::from(snapshot.age().as_secs());
     let common = [
-        (header::AGE, age),
+        (header::AGE, snapshot.age().as_secs().into()),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (header::ETAG, snapshot.etag.clone()),
     ];
     if if_none_match(&headers, &snapshot.etag) {
         return Ok((StatusCode::NOT_MODIFIED, common).into_response());
     }
-    let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    Ok((common, json, snapshot.body).into_response())
+    Ok((common, [(header::CONTENT_TYPE, "application/json")], snapshot.body).into_response())
 }
 
 /// The newest totals, once they reflect the position.
