@@ -1,7 +1,7 @@
 //! Consumes the events of the shop in order, each once. `/docs/events.json` describes them.
 //!
 //! ```text
-//! cargo run --release --example subscriber -- --nats nats://user:password@127.0.0.1:4222 --last-position last.txt
+//! cargo run --example subscriber -- --nats nats://user:password@127.0.0.1:4222 --last-position last.txt
 //! ```
 //!
 //! It prints a line per event. A real system does its work there and stores the last position in the same transaction:

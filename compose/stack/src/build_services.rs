@@ -12,14 +12,18 @@ const BINARIES: [&str; 4] = ["command-api", "projector", "query-api", "auditor"]
 
 /// In the profile of the launcher, which then finds them next to itself.
 pub fn build_services() -> Result<()> {
-    // By binary and not by package: cargo then selects the features of dependencies for the whole workspace, and builds each once.
-    let binaries = BINARIES.into_iter().flat_map(|name| ["--bin", name]);
-    cargo().arg("build").args(binaries).arg("--profile").arg(checkout::profile()?).run()
+    build(&["--profile", &checkout::profile()?])
 }
 
-/// The programs that the benchmark compares the services with.
-pub fn build_baselines() -> Result<()> {
-    cargo().args(["build", "--release", "--workspace", "--example", "baselines"]).run()
+/// The services as they ship, and the programs that the benchmark compares them with.
+pub fn build_for_bench() -> Result<()> {
+    build(&["--release", "--features", "runtime/jemalloc,auditor/jemalloc", "--example", "baselines"])
+}
+
+fn build(arguments: &[&str]) -> Result<()> {
+    // By binary and not by package: cargo then selects the features of dependencies for the whole workspace, and builds each once.
+    let binaries = BINARIES.into_iter().flat_map(|name| ["--bin", name]);
+    cargo().arg("build").args(binaries).args(arguments).run()
 }
 
 /// The cargo that runs this program, or the one on PATH.

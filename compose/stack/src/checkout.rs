@@ -53,7 +53,7 @@ fn program(kind: Kind, name: &str, path: &Path) -> Result<PathBuf> {
     if fresh::is_test() {
         return Ok(fresh::program(root(), kind, name)?);
     }
-    ensure!(path.is_file(), "{} is not built; build it with: cargo build --workspace --release", path.display());
+    ensure!(path.is_file(), "{} is not built; build it with: cargo build --workspace", path.display());
     Ok(path.to_owned())
 }
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use cli::{Cli, Command};
 use event_log::config;
 
-/// The allocator of every program of the system.
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -22,6 +22,7 @@ pub mod run_loop;
 pub mod tasks;
 pub mod traces;
 
-/// The allocator of every service. With glibc's, a purchase took a fifth more of command-api's CPU time.
+/// The allocator of the images. With glibc's, a purchase took a fifth more of command-api's CPU time.
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

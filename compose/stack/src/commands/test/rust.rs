@@ -33,14 +33,6 @@ const THOROUGH: [(&str, &str); 5] = [
 const SEED: &str = "PROPTEST_RNG_SEED";
 
 impl Effort {
-    /// A thorough run tests what `cargo stack up` runs, and compiles it once for all parts.
-    pub fn cargo_profile(self) -> &'static str {
-        match self {
-            Self::Quick => "dev",
-            Self::Thorough => "release",
-        }
-    }
-
     fn nextest_profile(self) -> &'static str {
         match self {
             Self::Quick => "default",
@@ -71,7 +63,7 @@ fn nextest(effort: Effort, arguments: &[&str]) -> Result<()> {
     let seed = env::var(SEED).unwrap_or_else(|_| rand::random::<u64>().to_string());
     println!("  {SEED}={seed}");
     let mut nextest = Tool::new(program)
-        .args(["nextest", "run", "--cargo-profile", effort.cargo_profile()])
+        .args(["nextest", "run"])
         .args(arguments)
         .in_folder(checkout::root())
         .env("TEST_POSTGRES_ADDRESS", postgres.cluster.address.to_string())
