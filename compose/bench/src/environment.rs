@@ -9,28 +9,18 @@ use std::time::Instant;
 
 use anyhow::Result;
 use serde::Serialize;
+use stack::{checkout, tool::Tool};
 
-use crate::figures::{median, milliseconds, number};
-use crate::test_bed::{ONE_ROW_CONNECTIONS, TestBed};
-use stack::checkout;
-use stack::tool::Tool;
+use crate::{Figure, ONE_ROW_CONNECTIONS, TestBed, milliseconds};
 
 /// What a commit does at least: it writes and syncs a page of the write-ahead log.
 const SYNCED_BYTES: usize = 8192;
 const SYNCS: usize = 200;
 
-const POSTGRES_SETTINGS: [&str; 8] = [
-    "fsync",
-    "synchronous_commit",
-    "full_page_writes",
-    "wal_sync_method",
-    "shared_buffers",
-    "max_wal_size",
-    "max_connections",
-    "jit",
-];
+const POSTGRES_SETTINGS: &str = "select name, current_setting(name) from unnest(array['fsync', 'synchronous_commit',
+    'full_page_writes', 'wal_sync_method', 'shared_buffers', 'max_wal_size', 'max_connections', 'jit']) as name";
 
-type Entries = BTreeMap<&'static str, String>;
+type Entries = BTreeMap<String, String>;
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Environment {
@@ -41,30 +31,42 @@ pub struct Environment {
 }
 
 pub fn describe(bed: &TestBed) -> Result<Environment> {
+    let folder = bed.folder.path();
+    let from_proc = |file, name| -> Result<_> {
+        let text = fs::read_to_string(file)?;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.split_once(':'));
+        Ok(value.map_or("unknown", |(_, value)| value.trim()).to_owned())
+    };
+    let of_server =
+        |name, argument| -> Result<_> { Ok(first_line(&bed.stack.server(name)?.program.path, &[argument])) };
+    let settings = async { Ok(sqlx::query_as(POSTGRES_SETTINGS).fetch_all(&bed.event_store).await?) };
     Ok(Environment {
-        machine: machine(bed.folder.path())?,
-        versions: versions(bed)?,
-        postgres_settings: postgres_settings(bed)?,
-        baselines: [("connections in the pool of one row each", ONE_ROW_CONNECTIONS.to_string())].into(),
+        machine: entries([
+            ("processor", from_proc("/proc/cpuinfo", "model name")?),
+            ("cores", available_parallelism()?.to_string()),
+            ("memory", from_proc("/proc/meminfo", "MemTotal")?),
+            ("kernel", first_line("uname", &["-r"])),
+            ("file system", first_line("findmnt", &["-no", "FSTYPE", "--target", &folder.to_string_lossy()])),
+            ("write and sync of 8 KiB", sync_time(folder)?.to_string()),
+        ]),
+        versions: entries([
+            ("commit", first_line("git", &["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=, changed"])),
+            ("rustc", first_line("rustc", &["--version"])),
+            ("postgres", of_server("postgres", "--version")?),
+            ("nats-server", of_server("nats", "--version")?),
+            ("traefik", of_server("traefik", "version")?),
+            ("wrk", first_line("wrk", &["--version"])),
+        ]),
+        postgres_settings: bed.block_on::<Vec<(String, String)>>(settings)?.into_iter().collect(),
+        baselines: entries([("connections in the pool of one row each", ONE_ROW_CONNECTIONS.to_string())]),
     })
 }
 
-fn machine(data: &Path) -> Result<Entries> {
-    let processors = fs::read_to_string("/proc/cpuinfo")?;
-    let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let memory = fs::read_to_string("/proc/meminfo")?;
-    let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or("unknown");
-    Ok(Entries::from([
-        ("processor", model.map_or("unknown", |(_, model)| model).to_owned()),
-        ("cores", available_parallelism()?.to_string()),
-        ("memory", total.trim().to_owned()),
-        ("kernel", first_line(Tool::new("uname").arg("-r"))),
-        ("file system", first_line(Tool::new("findmnt").args(["-no", "FSTYPE", "--target"]).arg(data))),
-        ("write and sync of 8 KiB", format!("{} ms", number(sync_ms(data)?))),
-    ]))
+fn entries<const N: usize>(entries: [(&str, String); N]) -> Entries {
+    entries.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
-fn sync_ms(folder: &Path) -> Result<f64> {
+fn sync_time(folder: &Path) -> Result<Figure> {
     let path = folder.join("sync");
     let mut file = File::create(&path)?;
     let mut samples = Vec::new();
@@ -75,33 +77,11 @@ fn sync_ms(folder: &Path) -> Result<f64> {
         samples.push(milliseconds(started.elapsed()));
     }
     fs::remove_file(&path)?;
-    Ok(median(&samples))
+    Ok(Figure::new("ms", samples))
 }
 
-fn versions(bed: &TestBed) -> Result<Entries> {
-    let git = |arguments: &[&str]| Tool::new("git").args(arguments).in_folder(checkout::root()).output();
-    let of_server =
-        |name, argument| -> Result<_> { Ok(first_line(Tool::new(&bed.server(name)?.program.path).arg(argument))) };
-    let changes = if git(&["status", "--porcelain"])?.is_empty() { "" } else { ", with changes" };
-    Ok(Entries::from([
-        ("commit", format!("{}{changes}", git(&["rev-parse", "HEAD"])?.trim())),
-        ("rustc", first_line(Tool::new("rustc").arg("--version"))),
-        ("postgres", of_server("postgres", "--version")?),
-        ("nats-server", of_server("nats", "--version")?),
-        ("traefik", of_server("traefik", "version")?),
-        ("wrk", first_line(Tool::new("wrk").arg("--version"))),
-    ]))
-}
-
-/// Whether the tool succeeds or not: `wrk --version` exits with 1.
-fn first_line(tool: Tool) -> String {
-    let output = tool.everything();
+/// Whether the program succeeds or not: `wrk --version` exits with 1.
+fn first_line(program: impl AsRef<Path>, arguments: &[&str]) -> String {
+    let output = Tool::new(program).args(arguments).in_folder(checkout::root()).everything();
     output.lines().next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn postgres_settings(bed: &TestBed) -> Result<Entries> {
-    let settings = sqlx::query_scalar("select current_setting(name) from unnest($1::text[]) as name");
-    let settings: Vec<String> =
-        bed.block_on(async { Ok(settings.bind(POSTGRES_SETTINGS.as_slice()).fetch_all(&bed.event_store).await?) })?;
-    Ok(POSTGRES_SETTINGS.into_iter().zip(settings).collect())
 }

@@ -3,74 +3,53 @@
 use std::fmt;
 use std::time::Duration;
 
+use indicatif::{HumanCount, HumanFloatCount};
 use serde::{Deserialize, Serialize};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Unit {
-    #[serde(rename = "1/s")]
-    PerSecond,
-    #[serde(rename = "ms")]
-    Milliseconds,
-    #[serde(rename = "s")]
-    Seconds,
-    #[serde(rename = "MB")]
-    Megabytes,
-    #[serde(rename = "B")]
-    Bytes,
-    #[serde(rename = "x")]
-    Times,
-}
 
 /// The samples of all repetitions, and their median.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figure {
     pub median: f64,
-    pub unit: Unit,
-    pub samples: Vec<f64>,
+    /// 1/s, ms, s, MB, B, or x: a ratio.
+    unit: &'static str,
+    samples: Vec<f64>,
 }
 
 impl Figure {
-    pub fn new(unit: Unit, samples: Vec<f64>) -> Self {
+    pub fn new(unit: &'static str, samples: Vec<f64>) -> Self {
         Self { median: median(&samples), unit, samples }
     }
 
-    pub fn single(unit: Unit, sample: f64) -> Self {
-        Self::new(unit, vec![sample])
-    }
-
-    /// The median of the ratios within each repetition: a machine that slows down over time slows both sides.
-    pub fn ratio_to(&self, baseline: &Self) -> f64 {
-        if self.samples.len() != baseline.samples.len() {
-            return self.median / baseline.median;
-        }
-        median(&self.ratios(baseline))
-    }
-
-    pub fn ratios(&self, baseline: &Self) -> Vec<f64> {
-        self.samples.iter().zip(&baseline.samples).map(|(ours, theirs)| ours / theirs).collect()
+    /// The ratios within each repetition: a machine that slows down over time slows both sides.
+    pub fn relative_to(&self, baseline: &Self) -> Self {
+        Self::new("x", self.samples.iter().zip(&baseline.samples).map(|(ours, theirs)| ours / theirs).collect())
     }
 }
 
 impl fmt::Display for Figure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = match self.unit {
-            Unit::PerSecond => "/s",
-            Unit::Milliseconds => " ms",
-            Unit::Seconds => " s",
-            Unit::Megabytes => " MB",
-            Unit::Bytes => " bytes",
-            Unit::Times => "",
-        };
-        write!(formatter, "{}{unit}", number(self.median))
+        let number = number(self.median);
+        match self.unit {
+            "1/s" => write!(formatter, "{number}/s"),
+            "x" => formatter.write_str(&number),
+            unit => write!(formatter, "{number} {unit}"),
+        }
     }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[expect(clippy::struct_field_names, reason = "the unit belongs to the name")]
 pub struct Latency {
-    pub p50_ms: f64,
-    pub p99_ms: f64,
-    pub p999_ms: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+    p999_ms: f64,
+}
+
+impl Latency {
+    pub fn median(all: &[Self]) -> Self {
+        let of = |pick: fn(&Self) -> f64| median(&all.iter().map(pick).collect::<Vec<_>>());
+        Self { p50_ms: of(|one| one.p50_ms), p99_ms: of(|one| one.p99_ms), p999_ms: of(|one| one.p999_ms) }
+    }
 }
 
 impl fmt::Display for Latency {
@@ -79,15 +58,11 @@ impl fmt::Display for Latency {
     }
 }
 
-/// NaN without samples.
-pub fn median(samples: &[f64]) -> f64 {
+/// The sample in the middle, or between the two in the middle. NaN without samples.
+fn median(samples: &[f64]) -> f64 {
     let sorted = sorted(samples);
-    let middle = sorted.len() / 2;
-    match sorted.len() {
-        0 => f64::NAN,
-        length if length % 2 == 1 => sorted[middle],
-        _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
-    }
+    let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
+    f64::midpoint(sorted[last / 2], sorted[sorted.len() / 2])
 }
 
 /// The smallest sample that is at least as large as `per_mille` thousandths of all. NaN without samples.
@@ -113,70 +88,53 @@ pub fn milliseconds(time: Duration) -> f64 {
 }
 
 /// With separators.
-pub fn whole(number: i64) -> String {
-    grouped(&number.to_string())
+pub fn whole(number: i64) -> HumanCount {
+    HumanCount(number.unsigned_abs())
 }
 
 /// Large numbers with separators, small ones with up to two decimals.
 pub fn number(value: f64) -> String {
     match value.abs() {
-        size if size >= 1000.0 => grouped(&format!("{value:.0}")),
+        size if size >= 1000.0 => format!("{:.0}", HumanFloatCount(value)),
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
         _ => format!("{value:.2}"),
     }
 }
 
-fn grouped(digits: &str) -> String {
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) && digit.is_ascii_digit() {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Figure, Unit, median, number, percentile, whole};
-
-    #[track_caller]
-    fn same(left: f64, right: f64) {
-        assert!((left - right).abs() < 1e-9, "{left} is not {right}");
-    }
+    use super::*;
 
     #[test]
     fn the_median_is_the_middle_sample_or_between_the_two_in_the_middle() {
-        same(median(&[3.0, 1.0, 2.0]), 2.0);
-        same(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
-        assert!(median(&[]).is_nan());
+        for (samples, middle) in [(&[3.0, 1.0, 2.0][..], "2.00"), (&[4.0, 1.0, 2.0, 3.0], "2.50"), (&[], "NaN")] {
+            assert_eq!(number(median(samples)), middle);
+        }
     }
 
     #[test]
     fn a_percentile_is_one_of_the_samples() {
         let samples: Vec<f64> = (1..=200).map(f64::from).collect();
-        same(percentile(&samples, 500), 100.0);
-        same(percentile(&samples, 990), 198.0);
-        same(percentile(&samples, 999), 200.0);
-        same(percentile(&[7.0], 500), 7.0);
+        assert_eq!([500, 990, 999].map(|per_mille| number(percentile(&samples, per_mille))), ["100", "198", "200"]);
+        assert_eq!(number(percentile(&[7.0], 500)), "7.00");
     }
 
     #[test]
     fn a_ratio_compares_the_samples_of_each_repetition() {
-        // The machine became twice as slow after the first repetition.
-        let ours = Figure::new(Unit::PerSecond, vec![100.0, 50.0, 50.0]);
-        let theirs = Figure::new(Unit::PerSecond, vec![200.0, 100.0, 100.0]);
-        same(ours.ratio_to(&theirs), 0.5);
-        same(ours.ratio_to(&Figure::new(Unit::PerSecond, vec![25.0])), 2.0);
+        // The machine slowed down after the first repetition, and in the last one during our turn.
+        let ours = Figure::new("1/s", vec![100.0, 50.0, 25.0]);
+        let theirs = Figure::new("1/s", vec![200.0, 100.0, 100.0]);
+        assert_eq!(
+            ours.relative_to(&theirs).samples.iter().map(|ratio| number(*ratio)).collect::<Vec<_>>(),
+            ["0.50", "0.50", "0.25"]
+        );
+        assert_eq!(ours.relative_to(&theirs).to_string(), "0.50");
     }
 
     #[test]
     fn numbers_have_separators_or_decimals() {
-        assert_eq!([0, 17, 10_000_000].map(whole), ["0", "17", "10,000,000"]);
-        for (value, text) in [(1_234_567.4, "1,234,567"), (999.6, "1000"), (12.34, "12.3"), (0.126, "0.13")] {
-            assert_eq!(number(value), text);
-        }
+        assert_eq!([0, 17, 10_000_000].map(|events| whole(events).to_string()), ["0", "17", "10,000,000"]);
+        assert_eq!([1_234_567.4, 999.6, 12.34, 0.126].map(number), ["1,234,567", "1000", "12.3", "0.13"]);
     }
 }

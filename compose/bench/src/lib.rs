@@ -1,59 +1,62 @@
 //! `cargo stack bench`: measures a stack and its baselines, all of them on their own data and ports.
 //!
-//! - [`settings`]: sections, repetitions, durations; [`environment`]: machine and versions
+//! - [`options`]: sections, repetitions, durations; [`environment`]: machine and versions
 //! - [`test_bed`]: the stack and its baselines; [`drive`]: puts them under load in turns
-//! - [`load`], [`wrk`]: the load generator; [`consistency_check`]: acknowledged = stored = projected
+//! - [`load`]: the load generator; [`consistency_check`]: acknowledged = stored = projected
 //! - [`rates`], [`visible`], [`streams`], [`rebuild`], [`footprint`], [`growth`]: the sections
-//! - [`usage`]: memory and CPU time of processes; [`fill`]: fills the log
-//! - [`figures`], [`runs`], [`row`], [`report`]: the results
+//! - [`figures`], [`report`]: the results
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use chrono::{SubsecRound, Utc};
-
 use stack::data_folder::DataFolder;
 use stack::interrupt::Interrupt;
+use stack::open_files;
 use stack::progress::Progress;
 use stack::provision::remove_folder;
 
-use self::report::{Measured, Report};
-use self::row::Row;
-use self::settings::{Section, Settings};
-use self::test_bed::TestBed;
+use self::drive::Runs;
+use self::environment::Environment;
+use self::figures::{Figure, Latency, count, milliseconds, number, percentile, whole};
+use self::footprint::{Usage, record_memory, resident_mb};
+use self::growth::fill;
+use self::load::{Answers, Load, RunningLoad, Traffic, open_connections};
+use self::options::{MOST_CONNECTIONS, Options, READERS, Section};
+use self::report::{Report, Results, Row, Target};
+use self::test_bed::{ONE_ROW_CONNECTIONS, Storage, Subject, TestBed};
 
 mod consistency_check;
 mod drive;
 mod environment;
 mod figures;
-mod fill;
 mod footprint;
 mod growth;
 mod load;
+pub mod options;
 mod rates;
 mod rebuild;
 mod report;
-mod row;
-mod runs;
-pub mod settings;
 mod streams;
 mod test_bed;
-mod usage;
 mod visible;
-mod wrk;
 
 /// Limit of open files for each process: Traefik has two for each connection of a load at a fixed rate.
-pub const OPEN_FILES: u64 = 2 * load::MAX_OPEN_CONNECTIONS as u64 + 1000;
+const OPEN_FILES: u64 = 2 * load::MAX_OPEN_CONNECTIONS as u64 + 1000;
 
-/// Measures, saves the results in `folder` and prints them. All programs have to be built already.
-pub fn run(folder: &Path, settings: Settings, interrupt: &Interrupt) -> Result<()> {
+/// Measures, saves the results in the folder and prints them. All programs have to be built already.
+pub fn run(options: &Options) -> Result<()> {
+    let interrupt = Interrupt::listen()?;
+    open_files::allow(OPEN_FILES)?;
     // Two benches at once would remove each other's data and slow each other down.
+    let folder = &options.folder;
     let running = || format!("another bench is running in {}; wait until it has finished", folder.display());
     let _lock = DataFolder::open(folder)?.lock()?.with_context(running)?;
     let data = folder.join("data");
     remove_folder(&data)?;
-    let measured = measure(&data, settings, interrupt);
+    let measured = measure(&data, options, &interrupt);
     if measured.is_err() && !interrupt.is_raised() {
         let logs = data.join("logs");
         return measured.map(drop).with_context(|| format!("the bench failed; its logs are in {}", logs.display()));
@@ -65,31 +68,30 @@ pub fn run(folder: &Path, settings: Settings, interrupt: &Interrupt) -> Result<(
     Ok(())
 }
 
-fn measure(data: &Path, settings: Settings, interrupt: &Interrupt) -> Result<Report> {
+fn measure(data: &Path, options: &Options, interrupt: &Interrupt) -> Result<Report> {
     let (started_at, started) = (Utc::now().trunc_subsecs(0), Instant::now());
     Progress::Shown.heading("Starting");
-    let mut bed = TestBed::start(DataFolder::open(data)?, settings.clone(), interrupt)?;
+    let mut bed = TestBed::start(DataFolder::open(data)?, options, interrupt)?;
     let environment = environment::describe(&bed)?;
     bed.idle_memory = footprint::idle_memory(&bed)?;
+    // In the order of the sections, whatever the order of the options: some use the results of others.
+    let selected: BTreeSet<_> = options.sections.iter().copied().collect();
     let mut sections = Vec::new();
-    for (index, &section) in settings.sections.iter().enumerate() {
-        let minutes = started.elapsed().as_secs() / 60;
-        let (number, name) = (settings.sections.len(), section.name());
-        Progress::Shown.heading(format_args!("[{} of {number}] {name}, {minutes} min after the start", index + 1));
-        sections.push(Measured { section, rows: measure_section(&mut bed, section)? });
+    for &section in &selected {
+        let (index, number, minutes) = (sections.len() + 1, selected.len(), started.elapsed().as_secs() / 60);
+        Progress::Shown
+            .heading(format_args!("[{index} of {number}] {}, {minutes} min after the start", section.title()));
+        let rows = match section {
+            Section::Purchases => rates::purchases(&mut bed),
+            Section::Traefik => rates::purchases_through_traefik(&mut bed),
+            Section::Reads => rates::reads(&mut bed),
+            Section::Visible => visible::measure(&bed),
+            Section::Streams => streams::measure(&bed),
+            Section::Rebuild => rebuild::measure(&mut bed),
+            Section::Footprint => footprint::measure(&bed),
+            Section::Growth => growth::measure(&mut bed),
+        }?;
+        sections.push(Results { section, rows });
     }
-    Ok(Report { started_at, took_s: started.elapsed().as_secs(), settings, environment, sections })
-}
-
-fn measure_section(bed: &mut TestBed, section: Section) -> Result<Vec<Row>> {
-    match section {
-        Section::Purchases => rates::purchases(bed),
-        Section::Traefik => rates::purchases_through_traefik(bed),
-        Section::Reads => rates::reads(bed),
-        Section::Visible => visible::measure(bed),
-        Section::Streams => streams::measure(bed),
-        Section::Rebuild => rebuild::measure(bed),
-        Section::Footprint => footprint::measure(bed),
-        Section::Growth => growth::measure(bed),
-    }
+    Ok(Report { started_at, took_s: started.elapsed().as_secs(), settings: options.clone(), environment, sections })
 }

@@ -1,8 +1,8 @@
 -- What wrk sends, and what it reports: one line of JSON.
 --
---   wrk … <url> -- purchases <seconds>          at the maximum rate
---   wrk … <url> -- purchases <seconds> <rate>   at a fixed rate per second and thread
---   wrk … <url> -- reads
+--   wrk … <url> -- <seconds>          purchases at the maximum rate
+--   wrk … <url> -- <seconds> <rate>   purchases at a fixed rate per second and thread
+--   wrk … <url> --                    reads
 --
 -- At its deadline wrk drops the requests in flight, so it would be unknown whether these purchases were stored. This
 -- script stops sending before wrk ends: after `seconds`, request() returns nothing. wrk then sends nothing more and
@@ -107,11 +107,12 @@ end
 
 function init(arguments)
   seed()
-  if arguments[1] == "purchases" then
-    send_purchases(tonumber(arguments[2]))
-    if arguments[3] then
-      keep_to_rate(tonumber(arguments[3]))
-    end
+  sending_s = tonumber(arguments[1])
+  if sending_s then
+    send_purchases(sending_s)
+  end
+  if arguments[2] then
+    keep_to_rate(tonumber(arguments[2]))
   end
 end
 
@@ -121,10 +122,10 @@ function done(summary, latency, _)
     sent = sent + thread:get("handed_out")
   end
   local errors = summary.errors
-  local line = '{"sent":%d,"answered":%d,"refused":%d,"broken":%d,"late":%d,"duration_s":%.6f,'
+  local line = '{"sent":%d,"answered":%d,"refused":%d,"broken":%d,"late":%d,"rate":%.3f,'
     .. '"p50_ms":%.3f,"p99_ms":%.3f,"p999_ms":%.3f}\n'
   io.write(line:format(
     sent, summary.requests, errors.status, errors.connect + errors.read + errors.write, errors.timeout,
-    summary.duration / 1e6,
+    summary.requests / (threads[1]:get("sending_s") or summary.duration / 1e6),
     latency:percentile(50) / 1000, latency:percentile(99) / 1000, latency:percentile(99.9) / 1000))
 end

@@ -9,15 +9,9 @@ use anyhow::{Context, Result, ensure};
 use futures::TryStreamExt;
 use serde::Deserialize;
 use sqlx::postgres::PgPoolCopyExt;
+use stack::{checkout, launch::Program, process::Process, progress::Progress};
 
-use crate::figures::{Figure, Unit, count, whole};
-use crate::fill::fill;
-use crate::row::{Row, Target};
-use crate::test_bed::TestBed;
-use stack::checkout;
-use stack::launch::Program;
-use stack::process::Process;
-use stack::progress::Progress;
+use crate::{Figure, Row, Target, TestBed, count, fill, whole};
 
 const TO_COPY: Target = Target::RatioAtLeast(0.5);
 
@@ -35,27 +29,25 @@ const MEASUREMENTS: [(&str, Measurement); 8] = [
     ("copy within the server", copy_within_server),
     ("verify", |bed, events| audit(bed, events, &["verify"])),
     ("replay", |bed, events| audit(bed, events, &["replay"])),
-    ("export", export),
+    ("export", |bed, events| audit(bed, events, &["export", "--output", &exported_file(bed).to_string_lossy()])),
     ("write the same bytes of", write_again),
     ("stream over HTTP", download),
 ];
 
 pub fn measure(bed: &mut TestBed) -> Result<Vec<Row>> {
-    fill(bed, bed.settings.rebuilt_events)?;
+    fill(bed, bed.options.rebuilt_events)?;
     let events = bed.settle()?;
     let named = |what: &str| format!("{what} {} events", whole(events));
     let mut samples = MEASUREMENTS.map(|_| Vec::new());
-    for _ in 0..bed.settings.repetitions {
+    for _ in 0..bed.options.repetitions {
         for ((what, run), samples) in MEASUREMENTS.iter().zip(&mut samples) {
-            let rate = || Ok(Figure::single(Unit::PerSecond, run(bed, events)?));
+            let rate = || Ok(Figure::new("1/s", vec![run(bed, events)?]));
             samples.push(Progress::Shown.measure(&named(what), rate)?.median);
         }
     }
     let [rebuilt, copied, copied_within, verified, replayed, exported, written, downloaded] =
-        samples.map(|samples| Figure::new(Unit::PerSecond, samples));
-    let row = |what, figure: &Figure, baseline, by: &Figure| {
-        Row::new(named(what), figure.clone()).relative_to(baseline, by.clone())
-    };
+        samples.map(|samples| Figure::new("1/s", samples));
+    let row = |what, figure: &Figure, baseline, by| Row::new(named(what), figure.clone()).relative_to(baseline, by);
     let relative_to_copy = |what, figure| row(what, figure, "binary COPY to a client", &copied);
     Ok(vec![
         relative_to_copy("rebuild of", &rebuilt).target(TO_COPY),
@@ -88,23 +80,17 @@ fn rebuild(bed: &TestBed, _events: i64) -> Result<f64> {
 
 /// The minimum for any reader of the log.
 fn copy_to_client(bed: &TestBed, events: i64) -> Result<f64> {
-    per_second(events, || {
-        bed.block_on(async {
-            let mut bytes = bed.event_store.copy_out_raw(COPY_TO_CLIENT).await?;
-            while bytes.try_next().await?.is_some() {}
-            Ok(())
-        })
-    })
+    let copy = async {
+        let mut bytes = bed.event_store.copy_out_raw(COPY_TO_CLIENT).await?;
+        while bytes.try_next().await?.is_some() {}
+        Ok(())
+    };
+    per_second(events, || bed.block_on(copy))
 }
 
 /// The minimum for the server.
 fn copy_within_server(bed: &TestBed, events: i64) -> Result<f64> {
-    per_second(events, || {
-        bed.block_on(async {
-            sqlx::raw_sql(COPY_WITHIN_SERVER).execute(&bed.event_store).await?;
-            Ok(())
-        })
-    })
+    per_second(events, || bed.execute(COPY_WITHIN_SERVER))
 }
 
 /// Runs the auditor on the databases, with all signed checkpoints.
@@ -114,10 +100,6 @@ fn audit(bed: &TestBed, events: i64, arguments: &[&str]) -> Result<f64> {
     let key = bed.folder.checkpoint_public_key();
     program.environment.push(("CHECKPOINT_PUBLIC_KEY".to_owned(), key.display().to_string()));
     per_second(events, || Process::start(program)?.wait_success(TIME_LIMIT, &bed.interrupt))
-}
-
-fn export(bed: &TestBed, events: i64) -> Result<f64> {
-    audit(bed, events, &["export", "--output", &exported_file(bed).display().to_string()])
 }
 
 /// The minimum for the disk. Removes the exported file.
@@ -137,17 +119,16 @@ fn write_again(bed: &TestBed, events: i64) -> Result<f64> {
 fn download(bed: &TestBed, events: i64) -> Result<f64> {
     let url = format!("http://{}/api/events?until={events}", bed.query_api);
     let request = bed.http.get(url).timeout(TIME_LIMIT).header("accept", "application/x-ndjson");
-    per_second(events, || {
-        bed.block_on(async {
-            let mut body = request.send().await?.error_for_status()?.bytes_stream();
-            let mut lines = 0;
-            while let Some(bytes) = body.try_next().await? {
-                lines += bytes.iter().map(|byte| i64::from(*byte == b'\n')).sum::<i64>();
-            }
-            ensure!(lines == events, "{lines} of {events} events were received");
-            Ok(())
-        })
-    })
+    let download = async {
+        let mut body = request.send().await?.error_for_status()?.bytes_stream();
+        let mut lines = 0;
+        while let Some(bytes) = body.try_next().await? {
+            lines += bytes.iter().map(|byte| i64::from(*byte == b'\n')).sum::<i64>();
+        }
+        ensure!(lines == events, "{lines} of {events} events were received");
+        Ok(())
+    };
+    per_second(events, || bed.block_on(download))
 }
 
 fn per_second(events: i64, run: impl FnOnce() -> Result<()>) -> Result<f64> {
@@ -158,7 +139,7 @@ fn per_second(events: i64, run: impl FnOnce() -> Result<()>) -> Result<f64> {
 
 /// A program with the settings of the running projector.
 fn projector(bed: &TestBed, name: &str, arguments: &[&str]) -> Result<Program> {
-    let program = bed.server("projector")?.program.clone();
+    let program = bed.stack.server("projector")?.program.clone();
     let (name, log) = (name.to_owned(), bed.folder.log(name));
     Ok(Program { name, log, arguments: arguments.iter().map(Into::into).collect(), ..program })
 }

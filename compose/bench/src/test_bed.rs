@@ -4,33 +4,28 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use reqwest::{Client, RequestBuilder};
-use serde_json::json;
-use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
-use tokio::runtime::Runtime;
-use tokio::time::sleep;
-use uuid::Uuid;
-
-use crate::runs::Compared;
-use crate::settings::Settings;
-use crate::usage::Usage;
-use stack::checkout;
+use reqwest::{Client, Response};
+use serde_json::{Value, json};
+use sqlx::postgres::{PgArguments, PgPoolOptions};
+use sqlx::query::QueryScalar;
+use sqlx::{PgPool, Postgres, raw_sql};
 use stack::data_folder::DataFolder;
 use stack::interrupt::Interrupt;
 use stack::launch::Program;
-use stack::options::Options;
-use stack::ports;
 use stack::postgres::ADMIN;
 use stack::probe::Probe;
 use stack::process::Process;
 use stack::progress::Progress;
-use stack::provision;
 use stack::secrets::Secrets;
 use stack::server::Server;
 use stack::services::{EVENT_STORE, READ_MODEL};
-use stack::stack::Stack;
 use stack::traefik::Traefik;
+use stack::{Stack, checkout, ports, provision};
+use tokio::runtime::Runtime;
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use crate::{Options, Runs, Usage};
 
 /// Database of the baseline that stores one row per request.
 const ONE_ROW: &str = "one_row";
@@ -62,7 +57,7 @@ pub struct TestBed {
     _baselines: Vec<Process>,
     pub stack: Stack,
     pub folder: DataFolder,
-    pub settings: Settings,
+    pub options: Options,
     pub interrupt: Interrupt,
     pub command_api: SocketAddr,
     pub query_api: SocketAddr,
@@ -77,50 +72,38 @@ pub struct TestBed {
     pub http: Client,
     /// Memory before the first load.
     pub idle_memory: Usage,
-    /// Measured before the log was filled. The section `growth` compares with it.
-    pub at_start: Vec<Compared>,
+    /// Subjects and their baselines before the log was filled. The section `growth` compares with them.
+    pub at_start: Vec<[Runs; 2]>,
     runtime: Runtime,
 }
 
 impl TestBed {
     /// Starts everything in an empty folder. All programs have to be built already.
-    pub fn start(folder: DataFolder, settings: Settings, interrupt: &Interrupt) -> Result<Self> {
-        let stack = Stack::start(&Options::on_free_ports(folder.path())?, Progress::Shown, interrupt)?;
-        let [nothing, traefik_nothing, one_row, dashboard] =
-            [ports::free()?, ports::free()?, ports::free()?, ports::free()?];
-        let address = |name| -> Result<_> { Ok(server(&stack, name)?.address) };
+    pub fn start(folder: DataFolder, options: &Options, interrupt: &Interrupt) -> Result<Self> {
+        let stack = Stack::start(&stack::Options::on_free_ports(folder.path())?, Progress::Shown, interrupt)?;
+        let address = |name| stack.server(name).map(|server| server.address);
         let (command_api, query_api, traefik) = (address("command-api")?, address("query-api")?, address("traefik")?);
-        let subject = |name, address, stores_in| Subject { name, address, stores_in };
-        let password = Secrets::load_or_create(&folder.secrets())?.postgres;
-        let postgres = address("postgres")?;
+        let (password, postgres) = (Secrets::load_or_create(&folder.secrets())?.postgres, address("postgres")?);
         let database_url = |database: &str| format!("postgres://{ADMIN}:{password}@{postgres}/{database}");
-        let one_row_url = database_url(ONE_ROW);
-        let mut baselines = Vec::new();
-        for server in [
-            baseline(&stack, &folder, "nothing", nothing, &one_row_url)?,
-            baseline(&stack, &folder, "one-row", one_row, &one_row_url)?,
-            traefik_before(nothing, &folder, traefik_nothing, dashboard)?,
-        ] {
+        let servers = [
+            baseline(&stack, &folder, "nothing", &database_url(ONE_ROW))?,
+            baseline(&stack, &folder, "one-row", &database_url(ONE_ROW))?,
+        ];
+        let [nothing, one_row] = [servers[0].address, servers[1].address];
+        let traefik_nothing = traefik_before(nothing, &folder)?;
+        let through_traefik = traefik_nothing.address;
+        let start = |server: Server| {
             let name = format!("baseline {}", server.program.name);
-            baselines.push(Progress::Shown.step(&name, || server.start_and_wait(interrupt))?);
-        }
+            Progress::Shown.step(&name, || server.start_and_wait(interrupt))
+        };
+        let baselines = servers.into_iter().chain([traefik_nothing]).map(start).collect::<Result<_>>()?;
         let runtime = Runtime::new()?;
         let pool = |database| {
             let _in_runtime = runtime.enter();
             PgPoolOptions::new().max_connections(2).connect_lazy(&database_url(database))
         };
+        let subject = |name, address, stores_in| Subject { name, address, stores_in };
         Ok(Self {
-            _baselines: baselines,
-            event_store: pool(EVENT_STORE)?,
-            read_model: pool(READ_MODEL)?,
-            one_row: pool(ONE_ROW)?,
-            http: Client::builder().timeout(REQUEST_LIMIT).build()?,
-            stack,
-            folder,
-            settings,
-            interrupt: interrupt.clone(),
-            command_api,
-            query_api,
             purchases: [
                 subject("purchases", command_api, Storage::EventLog),
                 subject("stores nothing", nothing, Storage::Nothing),
@@ -128,32 +111,60 @@ impl TestBed {
             ],
             traefik_purchases: [
                 subject("purchases through Traefik", traefik, Storage::EventLog),
-                subject("Traefik, stores nothing", traefik_nothing, Storage::Nothing),
+                subject("Traefik, stores nothing", through_traefik, Storage::Nothing),
             ],
             totals: [subject("totals", query_api, Storage::Nothing), subject("constant", nothing, Storage::Nothing)],
             traefik_totals: [
                 subject("totals through Traefik", traefik, Storage::Nothing),
-                subject("Traefik, constant", traefik_nothing, Storage::Nothing),
+                subject("Traefik, constant", through_traefik, Storage::Nothing),
             ],
+            _baselines: baselines,
+            event_store: pool(EVENT_STORE)?,
+            read_model: pool(READ_MODEL)?,
+            one_row: pool(ONE_ROW)?,
+            http: Client::builder().timeout(REQUEST_LIMIT).build()?,
+            stack,
+            folder,
+            options: options.clone(),
+            interrupt: interrupt.clone(),
+            command_api,
+            query_api,
             idle_memory: Usage::new(),
             at_start: Vec::new(),
             runtime,
         })
     }
 
-    /// How a process of the stack was started.
-    pub fn server(&self, name: &str) -> Result<&Server> {
-        server(&self.stack, name)
-    }
-
     pub fn totals_url(&self) -> String {
         format!("http://{}/api/get_current_money", self.query_api)
     }
 
-    pub fn purchase(&self, license: &str) -> RequestBuilder {
+    pub async fn get(&self, url: &str) -> Result<Response> {
+        Ok(self.http.get(url).send().await?.error_for_status()?)
+    }
+
+    /// Returns the position of the purchase.
+    pub async fn buy(&self, license: &str) -> Result<i64> {
         let url = format!("http://{}/api/buy_mpi", self.command_api);
         let key = Uuid::new_v4().to_string();
-        self.http.post(url).header("idempotency-key", key).json(&json!({ "license": license }))
+        let purchase = self.http.post(url).header("idempotency-key", key).json(&json!({ "license": license }));
+        let receipt: Value = purchase.send().await?.error_for_status()?.json().await?;
+        receipt["position"].as_i64().context("a receipt has a position")
+    }
+
+    pub fn scalar(&self, database: &PgPool, query: QueryScalar<'_, Postgres, i64, PgArguments>) -> Result<i64> {
+        self.block_on(async { Ok(query.fetch_one(database).await?) })
+    }
+
+    pub fn execute(&self, statement: &'static str) -> Result<()> {
+        self.block_on(async { Ok(raw_sql(statement).execute(&self.event_store).await.map(drop)?) })
+    }
+
+    pub fn pause(&self, time: Duration) -> Result<()> {
+        self.block_on(async {
+            sleep(time).await;
+            Ok(())
+        })
     }
 
     /// Runs `work` until it ends, or until Ctrl-C.
@@ -172,18 +183,13 @@ impl TestBed {
     }
 }
 
-fn server<'a>(stack: &'a Stack, name: &str) -> Result<&'a Server> {
-    stack.server(name).with_context(|| format!("the stack has no {name}"))
-}
-
 /// Started like command-api.
-fn baseline(stack: &Stack, folder: &DataFolder, name: &str, address: SocketAddr, database_url: &str) -> Result<Server> {
-    let model = server(stack, "command-api")?.clone();
+fn baseline(stack: &Stack, folder: &DataFolder, name: &str, database_url: &str) -> Result<Server> {
+    let (model, address) = (stack.server("command-api")?.clone(), ports::free()?);
     let environment = [
         ("DATABASE_URL", database_url.to_owned()),
         ("CONNECTIONS", ONE_ROW_CONNECTIONS.to_string()),
         ("LISTEN_ADDRESS", address.to_string()),
-        ("LOG_FORMAT", "text".to_owned()),
     ];
     let program = Program {
         name: name.to_owned(),
@@ -197,14 +203,14 @@ fn baseline(stack: &Stack, folder: &DataFolder, name: &str, address: SocketAddr,
 }
 
 /// Configured like the stack's Traefik.
-fn traefik_before(nothing: SocketAddr, folder: &DataFolder, web: SocketAddr, dashboard: SocketAddr) -> Result<Server> {
+fn traefik_before(nothing: SocketAddr, folder: &DataFolder) -> Result<Server> {
     const NAME: &str = "traefik-before-nothing";
     let traefik = Traefik {
         binary: provision::tools(Progress::Silent)?.traefik,
         folder: folder.path().join(NAME),
         log: folder.log(NAME),
-        web,
-        dashboard,
+        web: ports::free()?,
+        dashboard: ports::free()?,
         command_api: vec![nothing],
         query_api: vec![nothing],
         pages: vec![nothing],

@@ -1,6 +1,6 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -15,10 +15,6 @@ fn bench(folder: &Path) -> Command {
     // Here `stack` is one of the programs; in the folder of a package it is not.
     cargo.current_dir(checkout::root());
     cargo
-}
-
-fn assert_success(output: &Output) {
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -37,7 +33,7 @@ fn every_section_is_measured_and_saved() {
 
     let output = bench(folder.path()).output().unwrap();
 
-    assert_success(&output);
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
     let [json] = &files(folder.path(), "json")[..] else { panic!("one run saves one JSON file") };
     let report: Value = serde_json::from_str(json).unwrap();
     let sections = report["sections"].as_array().unwrap();

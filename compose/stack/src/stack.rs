@@ -84,8 +84,9 @@ impl Stack {
     }
 
     /// How a server was started.
-    pub fn server(&self, name: &str) -> Option<&Server> {
-        self.servers.iter().map(|(_, server)| server).find(|server| server.program.name == name)
+    pub fn server(&self, name: &str) -> Result<&Server> {
+        let server = self.servers.iter().map(|(_, server)| server).find(|server| server.program.name == name);
+        server.with_context(|| format!("the stack has no {name}"))
     }
 
     /// Stops the servers of a role, until `resume`.

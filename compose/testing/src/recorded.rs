@@ -17,7 +17,7 @@ pub type Recorded<'a> = (&'a str, (&'a str, String));
 /// not write these events for the same reason.
 pub async fn record(stack: &Stack, options: &Options, events: &[Recorded<'_>]) -> Result<()> {
     let secrets = Secrets::load_or_create(&DataFolder::open(&options.data.folder)?.secrets())?;
-    let address = stack.server("postgres").map(|server| server.address).expect("a stack has a Postgres");
+    let address = stack.server("postgres").expect("a stack has a Postgres").address;
     let url = format!("postgres://{ADMIN}:{}@{address}/{EVENT_STORE}", secrets.postgres);
     let mut connection = PgConnection::connect(&url).await?;
     let mut transaction = connection.begin().await?;
