@@ -1,10 +1,8 @@
 /** What a first visit costs, as counts that do not depend on the machine, and what a second visit saves. */
 import type { Page } from "@playwright/test";
-import { buyViaApi, expect, test } from "./stack";
-
 /** The network and CPU of a mid-range phone, as in Lighthouse: slow enough for every intermediate layout to be painted. */
-const PHONE = { latency: 150, downloadThroughput: 1_638_400 / 8, uploadThroughput: 675_000 / 8, offline: false };
-const CPU_SLOWDOWN = 4;
+import phone from "./phone.json" with { type: "json" };
+import { buyViaApi, expect, test } from "./stack";
 
 interface Visit {
   /** Compressed, with headers. */
@@ -19,8 +17,8 @@ interface Visit {
 async function visit(page: Page, path: string, ready: () => Promise<void>): Promise<Visit> {
   const browser = await page.context().newCDPSession(page);
   await browser.send("Network.enable");
-  await browser.send("Network.emulateNetworkConditions", PHONE);
-  await browser.send("Emulation.setCPUThrottlingRate", { rate: CPU_SLOWDOWN });
+  await browser.send("Network.emulateNetworkConditions", phone.network);
+  await browser.send("Emulation.setCPUThrottlingRate", { rate: phone.cpuSlowdown });
   await browser.send("Profiler.enable");
   await browser.send("Profiler.startPreciseCoverage", { callCount: true, detailed: false });
   let bytes = 0;

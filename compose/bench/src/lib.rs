@@ -3,7 +3,7 @@
 //! - [`options`]: sections, repetitions, durations; [`environment`]: machine and versions
 //! - [`test_bed`]: the stack and its baselines; [`drive`]: puts them under load in turns
 //! - [`load`]: the load generator; [`consistency_check`]: acknowledged = stored = projected
-//! - [`rates`], [`visible`], [`streams`], [`rebuild`], [`footprint`], [`growth`]: the sections
+//! - [`rates`], [`visible`], [`streams`], [`rebuild`], [`footprint`], [`pages`], [`growth`]: the sections
 //! - [`figures`], [`report`]: the results
 
 use std::collections::BTreeSet;
@@ -36,6 +36,7 @@ mod footprint;
 mod growth;
 mod load;
 pub mod options;
+mod pages;
 mod rates;
 mod rebuild;
 mod report;
@@ -50,6 +51,9 @@ const OPEN_FILES: u64 = 2 * load::MAX_OPEN_CONNECTIONS as u64 + 1000;
 pub fn run(options: &Options) -> Result<()> {
     let interrupt = Interrupt::listen()?;
     open_files::allow(OPEN_FILES)?;
+    if options.sections.contains(&Section::Pages) {
+        pages::provide_browser()?;
+    }
     // Two benches at once would remove each other's data and slow each other down.
     let folder = &options.folder;
     let running = || format!("another bench is running in {}; wait until it has finished", folder.display());
@@ -89,6 +93,7 @@ fn measure(data: &Path, options: &Options, interrupt: &Interrupt) -> Result<Repo
             Section::Streams => streams::measure(&bed),
             Section::Rebuild => rebuild::measure(&mut bed),
             Section::Footprint => footprint::measure(&bed),
+            Section::Pages => pages::measure(&bed),
             Section::Growth => growth::measure(&mut bed),
         }?;
         sections.push(Results { section, rows });

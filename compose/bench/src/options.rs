@@ -28,6 +28,8 @@ pub enum Section {
     Rebuild,
     /// Start-up time, memory and CPU time of each process
     Footprint,
+    /// Largest contentful paint and blocked main thread of the pages on a phone, in Chromium
+    Pages,
     /// Purchases, reads and disk space in a grown log
     Growth,
 }
@@ -45,7 +47,7 @@ impl Section {
 /// Starts a system and its baselines on their own data and ports, and drives them with wrk in turns. The baselines are
 /// HTTP handlers that store nothing, or one row per request. After each load it counts the log: the run fails unless
 /// every acknowledged purchase is stored and projected. It also measures the time from a purchase to the totals,
-/// rebuilds, start-up, memory, CPU time and disk space, and repeats the loads in a log of 10 million events. It
+/// rebuilds, start-up, memory, CPU time, pages and disk space, and repeats the loads in a log of 10 million events. It
 /// prints a table with ratios and targets, and saves it as JSON and Markdown. Run it on an otherwise idle machine; it
 /// needs about 10 GB of disk while it runs.
 #[derive(Clone, Debug, Parser, Serialize)]

@@ -28,7 +28,9 @@ pub fn run(arguments: &cli::Test) -> Result<()> {
     let effort = if arguments.all || arguments.only.is_some() { Effort::Thorough } else { Effort::Quick };
     let has = |part| arguments.all || arguments.only == Some(part);
     let mut needs = vec![Need::Build];
-    for (part, more) in [(Part::System, &[Need::System, Need::Bench][..]), (Part::Browser, &[Need::Browser])] {
+    for (part, more) in
+        [(Part::System, &[Need::System, Need::Bench, Need::Browser][..]), (Part::Browser, &[Need::Browser])]
+    {
         needs.extend(more.iter().filter(|_| has(part)));
     }
     if !sections.required("prerequisites", || install::provide(&needs)) {
