@@ -8,14 +8,13 @@ use std::sync::{
 use event_log::read_model::latest_purchases;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use sqlx::{Connection, PgConnection, Row};
-use testing::{Databases, NO_NATS, eventually, purchased};
+use testing::{Databases, NO_NATS, cases, eventually, purchased};
 
 use crate::support::assert_projected;
 
-/// Enough for a rebuild to have several chunks.
-const EVENTS: usize = 500_000;
+/// For each kill: enough that a rebuild has several chunks.
+const EVENTS_PER_KILL: u32 = 40_000;
 const BATCH: usize = 10_000;
-const KILLS: usize = 12;
 const PRO: i64 = 19_900;
 const BASIC: i64 = 4_900;
 
@@ -70,7 +69,8 @@ async fn buy(load: Arc<Load>, databases: Databases) {
 #[tokio::test(flavor = "multi_thread")]
 async fn rebuilds_killed_at_random_moments_never_make_a_query_wrong() {
     let databases = Databases::create().await;
-    for _ in 0..EVENTS / BATCH {
+    let kills = cases("TEST_REBUILD_KILLS", 5);
+    for _ in 0..(kills * EVENTS_PER_KILL) as usize / BATCH {
         append_pairs(&databases, BATCH / 2).await;
     }
     databases.rebuild().await; // faster than the projection
@@ -86,7 +86,7 @@ async fn rebuilds_killed_at_random_moments_never_make_a_query_wrong() {
     let whole = reads() - before;
     let mut random = StdRng::seed_from_u64(7);
     let (mut killed, mut resumed) = (0, 0);
-    for _ in 0..KILLS {
+    for _ in 0..kills {
         let until = reads() + random.random_range(0..=whole);
         let mut rebuild = databases.start_rebuild(&[]);
         let moment = async || reads() >= until || !rebuild.is_running() || querying.is_finished();

@@ -22,11 +22,12 @@ pub enum Effort {
 }
 
 /// How many cases the tests try in a thorough run, unless the environment has other numbers. Their own defaults are lower.
-const THOROUGH: [(&str, &str); 5] = [
+const THOROUGH: [(&str, &str); 6] = [
     ("PROPTEST_CASES", "20000"),
     ("TEST_CONCURRENT_PURCHASES", "20000"),
     ("TEST_FUZZ_REQUESTS", "20000"),
     ("TEST_RANDOM_HISTORIES", "16"),
+    ("TEST_REBUILD_KILLS", "12"),
     ("TEST_TAMPERINGS", "1200"),
 ];
 /// What proptest draws its random cases from.
