@@ -89,7 +89,11 @@ impl<'a> Images<'a> {
             let others = scope.spawn(|| images.build_stand_ins(&FOR_RUNNING));
             let built = Progress::Shown.step("images of the project", || {
                 let build = ["compose", "--file", DEVELOPMENT, "--profile", "auditor", "build", "--quiet"];
-                engine.docker_within(BUILD_LIMIT, build).env("SALES_TAG", &images.tag).run_quietly()
+                engine
+                    .docker_within(BUILD_LIMIT, build)
+                    .env("SALES_TAG", &images.tag)
+                    .env("SALES_PROFILE", "release")
+                    .run_quietly()
             });
             let others = others.join().expect("building stand-ins does not panic");
             built.and(others)
