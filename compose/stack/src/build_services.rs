@@ -20,6 +20,11 @@ pub fn build_for_bench() -> Result<()> {
     build(&["--release", "--features", "runtime/jemalloc,auditor/jemalloc", "--example", "baselines"])
 }
 
+/// The same programs as for the tests, if the figures mean nothing.
+pub fn build_for_quick_bench() -> Result<()> {
+    build(&["--example", "baselines"])
+}
+
 fn build(arguments: &[&str]) -> Result<()> {
     // By binary and not by package: cargo then selects the features of dependencies for the whole workspace, and builds each once.
     let binaries = BINARIES.into_iter().flat_map(|name| ["--bin", name]);
