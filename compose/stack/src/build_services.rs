@@ -17,7 +17,9 @@ pub fn build_services() -> Result<()> {
 
 /// The services as they ship, and the programs that the benchmark compares them with.
 pub fn build_for_bench() -> Result<()> {
-    build(&["--release", "--features", "runtime/jemalloc,auditor/jemalloc", "--example", "baselines"])
+    // The launcher as well: it serves the pages.
+    let launcher_and_baselines = ["--bin", "stack", "--example", "baselines"];
+    build(&[&["--release", "--features", "runtime/jemalloc,auditor/jemalloc"][..], &launcher_and_baselines].concat())
 }
 
 /// The same programs as for the tests, if the figures mean nothing.
