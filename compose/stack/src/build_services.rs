@@ -7,8 +7,8 @@ use anyhow::Result;
 use crate::checkout;
 use crate::tool::Tool;
 
-/// All that a stack runs; `cargo stack audit` runs the auditor.
-const BINARIES: [&str; 4] = ["command-api", "projector", "query-api", "auditor"];
+/// All that a stack runs: the launcher serves the pages, and `cargo stack audit` runs the auditor.
+const BINARIES: [&str; 5] = ["stack", "command-api", "projector", "query-api", "auditor"];
 
 /// In the profile of the launcher, which then finds them next to itself.
 pub fn build_services() -> Result<()> {
@@ -17,9 +17,7 @@ pub fn build_services() -> Result<()> {
 
 /// The services as they ship, and the programs that the benchmark compares them with.
 pub fn build_for_bench() -> Result<()> {
-    // The launcher as well: it serves the pages.
-    let launcher_and_baselines = ["--bin", "stack", "--example", "baselines"];
-    build(&[&["--release", "--features", "runtime/jemalloc,auditor/jemalloc"][..], &launcher_and_baselines].concat())
+    build(&["--release", "--features", "runtime/jemalloc,auditor/jemalloc", "--example", "baselines"])
 }
 
 /// The same programs as for the tests, if the figures mean nothing.

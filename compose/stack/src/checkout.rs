@@ -53,7 +53,12 @@ fn program(kind: Kind, name: &str, path: &Path) -> Result<PathBuf> {
     if fresh::is_test() {
         return Ok(fresh::program(root(), kind, name)?);
     }
-    ensure!(path.is_file(), "{} is not built; build it with: cargo build --workspace", path.display());
+    ensure!(
+        path.is_file(),
+        "{} is not built; build it with: cargo build --workspace --profile {}",
+        path.display(),
+        profile()?
+    );
     Ok(path.to_owned())
 }
 

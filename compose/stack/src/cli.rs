@@ -89,8 +89,7 @@ pub struct Audit {
 
 #[derive(Args, Debug)]
 pub struct Test {
-    /// Run everything: with more cases and on optimized services, also the tests of the whole system, the pages in a browser, and
-    /// the images and Compose files
+    /// Run everything: more cases, and also the tests of the whole system, the pages in a browser, and the images and Compose files
     #[arg(long)]
     pub all: bool,
 
