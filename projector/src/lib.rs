@@ -130,7 +130,7 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
         let (nats_url, streams) = (config.nats_url.clone(), config.streams);
         tasks.spawn("transparency log", async move |stop| {
             let nats = nats::connect(&nats_url, "projector transparency log").await?;
-            let published = transparency::Published::open(&file, key.verifying_key().clone(), nats, streams)?;
+            let published = transparency::Published::new(file, key.verifying_key().clone(), nats, streams);
             let log = transparency::TransparencyLog::new(event_store, read_model, key, published, metrics);
             log.run(stop).await;
             Ok(())
