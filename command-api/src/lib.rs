@@ -99,7 +99,11 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
         api: api::router(log, access.clone(), &mut registry),
         access,
         readiness: Arc::new(move || {
-            if readiness_log.is_available() { Ok(()) } else { Err("the event store is unreachable".to_owned()) }
+            if readiness_log.is_available() {
+                Ok(())
+            } else {
+                Err("the event store is unreachable or refuses events".to_owned())
+            }
         }),
         registry,
         tasks,
@@ -109,7 +113,8 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
 /// Migrates the event store and sets the passwords of its roles.
 pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
     let files = event_log::migration_files!("../../migrations/event_store":
-        "0001_roles", "0002_event", "0003_head", "0004_append_only", "0005_append_events", "0006_rare_events", "0007_operators");
+        "0001_roles", "0002_event", "0003_head", "0004_append_only", "0005_append_events", "0006_rare_events", "0007_operators",
+        "0008_checked_events");
     let mut passwords = vec![
         ("command_api", config.command_api_db_password.as_str()),
         ("projector", config.projector_db_password.as_str()),

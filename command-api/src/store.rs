@@ -6,7 +6,7 @@ use contract::{
     recorded_event::{NewEvent, RecordedEvent},
 };
 use event_log::row::{position, timestamp};
-use sqlx::{PgConnection, Row, ValueRef, postgres::PgRow};
+use sqlx::{PgConnection, Row, ValueRef, error::DatabaseError, postgres::PgRow};
 
 /// What became of a batch.
 #[derive(Debug)]
@@ -17,6 +17,14 @@ pub enum Appended {
     SomeKnown(Vec<RecordedEvent>),
 }
 
+/// SQLSTATE of a refusal because a clock is wrong: the events would be recorded in the future, and so would all later ones.
+const WRONG_CLOCK: &str = "SC001";
+
+/// Whether the database has refused to append because its clock is ahead.
+pub fn is_wrong_clock(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(DatabaseError::code).is_some_and(|code| code == WRONG_CLOCK)
+}
+
 /// Appends a batch in one statement, which takes effect as a whole or not at all. Events whose ids are in the log
 /// already are not appended again, so a batch whose outcome is unknown may simply be handed in once more.
 pub async fn append<'a>(
@@ -25,13 +33,14 @@ pub async fn append<'a>(
 ) -> sqlx::Result<Appended> {
     let rows = sqlx::query(
         "select stored_position, stored_at, stored_type, stored_version, stored_data
-         from append_events($1, $2, $3, $4, $5)",
+         from append_events($1, $2, $3, $4, $5, $6)",
     )
     .bind(batch.clone().map(|new| new.event_id.as_uuid()).collect::<Vec<_>>())
     .bind(batch.clone().map(|new| new.event_type).collect::<Vec<_>>())
     .bind(batch.clone().map(|new| new.schema_version).collect::<Vec<_>>())
     .bind(batch.clone().map(|new| new.data.as_str()).collect::<Vec<_>>())
     .bind(batch.clone().map(|new| new.metadata.as_deref()).collect::<Vec<_>>())
+    .bind(Utc::now())
     .fetch_all(connection)
     .await?;
     let all_new = rows.first().is_some_and(|row| row.try_get_raw("stored_type").is_ok_and(|stored| stored.is_null()));

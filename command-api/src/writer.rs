@@ -6,11 +6,12 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use contract::recorded_event::{NewEvent, RecordedEvent};
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
@@ -112,6 +113,8 @@ pub struct Metrics {
     queue_depth: Gauge,
     batch_size: Histogram,
     append_duration: Histogram,
+    clock_refused: Gauge,
+    clock_ahead: Gauge<f64, AtomicU64>,
 }
 
 impl Metrics {
@@ -121,12 +124,18 @@ impl Metrics {
             queue_depth: Gauge::default(),
             batch_size: Histogram::new([1.0, 4.0, 16.0, 64.0, 256.0, 1024.0]),
             append_duration: Histogram::new([0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5]),
+            clock_refused: Gauge::default(),
+            clock_ahead: Gauge::default(),
         };
         registry.register("commands_committed", "Commands answered from a commit", metrics.appended.clone());
         registry.register("append_queue_depth", "Commands waiting for the writer", metrics.queue_depth.clone());
         registry.register("append_batch_size", "Events per statement", metrics.batch_size.clone());
         let help = "Time of one append statement, commit included";
         registry.register_with_unit("append_duration", help, Unit::Seconds, metrics.append_duration.clone());
+        let help = "1 while the event store refuses events because its clock is ahead";
+        registry.register("append_clock_refused", help, metrics.clock_refused.clone());
+        let help = "How far the time of the last appended event is ahead of the clock of this service";
+        registry.register_with_unit("append_clock_ahead", help, Unit::Seconds, metrics.clock_ahead.clone());
         metrics
     }
 }
@@ -160,6 +169,7 @@ impl Writer {
                 Ok(true) => backoff.reset(),
                 Ok(false) => return Ok(()),
                 Err(error) => {
+                    self.metrics.clock_refused.set(i64::from(store::is_wrong_clock(&error)));
                     // The outcome of the statement is unknown. The batch is kept: appending it again is safe.
                     connection = None;
                     let since = *failing_since.get_or_insert_with(|| {
@@ -196,6 +206,7 @@ impl Writer {
             // append an empty batch before reporting ready.
             if failing_since.is_some() {
                 append(connected, &[]).await?;
+                self.metrics.clock_refused.set(0);
                 *failing_since = None;
                 info!(event.name = "append.recovered", "Appends succeed again");
             }
@@ -207,6 +218,7 @@ impl Writer {
         let started = Instant::now();
         let appending = Step::begin();
         let appended = append(connected, batch).await?;
+        self.metrics.clock_refused.set(0);
         self.metrics.append_duration.observe(started.elapsed().as_secs_f64());
         self.metrics.batch_size.observe(f64::from(u32::try_from(batch.len()).unwrap_or(u32::MAX)));
         self.metrics.appended.inc_by(batch.len() as u64);
@@ -219,6 +231,7 @@ impl Writer {
     fn answer(&self, batch: &mut Vec<Pending>, appended: Appended, appending: Step) {
         match appended {
             Appended::AllNew { first, recorded_at } => {
+                self.metrics.clock_ahead.set(seconds_ahead(recorded_at));
                 let mut events = Vec::with_capacity(batch.len());
                 let mut position = first;
                 for Pending { new, reply } in batch.drain(..) {
@@ -282,6 +295,10 @@ impl Writer {
         }
         self.metrics.queue_depth.set(0);
     }
+}
+
+fn seconds_ahead(time: DateTime<Utc>) -> f64 {
+    (time - Utc::now()).as_seconds_f64().max(0.0)
 }
 
 fn depth(waiting: usize) -> i64 {

@@ -9,7 +9,10 @@ use contract::{
     position::Position,
     totals::{SNAPSHOT_INTERVAL, Totals},
 };
-use event_log::read_model::{LATEST_PURCHASES, LatestPurchase};
+use event_log::{
+    LastEvent,
+    read_model::{LATEST_PURCHASES, LatestPurchase},
+};
 
 use crate::history::History;
 
@@ -32,8 +35,8 @@ pub struct BatchDelta {
     pub purchase_count: i64,
     /// The newest purchases in the order of the log, at most [`LATEST_PURCHASES`].
     pub latest: VecDeque<LatestPurchase>,
-    /// Position and time of the last event; `None` before the first.
-    pub last: Option<(Position, DateTime<Utc>)>,
+    /// The last event; `None` before the first.
+    pub last: Option<LastEvent>,
 }
 
 /// The totals at a position that is a multiple of [`SNAPSHOT_INTERVAL`].
@@ -58,12 +61,8 @@ impl BatchDelta {
     }
 
     /// Applies one event. An error changes nothing.
-    pub fn apply(
-        &mut self,
-        position: Position,
-        time: DateTime<Utc>,
-        event: Result<Event, DecodeError>,
-    ) -> Result<(), ApplyError> {
+    pub fn apply(&mut self, identity: LastEvent, event: Result<Event, DecodeError>) -> Result<(), ApplyError> {
+        let LastEvent { position, recorded_at: time, .. } = identity;
         let event = event.map_err(|source| ApplyError::Decode { position, source })?;
         let out_of_range = |source| ApplyError::Add { position, source };
         let mut totals = self.totals.clone();
@@ -80,7 +79,7 @@ impl BatchDelta {
         if position.get() % SNAPSHOT_INTERVAL == 0 {
             self.snapshots.push(Snapshot { position, as_of: time, totals: self.totals.clone() });
         }
-        self.last = Some((position, time));
+        self.last = Some(identity);
         Ok(())
     }
 }
@@ -100,7 +99,7 @@ mod tests {
     }
 
     fn apply(delta: &mut BatchDelta, position: i64, event: Event) -> Result<(), ApplyError> {
-        delta.apply(position.try_into().unwrap(), DateTime::UNIX_EPOCH, Ok(event))
+        delta.apply(LastEvent { position: position.try_into().unwrap(), ..LastEvent::START }, Ok(event))
     }
 
     #[test]
@@ -136,6 +135,6 @@ mod tests {
         apply(&mut delta, 2, reset()).unwrap();
         assert!(matches!(apply(&mut delta, 3, purchase(1)), Err(ApplyError::Add { .. })));
         assert_eq!(delta.totals, Totals::default());
-        assert_eq!(delta.last, Some((2.try_into().unwrap(), DateTime::UNIX_EPOCH)));
+        assert_eq!(delta.last.map(|last| last.position.get()), Some(2));
     }
 }

@@ -18,7 +18,7 @@ use contract::{
     position::Position,
     recorded_event::RecordedEvent,
 };
-use event_log::{self, ReadError};
+use event_log::{LastEvent, ReadError};
 use futures::{Stream, StreamExt, stream::ReadyChunks};
 use runtime::nats::{STREAM, holds_log};
 use sqlx::PgPool;
@@ -30,7 +30,8 @@ use tracing::{debug, warn};
 
 /// Events per transaction: bounds memory, and is large enough for the cost of a commit not to matter.
 pub const MAX_BATCH: usize = 1000;
-/// How often the event store is polled while the stream delivers nothing.
+/// How often the event store is polled while the stream delivers nothing, and while it does: the store alone tells whether the log
+/// still has the last event that was counted.
 const FALLBACK_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Minimum interval between two batches, so that a commit and its notification cover more events. A purchase after a pause is
 /// counted immediately.
@@ -63,6 +64,8 @@ pub struct Feed {
     nats: async_nats::Client,
     messages: Option<ReadyChunks<Messages>>,
     poll_at: Instant,
+    /// When the event store is read although the stream delivers.
+    verify_at: Instant,
     /// When the next batch may be taken from the stream.
     listen_at: Instant,
     /// The last page of the event store was full.
@@ -71,17 +74,25 @@ pub struct Feed {
 
 impl Feed {
     pub fn new(event_store: PgPool, nats: async_nats::Client) -> Self {
-        Self { event_store, nats, messages: None, poll_at: Instant::now(), listen_at: Instant::now(), behind: false }
+        let now = Instant::now();
+        Self { event_store, nats, messages: None, poll_at: now, verify_at: now, listen_at: now, behind: false }
     }
 
-    /// Waits, bounded, for events after a position. They follow it without a gap.
-    pub async fn next(&mut self, after: Position) -> Result<Next, ReadError> {
-        let Some(delivered) = self.delivered(after).await else {
-            let next = read_store(&self.event_store, after).await?;
-            self.behind = !next.at_end;
-            return Ok(next);
-        };
-        Ok(Next { events: delivered, at_end: false })
+    /// Waits, bounded, for events after the last one. They follow it without a gap.
+    pub async fn next(&mut self, last: &LastEvent) -> Result<Next, ReadError> {
+        let verified = Instant::now() < self.verify_at;
+        if verified && let Some(delivered) = self.delivered(last.position).await {
+            return Ok(Next { events: delivered, at_end: false });
+        }
+        let read = event_log::read_following(&self.event_store, last, MAX_BATCH).await;
+        // An unreachable event store does not keep the stream from being followed in between. A log that is another one does.
+        if !read.as_ref().is_err_and(ReadError::is_integrity_violation) {
+            self.verify_at = Instant::now() + FALLBACK_POLL_INTERVAL;
+        }
+        let events = read?;
+        let at_end = events.len() < MAX_BATCH;
+        self.behind = !at_end;
+        Ok(Next { events, at_end })
     }
 
     /// The next events from the stream; `None` when they are to be read from the event store.
@@ -129,18 +140,6 @@ impl Feed {
             Err(error) => debug!(%error, "There is no stream to consume yet"),
         }
     }
-}
-
-async fn read_store(event_store: &PgPool, after: Position) -> Result<Next, ReadError> {
-    let events = event_log::read_after(event_store, after, MAX_BATCH).await?;
-    if events.is_empty() {
-        let end = event_log::head(event_store).await?;
-        if end < after {
-            return Err(ReadError::CutOff { end, after });
-        }
-    }
-    let at_end = events.len() < MAX_BATCH;
-    Ok(Next { events, at_end })
 }
 
 async fn messages(

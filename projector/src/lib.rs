@@ -130,7 +130,7 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
         let (nats_url, streams) = (config.nats_url.clone(), config.streams);
         tasks.spawn("transparency log", async move |stop| {
             let nats = nats::connect(&nats_url, "projector transparency log").await?;
-            let published = transparency::Published::open(&file, key.verifying_key().clone(), nats, streams)?;
+            let published = transparency::Published::new(file, key.verifying_key().clone(), nats, streams);
             let log = transparency::TransparencyLog::new(event_store, read_model, key, published, metrics);
             log.run(stop).await;
             Ok(())
@@ -153,7 +153,7 @@ fn reconciliation(config: &Config, registry: &mut Registry) -> anyhow::Result<re
 pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
     let files = event_log::migration_files!("../../migrations/read_model":
         "0001_roles", "0002_projection", "0003_license_total", "0004_transparency_log", "0005_history",
-        "0006_totals_snapshot", "0007_latest_purchase");
+        "0006_totals_snapshot", "0007_latest_purchase", "0008_last_event");
     let passwords = [
         ("projector", config.projector_db_password.as_str()),
         ("query_api", config.query_api_db_password.as_str()),

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 
 use chrono::Utc;
 use contract::{catalogue::License, position::Position, recorded_event::RecordedEvent, totals::Totals};
-use event_log::ReadError;
+use event_log::{LastEvent, ReadError};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -161,10 +161,10 @@ impl Projection {
             live
         } else {
             let live = read_model::load_live(&self.read_model).await?;
-            self.metrics.show(live.position, &live.totals);
+            self.metrics.show(live.last.position, &live.totals);
             live
         };
-        let next = self.feed.next(live.position).await?;
+        let next = self.feed.next(&live.last).await?;
         let (delta, not_applied) = apply(&live.totals, &next.events);
         self.record_lag(&next.events);
         self.live = self.store(live, &next.events, delta).await?;
@@ -194,17 +194,17 @@ impl Projection {
         events: &[RecordedEvent],
         delta: BatchDelta,
     ) -> sqlx::Result<Option<Generation>> {
-        let Some((newest, _)) = delta.last else { return Ok(Some(live)) };
+        let Some(newest) = delta.last else { return Ok(Some(live)) };
         let counting = Step::begin();
         if !read_model::advance(&self.read_model, &live, &delta).await? {
             return Ok(None);
         }
-        let counted = u32::try_from(newest.get() - live.position.get()).unwrap_or(u32::MAX);
+        let counted = u32::try_from(newest.position.get() - live.last.position.get()).unwrap_or(u32::MAX);
         counting.done("count", &SpanKind::Consumer, &events[..events.len().min(counted as usize)]);
-        self.metrics.show(newest, &delta.totals);
+        self.metrics.show(newest.position, &delta.totals);
         self.metrics.events.inc_by(counted.into());
         self.metrics.batch_size.observe(counted.into());
-        Ok(Some(Generation { position: newest, totals: delta.totals, ..live }))
+        Ok(Some(Generation { last: newest, totals: delta.totals, ..live }))
     }
 
     fn record_lag(&self, pending: &[RecordedEvent]) {
@@ -256,7 +256,6 @@ impl run_loop::Step for Projection {
 /// Applies events up to the first that cannot be applied.
 pub fn apply(totals: &Totals, events: &[RecordedEvent]) -> (BatchDelta, Option<ApplyError>) {
     let mut delta = BatchDelta::on(totals);
-    let not_applied =
-        events.iter().find_map(|event| delta.apply(event.position, event.recorded_at, event.decode()).err());
+    let not_applied = events.iter().find_map(|event| delta.apply(LastEvent::of(event), event.decode()).err());
     (delta, not_applied)
 }

@@ -5,7 +5,8 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use contract::{catalogue::License, position::Position, totals::Totals};
+use contract::{catalogue::License, event::EventId, totals::Totals};
+use event_log::LastEvent;
 use sqlx::{PgConnection, PgExecutor};
 
 pub use event_log::read_model::{Generation, load_building, load_live};
@@ -23,7 +24,7 @@ const GC_ROWS: i64 = 50_000;
 /// nothing, when the generation is no longer at that position.
 pub async fn advance(database: impl PgExecutor<'_>, from: &Generation, delta: &BatchDelta) -> sqlx::Result<bool> {
     let BatchDelta { totals, snapshots, history, purchase_count, latest, last } = delta;
-    let (to, as_of) = last.ok_or_else(|| sqlx::Error::Protocol("no event to advance to".to_owned()))?;
+    let to = last.ok_or_else(|| sqlx::Error::Protocol("no event to advance to".to_owned()))?;
     let sold: Vec<_> = history
         .minutes
         .iter()
@@ -37,9 +38,9 @@ pub async fn advance(database: impl PgExecutor<'_>, from: &Generation, delta: &B
     let (_, advanced): (Option<bool>, bool) = sqlx::query_as(include_str!("sql/advance.sql"))
         .bind(from.number)
         .bind(from.live)
-        .bind(from.position.get())
-        .bind(to.get())
-        .bind(as_of)
+        .bind(from.last.position.get())
+        .bind(to.position.get())
+        .bind(to.recorded_at)
         .bind(License::ALL.map(License::name))
         .bind(License::ALL.map(|license| totals.of(license).sales_count))
         .bind(License::ALL.map(|license| totals.of(license).revenue.amount_minor()))
@@ -64,6 +65,7 @@ pub async fn advance(database: impl PgExecutor<'_>, from: &Generation, delta: &B
         .bind(latest.iter().map(|purchase| purchase.license.name()).collect::<Vec<_>>())
         .bind(latest.iter().map(|purchase| purchase.price.amount_minor()).collect::<Vec<_>>())
         .bind(latest.iter().map(|purchase| purchase.price.currency().code()).collect::<Vec<_>>())
+        .bind(to.event_id.map(EventId::as_uuid))
         .fetch_one(database)
         .await?;
     Ok(advanced)
@@ -80,7 +82,7 @@ pub async fn stored_latest(
          where generation = $1 and projection.position = $2",
     )
     .bind(generation.number)
-    .bind(generation.position.get())
+    .bind(generation.last.position.get())
     .fetch_all(database)
     .await?
     .into_iter()
@@ -95,27 +97,18 @@ pub async fn confirm(database: impl PgExecutor<'_>, live: &Generation) -> sqlx::
         "update projection set confirmed_at = clock_timestamp() where generation = $1 and live and position = $2",
     )
     .bind(live.number)
-    .bind(live.position.get())
+    .bind(live.last.position.get())
     .execute(database)
     .await?;
     Ok(confirmed.rows_affected() == 1)
 }
 
-/// The generation of an interrupted rebuild, as far as it tells whether it can be resumed.
-#[derive(Clone, Copy, Debug)]
-pub struct InterruptedRebuild {
-    pub projection_version: i32,
-    /// Time of the event at its position.
-    pub as_of: DateTime<Utc>,
-}
-
-/// Locks the generation of an interrupted rebuild until the transaction ends. Waits for the last statement of a killed rebuild,
-/// which the next statement of the transaction sees.
-pub async fn lock_interrupted(transaction: &mut PgConnection) -> sqlx::Result<Option<InterruptedRebuild>> {
-    let row = sqlx::query_as("select projection_version, as_of from projection where not live for update")
+/// Locks the generation of an interrupted rebuild until the transaction ends, and returns its projection version. Waits for the last
+/// statement of a killed rebuild, which the next statement of the transaction sees.
+pub async fn lock_interrupted(transaction: &mut PgConnection) -> sqlx::Result<Option<i32>> {
+    sqlx::query_scalar("select projection_version from projection where not live for update")
         .fetch_optional(transaction)
-        .await?;
-    Ok(row.map(|(projection_version, as_of)| InterruptedRebuild { projection_version, as_of }))
+        .await
 }
 
 /// Starts the next generation, in place of that of an interrupted rebuild. Within the caller's transaction.
@@ -124,14 +117,14 @@ pub async fn start_building(transaction: &mut PgConnection) -> sqlx::Result<Gene
     let start = "insert into projection (live, projection_version, history_position) values (false, $1, 0)
                  returning generation";
     let number = sqlx::query_scalar(start).bind(PROJECTION_VERSION).fetch_one(transaction).await?;
-    Ok(Generation { number, live: false, position: Position::START, totals: Totals::default() })
+    Ok(Generation { number, live: false, last: LastEvent::START, totals: Totals::default() })
 }
 
 /// Removes the built generation. Returns false when another rebuild has resumed it.
 pub async fn remove_built(database: impl PgExecutor<'_>, built: &Generation) -> sqlx::Result<bool> {
     let removed = sqlx::query("delete from projection where generation = $1 and not live and position = $2")
         .bind(built.number)
-        .bind(built.position.get())
+        .bind(built.last.position.get())
         .execute(database)
         .await?;
     Ok(removed.rows_affected() == 1)
@@ -143,7 +136,7 @@ pub async fn switch(transaction: &mut PgConnection, live: &Generation, built: &G
         "delete from projection where generation = $1 and live and position = $2 returning confirmed_at",
     )
     .bind(live.number)
-    .bind(live.position.get())
+    .bind(live.last.position.get())
     .fetch_optional(&mut *transaction)
     .await?;
     // The new generation is at the same position, so the confirmation holds for it as well.
@@ -152,11 +145,14 @@ pub async fn switch(transaction: &mut PgConnection, live: &Generation, built: &G
          where generation = $1 and not live and position = $2",
     )
     .bind(built.number)
-    .bind(built.position.get())
+    .bind(built.last.position.get())
     .bind(removed)
     .execute(&mut *transaction)
     .await?;
-    sqlx::query("select pg_notify('totals_changed', $1::text)").bind(built.position.get()).execute(transaction).await?;
+    sqlx::query("select pg_notify('totals_changed', $1::text)")
+        .bind(built.last.position.get())
+        .execute(transaction)
+        .await?;
     Ok(removed.is_some() && switched.rows_affected() == 1)
 }
 

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use contract::{catalogue::License, position::Position, totals::Totals};
-use event_log::{self, ReadError};
+use contract::{catalogue::License, totals::Totals};
+use event_log::LastEvent;
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},
     registry::Registry,
@@ -73,7 +73,7 @@ pub struct Reconciliation {
 struct Fold {
     /// The live generation. After a switch the log is read from the start, as a rebuild often follows the restore of another log.
     generation: i64,
-    position: Position,
+    last: LastEvent,
     totals: Totals,
 }
 
@@ -100,25 +100,22 @@ impl Reconciliation {
 
     async fn read_and_compare(&mut self) -> Result<Progress, ProjectionError> {
         let live = read_model::load_live(&self.read_model).await?;
-        let known = self.fold.take().filter(|fold| fold.generation == live.number && fold.position <= live.position);
-        let start = || Fold { generation: live.number, position: Position::START, totals: Totals::default() };
+        let known =
+            self.fold.take().filter(|fold| fold.generation == live.number && fold.last.position <= live.last.position);
+        let start = || Fold { generation: live.number, last: LastEvent::START, totals: Totals::default() };
         let fold = self.fold.insert(known.unwrap_or_else(start));
-        let until = live.position.min(fold.position.plus(CHUNK_EVENTS));
+        let until = live.last.position.min(fold.last.position.plus(CHUNK_EVENTS));
         let reader = self
             .reader
             .take()
             .unwrap_or_else(|| PgPoolOptions::new().max_connections(1).connect_lazy_with(self.event_store.clone()));
         // Also when there is nothing to read: the log may have been truncated before the position that was read.
-        let end = event_log::head(&reader).await?;
-        if end < live.position {
-            return Err(ReadError::CutOff { end, after: live.position }.into());
-        }
-        if fold.position < until {
-            fold.totals = add_up(&reader, &fold.totals, fold.position, until).await?.totals;
-            fold.position = until;
-        }
+        event_log::read_following(&reader, &live.last, 0).await?;
+        let delta = add_up(&reader, &fold.totals, &fold.last, until).await?;
+        fold.totals = delta.totals;
+        fold.last = delta.last.unwrap_or(fold.last);
         self.reader = Some(reader);
-        if until < live.position {
+        if until < live.last.position {
             return Ok(Progress::CatchingUp);
         }
         let expected = fold.totals.clone();
@@ -128,7 +125,7 @@ impl Reconciliation {
 
     fn compare(&mut self, live: &Generation, expected: &Totals) {
         self.metrics.comparisons.inc();
-        let position = live.position.get();
+        let position = live.last.position.get();
         let surplus = surplus(&live.totals, expected);
         if surplus.is_empty() {
             self.metrics.position.set(position);

@@ -274,6 +274,35 @@ async fn a_reachable_database_that_rejects_writes_counts_as_unavailable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_ahead_stops_purchases_with_an_alarm_instead_of_recording_its_time() {
+    let databases = Databases::create().await;
+    let service = databases.command_api(NO_NATS).await;
+    service.buy("pro").await;
+    // The same as a clock that has jumped ahead by 367 days.
+    databases.tamper("update head set recorded_at = now() - interval '367 days'").await;
+    assert_eq!(buy(&service, "pro", Uuid::new_v4()).await.unwrap().status(), 503);
+    assert!(service.metric("sales_append_clock_refused").await > 0.5);
+    assert!(!service.is(Until::Ready).await);
+    assert!(service.log().contains("more than a year ahead of the last event"), "{}", service.log());
+    assert_eq!(databases.head().await, 1);
+    // The clock was right, and nothing was sold for a year.
+    databases.change_event_store("update head set recorded_at = now()").await;
+    eventually("it is ready again", async || service.is(Until::Ready).await).await;
+    assert_eq!(service.buy("pro").await["position"], 2);
+    assert!(service.metric("sales_append_clock_refused").await < 0.5);
+    assert!(service.metric("sales_append_clock_ahead_seconds").await < 60.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_ends_in_the_future_is_continued_at_its_time_with_an_alarm() {
+    let databases = Databases::create().await;
+    databases.change_event_store("update head set recorded_at = '2999-01-01'").await;
+    let service = databases.command_api(NO_NATS).await;
+    assert_eq!(service.buy("pro").await["purchased_at"], "2999-01-01T00:00:00Z");
+    assert!(service.metric("sales_append_clock_ahead_seconds").await > 86_400.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_rejects_at_once_and_loses_nothing_that_it_accepted() {
     let databases = Databases::create().await;
     let (log, stop) = in_process_log(&databases);

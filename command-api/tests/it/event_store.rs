@@ -1,6 +1,15 @@
 //! What the database itself guarantees to every client.
 
-use sqlx::{Connection, PgConnection};
+use command_api::store;
+use contract::{
+    catalogue::{self, License},
+    cloud_event::CloudEvent,
+    event::{Event, EventId, LicensePurchased, Metadata, SalesReset},
+    position::Position,
+    recorded_event::NewEvent,
+    role::Role,
+};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use testing::{Databases, purchased, values};
 
 const SERVICES: [&str; 3] = ["command_api", "projector", "query_api"];
@@ -79,6 +88,132 @@ async fn a_failed_batch_leaves_no_gap() {
                            array[1::smallint, 1::smallint], array['{}', 'not json'], array[null, null])";
     sqlx::raw_sql(half_broken).execute(&mut command_api).await.expect_err("it is not JSON");
     assert_eq!(databases.append(&[purchased("pro", 19_900)]).await, 2);
+}
+
+#[tokio::test]
+async fn every_event_that_a_service_writes_is_accepted() {
+    let databases = Databases::create().await;
+    let mut command_api = as_role(&databases, "command_api").await;
+    let text = |text: &str| Some(text.to_owned());
+    let odd = "\"\\/\u{1}\u{8}\n\u{7f}\u{2028}ü🦀";
+    let mut events: Vec<Event> = License::ALL
+        .map(|license| Event::LicensePurchased(LicensePurchased { license, price: catalogue::price(license) }))
+        .into();
+    events.extend([None, text("new year"), text(odd)].map(|reason| Event::SalesReset(SalesReset { reason })));
+    let mut metadata = vec![Metadata::default()];
+    metadata.extend(Role::ALL.map(|role| Metadata {
+        actor: text(odd),
+        actor_role: Some(role),
+        traceparent: text("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        idempotency_key: text("order-17"),
+    }));
+    metadata.push(Metadata { actor: text("\0"), ..Metadata::default() });
+    metadata.push(Metadata { idempotency_key: text(r#"a"b\c"#), ..Metadata::default() });
+    let batch: Vec<NewEvent> = events
+        .iter()
+        .flat_map(|event| metadata.iter().map(|metadata| NewEvent::new(EventId::generate(), event, metadata)))
+        .collect();
+    store::append(&mut command_api, batch.iter()).await.unwrap();
+    let stored = event_log::read_after(databases.event_store(), Position::START, 1000).await.unwrap();
+    assert_eq!(stored.len(), events.len() * metadata.len());
+    for event in stored {
+        event.decode().unwrap();
+        CloudEvent::try_from(&event).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_no_projector_can_count_is_refused() {
+    let databases = Databases::create().await;
+    let mut command_api = as_role(&databases, "command_api").await;
+    let purchase = |license: &str, amount: &str, currency: &str| {
+        format!(r#"{{"license":"{license}","price":{{"amount_minor":{amount},"currency":"{currency}"}}}}"#)
+    };
+    let mut events = vec![
+        ("LicenseRented", 1, "{}".to_owned(), None),
+        ("LicensePurchased", 2, purchase("pro", "1", "EUR"), None),
+        ("SalesReset", 3, "{}".to_owned(), None),
+    ];
+    let purchases = [
+        purchase("pro", "9223372036854775807", "EUR"),
+        purchase("pro", "10000000000", "EUR"),
+        purchase("pro", "-1", "EUR"),
+        purchase("pro", "01", "EUR"),
+        purchase("pro", "1.0", "EUR"),
+        purchase("pro", "1e3", "EUR"),
+        purchase("pro", r#""1""#, "EUR"),
+        purchase("pro", "", "EUR"),
+        purchase("pro", "1", "USD"),
+        purchase("", "1", "EUR"),
+        purchase(r"p\u0072o", "1", "EUR"),
+        purchase("pro", "1", r#"EUR","tax":"0"#),
+        purchase("pro", "1", "EUR") + " ",
+        "{}".to_owned(),
+    ];
+    events.extend(purchases.map(|data| ("LicensePurchased", 1, data, None)));
+    for data in [r#"{"reason":"why"}"#, " {}", ""] {
+        events.push(("SalesReset", 1, data.to_owned(), None));
+    }
+    for data in [
+        r#"{"reason":null}"#,
+        r#"{"reason":1}"#,
+        r#"{"reason":"a","reason":"b"}"#,
+        r#"{"reason":"a","by":"b"}"#,
+        r#"{"reason": "a"}"#,
+        "{\"reason\":\"a\nb\"}",
+        r#"{"reason":"\u0000"}"#,
+        r#"{"reason":"\u0041"}"#,
+        "{}\n",
+    ] {
+        events.push(("SalesReset", 2, data.to_owned(), None));
+    }
+    for metadata in [
+        "{}",
+        "[]",
+        "null",
+        r#"{"actor":1}"#,
+        r#"{"actor":null}"#,
+        r#"{"actor": "a"}"#,
+        r#"{"actor":"\u0041"}"#,
+        r#"{"actor":"a","actor":"b"}"#,
+        r#"{"actor":"a","colour":"red"}"#,
+        r#"{"actor_role":"king"}"#,
+        r#"{"traceparent":"t","actor":"a"}"#,
+        "{",
+    ] {
+        events.push(("SalesReset", 1, "{}".to_owned(), Some(metadata)));
+    }
+    for (event_type, version, data, metadata) in events {
+        // After an event that is accepted on its own.
+        let append = sqlx::query(
+            "select append_events(array[gen_random_uuid(), gen_random_uuid()], array['SalesReset', $1], array[1, $2]::smallint[],
+                 array['{}', $3], array[null, $4])",
+        );
+        let refused = append.bind(event_type).bind(version).bind(&data).bind(metadata).execute(&mut command_api).await;
+        let case = format!("{event_type} in version {version} with {data} and {metadata:?}");
+        let code = refused.expect_err(&case).as_database_error().unwrap().code().unwrap().into_owned();
+        // check_violation, or text that is no JSON
+        assert!(["23514", "22P02"].contains(&&*code), "{case}: {code}");
+    }
+    assert_eq!(databases.head().await, 0);
+}
+
+#[tokio::test]
+async fn a_database_whose_clock_is_ahead_of_that_of_the_service_records_nothing() {
+    let databases = Databases::create().await;
+    let mut command_api = as_role(&databases, "command_api").await;
+    let mut append = async |called_at: &str| {
+        let append = format!(
+            "select append_events(array[gen_random_uuid()], array['SalesReset'], array[1::smallint], array['{{}}'], array[null], {called_at})"
+        );
+        sqlx::raw_sql(AssertSqlSafe(append)).execute(&mut command_api).await
+    };
+    append("now()").await.unwrap();
+    append("now() - interval '4 minutes'").await.unwrap();
+    append("now() + interval '1 hour'").await.unwrap();
+    let error = append("now() - interval '6 minutes'").await.unwrap_err();
+    assert!(store::is_wrong_clock(&error), "{error}");
+    assert_eq!(databases.head().await, 3);
 }
 
 #[tokio::test]

@@ -20,11 +20,14 @@ async fn start() -> (Databases, Service) {
     (databases, service)
 }
 
-/// Appends a purchase of this schema version, with the id of a key.
+/// Records a purchase of this schema version, with the id of a key, as another version of the service would.
 async fn append(databases: &Databases, key: Uuid, version: i16, data: &str) {
-    let values =
-        format!("array['{key}'::uuid], array['LicensePurchased'], array[{version}::smallint], array['{data}']");
-    databases.change_event_store(&format!("select append_events({values}, array[null])")).await;
+    let append = format!(
+        "with moved as (update head set position = position + 1, recorded_at = clock_timestamp() returning position, recorded_at)
+         insert into event (position, recorded_at, event_id, schema_version, event_type, data)
+         select position, recorded_at, '{key}', {version}, 'LicensePurchased', '{data}' from moved"
+    );
+    databases.change_event_store(&append).await;
 }
 
 #[tokio::test]

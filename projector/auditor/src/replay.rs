@@ -99,7 +99,7 @@ pub async fn live(read_model: &PgPool, pattern: Option<&History>) -> anyhow::Res
         Some(pattern) => Some(pattern.of_read_model(&mut transaction, live.number).await.context(UNREADABLE)?),
         None => None,
     };
-    Ok(Live { totals: AsOf { position: live.position, as_of: None, totals: live.totals }, history })
+    Ok(Live { totals: AsOf { position: live.last.position, as_of: None, totals: live.totals }, history })
 }
 
 /// The snapshot of the totals at a position.

@@ -1,7 +1,7 @@
-//! Verifies a log: in order, without a gap, canonically encoded, and matching the tree of each checkpoint.
+//! Verifies a log: in order, without a gap, canonically encoded, countable, and matching the tree of each checkpoint.
 
 use chrono::{DateTime, Utc};
-use contract::position::Position;
+use contract::{event::Event, money::OutOfRange, position::Position, totals::Totals};
 use event_log::transparency::{
     merkle::{Hash, Tree},
     signed_checkpoint::Checkpoint,
@@ -82,11 +82,37 @@ pub async fn verify(
     reading.conclude(recorded.as_ref()).await
 }
 
+/// The sums that a projector forms. An event that does not fit into them halts it.
+#[derive(Default)]
+struct Counted {
+    /// Since the last reset.
+    totals: Totals,
+    /// In the quarter of an hour of the last event, the longest interval of the history.
+    quarter: Totals,
+    quarter_number: i64,
+}
+
+impl Counted {
+    fn add(&mut self, time: DateTime<Utc>, event: &Event) -> Result<(), OutOfRange> {
+        const QUARTER_S: i64 = 15 * 60;
+        self.totals.apply(event)?;
+        let number = time.timestamp().div_euclid(QUARTER_S);
+        if number != self.quarter_number {
+            (self.quarter, self.quarter_number) = (Totals::default(), number);
+        }
+        match event {
+            Event::LicensePurchased(_) => self.quarter.apply(event),
+            Event::SalesReset(_) => Ok(()),
+        }
+    }
+}
+
 #[derive(Default)]
 struct Reading {
     tree: Tree,
     last: Position,
     last_time: Option<DateTime<Utc>>,
+    counted: Counted,
     /// Of level 0, with their index, since they were last compared with what is recorded.
     full_tiles: Vec<(i64, Vec<u8>)>,
     /// In the order of their positions.
@@ -136,7 +162,8 @@ impl Reading {
             }
         });
         self.compare_with_checkpoints();
-        Ok(())
+        let counted = event.event.as_ref().map_or(Ok(()), |meaning| self.counted.add(event.time, meaning));
+        counted.map_err(|error| Fault::at(expected, format!("it cannot be counted: {error}")))
     }
 
     fn compare_with_checkpoints(&mut self) {

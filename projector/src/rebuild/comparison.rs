@@ -21,7 +21,7 @@ pub enum Comparison {
 /// that only one of the lists of newest purchases has.
 pub fn compare(live: &Generation, rebuilt: &Generation, history: HistoryDifferences, latest: usize) -> Comparison {
     let same = live.totals == rebuilt.totals && history.entries == 0 && latest == 0;
-    match live.position.cmp(&rebuilt.position) {
+    match live.last.position.cmp(&rebuilt.last.position) {
         Ordering::Less => Comparison::LiveWasBehind,
         Ordering::Equal if same => Comparison::Same,
         // A live generation beyond the end of the log has applied events that the log does not contain.
@@ -34,8 +34,8 @@ pub fn compare(live: &Generation, rebuilt: &Generation, history: HistoryDifferen
 
 fn log_differences(live: &Generation, rebuilt: &Generation, history: HistoryDifferences, latest: usize) {
     warn!(
-        live.position = live.position.get(),
-        rebuilt.position = rebuilt.position.get(),
+        live.position = live.last.position.get(),
+        rebuilt.position = rebuilt.last.position.get(),
         "The live read model and the rebuilt one differ"
     );
     for (license, old, new) in live.totals.differences(&rebuilt.totals) {
@@ -97,7 +97,7 @@ pub async fn compare_rest(
     rebuilt: &Generation,
     since: DateTime<Utc>,
 ) -> sqlx::Result<HistoryDifferences> {
-    if live.position != rebuilt.position {
+    if live.last.position != rebuilt.last.position {
         return Ok(HistoryDifferences::default());
     }
     let (differences, _) = differences(transaction, live, rebuilt, Some(since)).await?;

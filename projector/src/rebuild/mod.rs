@@ -47,11 +47,11 @@ pub struct Options {
 pub async fn rebuild(event_store: &PgPool, read_model: &PgPool, options: Options) -> anyhow::Result<()> {
     let mut target = target(event_store, read_model, options).await?;
     let mut building = resume_or_start(event_store, read_model, target, options.from_start).await?;
-    let mut progress = Progress::from(building.position);
-    while building.position < target {
+    let mut progress = Progress::from(building.last.position);
+    while building.last.position < target {
         building = fill(event_store, &mut *read_model.acquire().await?, building, target).await?;
-        progress.log(building.position, target);
-        if building.position == target {
+        progress.log(building.last.position, target);
+        if building.last.position == target {
             // Meanwhile the log may have grown by more than the live generation should be blocked for.
             let grown = self::target(event_store, read_model, options).await?;
             target = if grown > target.plus(CHUNK_EVENTS) { grown } else { target };
@@ -63,8 +63,8 @@ pub async fn rebuild(event_store: &PgPool, read_model: &PgPool, options: Options
         cut_over(event_store, read_model, building).await?
     };
     info!(
-        position = built.position.get(),
-        per_second = progress.per_second(built.position),
+        position = built.last.position.get(),
+        per_second = progress.per_second(built.last.position),
         duration_ms = u64::try_from(progress.started.elapsed().as_millis())?,
         compared_with_old = ?comparison,
         "{}",
@@ -73,13 +73,13 @@ pub async fn rebuild(event_store: &PgPool, read_model: &PgPool, options: Options
     read_model::gc(&mut *read_model.acquire().await?).await?;
     match comparison {
         Comparison::Different if options.dry_run => {
-            bail!("the live read model differs from the log at position {}", built.position)
+            bail!("the live read model differs from the log at position {}", built.last.position)
         }
         Comparison::LiveWasBehind if options.dry_run => {
             bail!("the live read model has moved back; nothing was compared")
         }
         Comparison::LiveWasBehind => warn!(
-            position = built.position.get(),
+            position = built.last.position.get(),
             "The replaced read model was not compared with the new one: it did not advance to that position"
         ),
         _ => (),
@@ -90,7 +90,7 @@ pub async fn rebuild(event_store: &PgPool, read_model: &PgPool, options: Options
 /// The position to build up to. A dry run compares, so it does not get ahead of the live generation.
 async fn target(event_store: &PgPool, read_model: &PgPool, options: Options) -> anyhow::Result<Position> {
     let end = event_log::head(event_store).await?;
-    Ok(if options.dry_run { end.min(read_model::load_live(read_model).await?.position) } else { end })
+    Ok(if options.dry_run { end.min(read_model::load_live(read_model).await?.last.position) } else { end })
 }
 
 /// Applies the next chunk, up to `target` at most.
@@ -100,12 +100,12 @@ async fn fill(
     building: Generation,
     target: Position,
 ) -> anyhow::Result<Generation> {
-    let until = target.min(building.position.plus(CHUNK_EVENTS));
-    let delta = add_up(event_store, &building.totals, building.position, until).await?;
+    let until = target.min(building.last.position.plus(CHUNK_EVENTS));
+    let delta = add_up(event_store, &building.totals, &building.last, until).await?;
     if !read_model::advance(read_model, &building, &delta).await? {
         bail!(Superseded);
     }
-    Ok(Generation { position: until, totals: delta.totals, ..building })
+    Ok(Generation { last: delta.last.unwrap_or(building.last), totals: delta.totals, ..building })
 }
 
 /// Blocks the live generation, catches up with it, compares and switches, in one transaction.
@@ -126,8 +126,8 @@ async fn cut_over(
         bail!(Superseded); // another rebuild replaced the live generation
     }
     // A live generation beyond the end of the log was not built from it: the log was restored, or is another one.
-    let target = live.position.min(event_log::head(event_store).await?);
-    while building.position < target {
+    let target = live.last.position.min(event_log::head(event_store).await?);
+    while building.last.position < target {
         building = fill(event_store, &mut transaction, building, target).await?;
     }
     // Logged before the switch, so that no kill loses the comparison.
@@ -147,10 +147,10 @@ async fn cut_over(
 async fn wait_for_live(read_model: &PgPool, building: &Generation) -> sqlx::Result<Generation> {
     let mut live = read_model::load_live(read_model).await?;
     let mut advanced_at = Instant::now();
-    while live.position < building.position && advanced_at.elapsed() < STALL_TIMEOUT {
+    while live.last.position < building.last.position && advanced_at.elapsed() < STALL_TIMEOUT {
         sleep(POLL_INTERVAL).await;
         let now = read_model::load_live(read_model).await?;
-        if now.position > live.position {
+        if now.last.position > live.last.position {
             advanced_at = Instant::now();
         }
         live = now;
@@ -169,8 +169,8 @@ async fn dry_run(
     let live = read_model::load_live(&mut *snapshot).await?;
     let live_latest = stored_latest(&mut *snapshot, &live).await?.context(Superseded)?;
     snapshot.rollback().await?;
-    let target = live.position.min(event_log::head(event_store).await?);
-    while building.position < target {
+    let target = live.last.position.min(event_log::head(event_store).await?);
+    while building.last.position < target {
         building = fill(event_store, &mut *read_model.acquire().await?, building, target).await?;
     }
     let (history, _) = compare_settled(read_model, &live, &building).await?;

@@ -1,12 +1,12 @@
 //! Where a rebuild starts: at the position of an interrupted one, or at the start of the log.
 
 use anyhow::{Context, bail};
-use chrono::{DateTime, Utc};
 use contract::position::Position;
+use event_log::ReadError;
 use sqlx::{PgConnection, PgPool};
 use tracing::{info, warn};
 
-use crate::read_model::{self, Generation, InterruptedRebuild, PROJECTION_VERSION};
+use crate::read_model::{self, Generation, PROJECTION_VERSION};
 
 /// Rejects a second generation alongside the live one.
 const ONE_OF_EACH: &str = "projection_one_of_each";
@@ -28,16 +28,16 @@ pub async fn resume_or_start(
     from_start: bool,
 ) -> anyhow::Result<Generation> {
     let mut transaction = read_model.begin().await?;
-    if let Some(interrupted) = read_model::lock_interrupted(&mut transaction).await? {
+    if let Some(projection_version) = read_model::lock_interrupted(&mut transaction).await? {
         let usable = if from_start {
             Err("--from-start was given")
         } else {
-            usable(event_store, &mut transaction, &interrupted, target).await?
+            usable(event_store, &mut transaction, projection_version, target).await?
         };
         match usable {
             Ok(building) => {
                 transaction.commit().await?;
-                let (generation, position) = (building.number, building.position.get());
+                let (generation, position) = (building.number, building.last.position.get());
                 info!(generation, position, until = target.get(), "Resuming an interrupted rebuild");
                 return Ok(building);
             }
@@ -59,24 +59,22 @@ pub async fn resume_or_start(
 async fn usable(
     event_store: &PgPool,
     transaction: &mut PgConnection,
-    interrupted: &InterruptedRebuild,
+    projection_version: i32,
     target: Position,
 ) -> anyhow::Result<Result<Generation, &'static str>> {
-    if interrupted.projection_version != PROJECTION_VERSION {
+    if projection_version != PROJECTION_VERSION {
         return Ok(Err("it was started by another version of the projection"));
     }
     let building = read_model::load_building(transaction).await?.context("the locked generation is missing")?;
-    if building.position > target {
+    if building.last.position > target {
         return Ok(Err("it is beyond the target position of this rebuild"));
     }
-    // The log may have been restored from a backup since, and even have grown beyond that position: then the event there has
-    // another time.
-    let recorded_at: Option<DateTime<Utc>> = sqlx::query_scalar("select recorded_at from event where position = $1")
-        .bind(building.position.get())
-        .fetch_optional(event_store)
-        .await?;
-    if building.position > Position::START && recorded_at != Some(interrupted.as_of) {
-        return Ok(Err("the log does not contain the last event that it applied"));
+    // The log may have been restored from a backup since, and even have grown beyond that position.
+    match event_log::read_following(event_store, &building.last, 0).await {
+        Ok(_) => Ok(Ok(building)),
+        Err(ReadError::CutOff { .. } | ReadError::Replaced(_)) => {
+            Ok(Err("the log does not contain the last event that it applied"))
+        }
+        Err(error) => Err(error.into()),
     }
-    Ok(Ok(building))
 }

@@ -2,7 +2,7 @@
 -- nothing: another projector may have advanced it first, or another generation may be live. Listeners are notified in the same transaction.
 with advanced as (
     update projection
-    set position = $4, as_of = $5, history_position = $4, purchase_count = purchase_count + $24
+    set position = $4, as_of = $5, event_id = $30, history_position = $4, purchase_count = purchase_count + $24
     where generation = $1 and live = $2 and position = $3
     returning generation, live, position, purchase_count
 ),

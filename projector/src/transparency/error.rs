@@ -7,12 +7,16 @@ use event_log::{
 };
 use tokio::time::error::Elapsed;
 
+use super::published::OpenError;
+
 #[derive(Debug, thiserror::Error)]
 pub enum TransparencyError {
     #[error(transparent)]
     Log(#[from] ReadError),
     #[error("the read model cannot be used: {0}")]
     ReadModel(#[from] sqlx::Error),
+    #[error(transparent)]
+    CheckpointFile(#[from] OpenError),
     #[error("the checkpoint file cannot be written: {0}")]
     File(#[from] std::io::Error),
     #[error(
@@ -39,6 +43,7 @@ impl TransparencyError {
         match self {
             Self::Log(error) => error.is_integrity_violation(),
             Self::Forked { .. } | Self::Regrown(_) | Self::Tiles(_) => true,
+            Self::CheckpointFile(error) => !matches!(error, OpenError::File { .. }),
             Self::ReadModel(_) | Self::File(_) | Self::Unconfirmed | Self::TimedOut(_) => false,
         }
     }

@@ -81,7 +81,7 @@ impl TransparencyLog {
 
     /// The stored tree, if it agrees with the published checkpoints.
     async fn load(&mut self) -> Result<Tree, TransparencyError> {
-        let newest = self.published.newest().await;
+        let newest = self.published.newest().await?;
         let tree = store::load(&self.read_model).await?;
         if newest.checkpoints.is_empty() && !newest.nats_answered && tree.size() > 0 {
             return Err(TransparencyError::Unconfirmed);

@@ -26,7 +26,7 @@ impl Metrics {
         registry.register_with_unit("checkpoint_delay", help, Unit::Seconds, metrics.delay_seconds.clone());
         registry.register(
             "checkpoint_refused",
-            "1 while no checkpoint is signed because the log contradicts an earlier one",
+            "1 while no checkpoint is signed because the log contradicts an earlier one, or the checkpoint file contains something else",
             metrics.refused.clone(),
         );
         metrics

@@ -4,6 +4,8 @@
 //! checkpoint is [published] before it is stored, so every checkpoint that a client receives exists outside the database.
 //! Before it signs, a projector verifies that the tree begins with the newest published checkpoints that it finds. So a log
 //! that was changed cannot get a signature, not even with a read model that was rebuilt from it.
+//!
+//! Whatever prevents a signature, the totals continue: every failure is reported and retried here, and none ends the process.
 
 mod error;
 pub mod key;
@@ -13,9 +15,4 @@ mod on_nats;
 mod published;
 mod store;
 
-pub use self::{
-    error::TransparencyError,
-    log::TransparencyLog,
-    metrics::Metrics,
-    published::{OpenError, Published},
-};
+pub use self::{error::TransparencyError, log::TransparencyLog, metrics::Metrics, published::Published};

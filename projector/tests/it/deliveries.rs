@@ -100,6 +100,31 @@ async fn a_stream_of_another_log_is_not_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_turns_into_that_of_another_log_halts_the_projection_while_it_delivers() {
+    let (databases, other, nats) = (Databases::create().await, Databases::create().await, Nats::start());
+    let jetstream = stream(&nats).await;
+    databases.append(&[purchased("pro", 19_900)]).await;
+    deliver(&jetstream, message(&databases, 1).await).await;
+    let projector = databases.projector(&nats.url("projector")).await;
+    let consumes = async || jetstream.get_stream(STREAM).await.unwrap().cached_info().state.consumer_count == 1;
+    eventually("the projector consumes the stream", consumes).await;
+    // Both logs grow, and the stream holds the events of the other one. The events come so fast that the stream is never idle.
+    let (mut position, pause) = (1, std::time::Duration::from_millis(20));
+    other.append(&[purchased("pro", 19_900)]).await;
+    let halted = async || {
+        for log in [&databases, &other] {
+            log.append(&[purchased("basic", 4_900)]).await;
+        }
+        position += 1;
+        deliver(&jetstream, message(&other, position).await).await;
+        tokio::time::sleep(pause).await;
+        readiness(&projector).await.1.contains("is not the one that had been read")
+    };
+    eventually("the projection halts", halted).await;
+    assert!(projector.metric("sales_projection_halted").await > 0.5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_projectors_count_every_event_once() {
     let (databases, nats) = (Databases::create().await, Nats::start());
     let jetstream = stream(&nats).await;

@@ -88,7 +88,7 @@ async fn an_unknown_event_halts_it_and_is_not_skipped() {
     let databases = Databases::create().await;
     let projector = databases.projector(NO_NATS).await;
     let unknown = ("LicenseRented", "{}".to_owned());
-    databases.append(&[purchased("pro", 19_900), unknown, purchased("pro", 19_900)]).await;
+    databases.append_unchecked(&[purchased("pro", 19_900), unknown, purchased("pro", 19_900)]).await;
     eventually("it is not ready", async || readiness(&projector).await.0 == 503).await;
     let (_, reason) = readiness(&projector).await;
     assert!(reason.contains("position 2") && reason.contains("LicenseRented"), "{reason}");
@@ -111,7 +111,7 @@ async fn while_it_is_halted_purchases_and_queries_continue_and_it_resumes_after_
         purchased("pro", i64::MAX),
     ] {
         let counted = databases.count_read_model().await;
-        let poisoned = databases.append(&[broken]).await;
+        let poisoned = databases.append_unchecked(&[broken]).await;
         eventually("it names the position", async || {
             readiness(&projector).await.1.contains(&format!("position {poisoned}"))
         })
@@ -188,6 +188,48 @@ async fn a_log_restored_from_a_backup_halts_it_until_a_rebuild() {
     databases.append(&[purchased("basic", 4_900)]).await;
     assert_projected(&databases).await;
     eventually("it runs again", async || readiness(&projector).await.0 == 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_truncated_log_that_has_grown_past_the_position_halts_it_until_a_rebuild() {
+    // Read models from before event ids were stored have the time alone.
+    for (id_is_stored, runs) in [(true, true), (true, false), (false, false)] {
+        let databases = Databases::create().await;
+        let mut running = Some(databases.projector(NO_NATS).await);
+        databases.append(&vec![purchased("pro", 19_900); 20]).await;
+        assert_projected(&databases).await;
+        if !runs {
+            running.take().unwrap().kill();
+        }
+        if !id_is_stored {
+            databases.change_read_model("update projection set event_id = null").await;
+        }
+        restore_log(&databases, 15).await;
+        if let Some(projector) = &running {
+            eventually("it halts", async || readiness(projector).await.1.contains("ends at position 15")).await;
+        }
+        databases.append(&vec![purchased("basic", 4_900); 10]).await;
+        let projector = match running {
+            Some(projector) => projector,
+            None => databases.start("projector", Until::Live, &[("NATS_URL", NO_NATS)]).await,
+        };
+        let reason = "the event at position 20 is not the one that had been read";
+        eventually("it reports the extended log", async || readiness(&projector).await.1.contains(reason)).await;
+        eventually("the totals count as different", async || {
+            projector.metric("sales_reconciliation_difference").await > 0.5
+        })
+        .await;
+        assert!(projector.metric("sales_projection_halted").await > 0.5);
+        assert!(!projector.log().contains("projection.recovered"), "{}", projector.log());
+        assert_eq!(databases.checkpoint().await, 20, "no event is counted");
+        databases.rebuild().await;
+        assert_projected(&databases).await;
+        databases.append(&[purchased("pro", 19_900)]).await;
+        assert_projected(&databases).await;
+        eventually("it runs again", async || readiness(&projector).await.0 == 200).await;
+        eventually("the totals are equal", async || projector.metric("sales_reconciliation_difference").await < 0.5)
+            .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -323,28 +323,58 @@ async fn a_truncated_log_or_a_foreign_event_gets_no_signature() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_with_something_else_is_neither_continued_nor_changed() {
+async fn a_file_with_something_else_is_not_changed_and_stops_signing_alone() {
     let signed = Signed::create().await;
-    let sign = |key: &str| SigningKey::parse(key).unwrap().sign(Position::START.next(), record_hash(b""));
-    let (other, _) = generate_keys("sales.example/other").unwrap();
     let file = signed.file("one");
+    let sign = |key: &str| SigningKey::parse(key).unwrap().sign(Position::START.next(), record_hash(b""));
+    let note = sign(&signed.private_key);
+    let (other, _) = generate_keys("sales.example/other").unwrap();
+    let foreign = "contains something other than checkpoints at byte";
     for (content, reason) in [
-        (sign(&other), "a new key needs a new file"),
-        ("a shopping list".to_owned(), "contains something other than checkpoints"),
-        ("milk\nbutter\n".repeat(10_000), "contains something other than checkpoints"),
-        (sign(&signed.private_key) + "a shopping list\n", "contains something other than checkpoints"),
+        (sign(&other), "a new key needs a new file".to_owned()),
+        ("a shopping list".to_owned(), format!("{foreign} 0: \"a shopping list\"")),
+        ("milk\nbutter\n".repeat(10_000), format!("{foreign} ")),
+        (note.clone() + "a shopping list\n", format!("{foreign} {}: \"a shopping list\\n\"", note.len())),
+        ("a shopping list\n".to_owned() + &note, format!("{foreign} 0: \"a shopping list\\nsales.")),
+        (note.replace('\n', "\r\n"), format!("{foreign} 0: \"sales.example/test\\r\\n1\\r\\n")),
+        (note.clone() + &note.replace('\n', "\r\n"), format!("{foreign} {}: \"sales.example/test\\r\\n", note.len())),
+        (format!("\u{feff}{note}"), format!("{foreign} 0: \"\\u{{feff}}sales.")),
+        // The last note with a damaged signature line is no partial note: it may have been published.
+        (note.clone() + &note.replace("— ", "- "), format!("{foreign} {}: \"sales.", note.len())),
     ] {
         fs::write(&file, &content).unwrap();
-        let settings = [
-            ("NATS_URL", NO_NATS),
-            ("LISTEN_ADDRESS", "127.0.0.1:0"),
-            ("CHECKPOINT_KEY", &signed.private_key),
-            ("CHECKPOINT_LOG", file.to_str().unwrap()),
-        ];
-        let refused = signed.databases.command("projector", &["serve"], &settings).ended().await;
-        assert!(!refused.success && refused.log.contains(reason), "{}", refused.log);
+        let projector = signed.projector("one", NO_NATS).await;
+        eventually("signing is refused", async || is_refused(&projector).await).await;
+        let head = signed.buy(1).await;
+        eventually("the totals continue", async || signed.databases.checkpoint().await == head).await;
+        assert!(projector.log().contains(&reason), "{reason} is not in {}", projector.log());
+        assert_eq!(signed.head().await, (0, None));
         assert_eq!(fs::read_to_string(&file).unwrap(), content);
     }
+
+    // Signing resumes without a restart once the file is repaired.
+    let projector = signed.projector("one", NO_NATS).await;
+    eventually("signing is refused", async || is_refused(&projector).await).await;
+    fs::remove_file(&file).unwrap();
+    signed.signed(signed.databases.head().await).await;
+    eventually("the alarm ends", async || !is_refused(&projector).await).await;
+    signed.assert_true(signed.checkpoints("one")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_opened_delays_signing_alone() {
+    let signed = Signed::create().await;
+    let file = signed.file("one");
+    fs::create_dir(&file).unwrap();
+    let projector = signed.projector("one", NO_NATS).await;
+    let head = signed.buy(3).await;
+    eventually("the totals continue", async || signed.databases.checkpoint().await == head).await;
+    let reason = format!("the checkpoint file {} cannot be used", file.display());
+    eventually("it reports why", async || projector.log().contains(&reason)).await;
+    eventually("the delay grows", async || projector.metric("sales_checkpoint_delay_seconds").await > 0.0).await;
+    fs::remove_dir(&file).unwrap();
+    signed.signed(head).await;
+    signed.assert_true(signed.checkpoints("one")).await;
 }
 
 #[tokio::test]

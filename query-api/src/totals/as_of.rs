@@ -7,7 +7,7 @@ use axum::{
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::{event::DecodeError, money::OutOfRange, position::Position, totals::Totals};
-use event_log::{ReadError, read_model::set_from_row, scan::scan};
+use event_log::{LastEvent, ReadError, read_model::set_from_row, row::timestamp, scan::scan_following};
 use runtime::http::problem::Problem;
 use sqlx::{PgPool, Row};
 use tracing::error;
@@ -81,11 +81,13 @@ pub fn unknown_position(end: Position) -> Problem {
 
 /// The totals at a position that the log has.
 async fn read(event_store: &PgPool, read_model: &PgPool, position: Position) -> Result<CurrentMoney, AsOfError> {
-    let (after, mut as_of, mut totals) = snapshot(read_model, position).await?;
-    if position > after.plus(MAX_TAIL) {
+    let (last, mut totals) = snapshot(read_model, position).await?;
+    if position > last.position.plus(MAX_TAIL) {
         return Err(AsOfError::TooFarBehind(position));
     }
-    let mut tail = scan(event_store, after, position).await?;
+    let mut as_of = last.recorded_at;
+    // A snapshot of another log must not be continued with the events of this one.
+    let mut tail = scan_following(event_store, &last, position).await?;
     while let Some(event) = tail.next().await? {
         let position = event.position;
         totals.apply(&event.decode().map_err(|source| AsOfError::Decode { position, source })?)?;
@@ -94,18 +96,19 @@ async fn read(event_store: &PgPool, read_model: &PgPool, position: Position) -> 
     Ok(CurrentMoney::new(&totals, position, as_of)?)
 }
 
-/// The last snapshot that is not after a position. The epoch stands for `as_of` before the first event.
-async fn snapshot(read_model: &PgPool, position: Position) -> sqlx::Result<(Position, DateTime<Utc>, Totals)> {
+/// The last snapshot that is not after a position: the event at which it was taken, and the totals.
+async fn snapshot(read_model: &PgPool, position: Position) -> sqlx::Result<(LastEvent, Totals)> {
     let rows = sqlx::query(include_str!("snapshot.sql")).bind(position.get()).fetch_all(read_model).await?;
     let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
     let mut totals = Totals::default();
     let Some(position) = first.try_get("position")? else {
-        return Ok((Position::START, DateTime::UNIX_EPOCH, totals));
+        return Ok((LastEvent::START, totals));
     };
     for row in &rows {
         set_from_row(&mut totals, row)?;
     }
-    Ok((event_log::row::to_position(position)?, first.try_get("as_of")?, totals))
+    let position = event_log::row::to_position(position)?;
+    Ok((LastEvent { position, recorded_at: timestamp(first, "as_of")?, event_id: None }, totals))
 }
 
 fn problem(error: AsOfError) -> Problem {

@@ -96,6 +96,21 @@ async fn only_the_events_since_the_last_snapshot_are_read() {
 }
 
 #[tokio::test]
+async fn a_snapshot_of_a_log_that_was_truncated_and_extended_is_not_continued() {
+    let read_side = ReadSide::start().await;
+    let databases = &read_side.databases;
+    databases.append_at("2026-11-01 12:00:00+00", &vec![purchased("pro", 1); 10_001]).await;
+    read_side.settled().await;
+    databases.tamper("delete from event where position > 9999; update head set position = 9999").await;
+    databases.append(&vec![purchased("pro", 3); 5]).await;
+    for position in [10_000, 10_004] {
+        let current = read_side.get(&format!("/api/get_current_money?at_position={position}")).await;
+        assert_problem(current, 500, "internal").await;
+    }
+    assert_eq!(sums(&read_side.json("/api/get_current_money?at_position=9999").await), (9999, 9999));
+}
+
+#[tokio::test]
 async fn earlier_totals_have_their_own_etag() {
     let read_side = ReadSide::start().await;
     read_side.databases.append(&[purchased("pro", 1), purchased("pro", 1)]).await;

@@ -49,7 +49,7 @@ async fn min_position_makes_clients_read_their_own_writes() {
 async fn a_min_position_not_reached_in_time_is_answered_503() {
     let read_side = ReadSide::start().await;
     // The projector stops before an unknown event.
-    read_side.databases.append(&[("LicenseRented", "{}".to_owned())]).await;
+    read_side.databases.append_unchecked(&[("LicenseRented", "{}".to_owned())]).await;
     let response = read_side.get("/api/get_current_money?min_position=1").await;
     assert_eq!(response.headers()["retry-after"], "1");
     assert_problem(response, 503, "unavailable").await;

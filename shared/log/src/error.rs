@@ -16,13 +16,22 @@ pub enum ReadError {
     /// The log was restored from a backup, or is another one.
     #[error("the event log ends at position {end}, before position {after}, which had been read")]
     CutOff { end: Position, after: Position },
+    /// It was truncated or restored, and has been extended since.
+    #[error(
+        "the event at position {0} is not the one that had been read: the event log was truncated or restored, and extended"
+    )]
+    Replaced(Position),
 }
 
 impl ReadError {
     /// Whether the log itself is damaged, rather than unreachable.
     pub const fn is_integrity_violation(&self) -> bool {
         match self {
-            Self::Unreadable { .. } | Self::NotCanonical(_) | Self::Gap { .. } | Self::CutOff { .. } => true,
+            Self::Unreadable { .. }
+            | Self::NotCanonical(_)
+            | Self::Gap { .. }
+            | Self::CutOff { .. }
+            | Self::Replaced(_) => true,
             Self::Database(error) => matches!(error, sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }),
         }
     }

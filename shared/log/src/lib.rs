@@ -3,6 +3,7 @@
 //! - [`config`]: settings from the environment, secrets also from files
 //! - [`database`]: connections and migrations
 //! - [`reader`]: events in position order; [`error`]: their errors; [`row`]: columns as types of the contract
+//! - [`last_event`]: the identity of the event after which a reader continues
 //! - [`scan`]: events in bulk, through a binary COPY ([`copy_format`])
 //! - [`read_model`]: totals from rows of the read model
 //! - [`transparency`]: the Merkle tree over the log and its signed checkpoints
@@ -11,6 +12,7 @@ pub mod config;
 pub mod copy_format;
 pub mod database;
 pub mod error;
+pub mod last_event;
 pub mod read_model;
 pub mod reader;
 pub mod row;
@@ -18,4 +20,5 @@ pub mod scan;
 pub mod transparency;
 
 pub use error::ReadError;
-pub use reader::{head, last_before, read_after, read_at, read_by_id, read_type, select_type};
+pub use last_event::LastEvent;
+pub use reader::{head, last_before, read_after, read_at, read_by_id, read_following, read_type, select_type};

@@ -8,8 +8,12 @@ use contract::{
     totals::{LicenseTotal, Totals},
 };
 use sqlx::{PgExecutor, Row, postgres::PgRow};
+use uuid::Uuid;
 
-use crate::row::{decode_error, position};
+use crate::{
+    last_event::LastEvent,
+    row::{decode_error, position, timestamp},
+};
 
 /// Number of purchases that a generation keeps.
 pub const LATEST_PURCHASES: usize = 100;
@@ -19,7 +23,8 @@ pub const LATEST_PURCHASES: usize = 100;
 pub struct Generation {
     pub number: i64,
     pub live: bool,
-    pub position: Position,
+    /// The last event that it includes.
+    pub last: LastEvent,
     pub totals: Totals,
 }
 
@@ -53,7 +58,7 @@ pub async fn load_building(database: impl PgExecutor<'_>) -> sqlx::Result<Option
 
 async fn load(database: impl PgExecutor<'_>, live: bool) -> sqlx::Result<Option<Generation>> {
     let rows = sqlx::query(
-        "select generation, position, license, sales_count, revenue_minor, currency
+        "select generation, position, as_of, event_id, license, sales_count, revenue_minor, currency
          from projection left join license_total using (generation) where live = $1",
     )
     .bind(live)
@@ -63,7 +68,11 @@ async fn load(database: impl PgExecutor<'_>, live: bool) -> sqlx::Result<Option<
     let mut generation = Generation {
         number: first.try_get("generation")?,
         live,
-        position: position(first, "position")?,
+        last: LastEvent {
+            position: position(first, "position")?,
+            recorded_at: timestamp(first, "as_of")?,
+            event_id: first.try_get::<Option<Uuid>, _>("event_id")?.map(Into::into),
+        },
         totals: Totals::default(),
     };
     for row in &rows {

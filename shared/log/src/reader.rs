@@ -6,10 +6,10 @@ use contract::{
     position::Position,
     recorded_event::RecordedEvent,
 };
-use sqlx::{AssertSqlSafe, PgExecutor, Row, postgres::PgRow};
+use sqlx::{AssertSqlSafe, PgExecutor, PgPool, Row, postgres::PgRow};
 use uuid::Uuid;
 
-use crate::{error::ReadError, row};
+use crate::{error::ReadError, last_event::LastEvent, row};
 
 /// Selects the columns that [`from_row`] reads.
 macro_rules! select {
@@ -58,6 +58,20 @@ pub async fn read_after(
         let event = from_row(row);
         events.push(event.map_err(|reason| ReadError::Unreadable { position: found, reason })?);
     }
+    Ok(events)
+}
+
+/// The next events after one that the log must still have, as [`read_after`]. One statement reads that event and the next ones, so
+/// the log cannot be replaced in between.
+pub async fn read_following(store: &PgPool, last: &LastEvent, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
+    let Some(before) = last.before() else {
+        return read_after(store, last.position, limit).await;
+    };
+    let mut events = read_after(store, before, limit + 1).await?;
+    if events.is_empty() {
+        return Err(ReadError::CutOff { end: head(store).await?, after: last.position });
+    }
+    last.verify(&events.remove(0))?;
     Ok(events)
 }
 

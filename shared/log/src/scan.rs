@@ -8,6 +8,7 @@ use sqlx::{PgPool, Postgres, pool::PoolConnection};
 use crate::{
     copy_format::{END, HEADER, parse_row},
     error::ReadError,
+    last_event::LastEvent,
 };
 use contract::{event::EventType, position::Position, recorded_event::RecordedEvent};
 
@@ -24,6 +25,19 @@ pub struct Scan {
 pub async fn scan(event_store: &PgPool, after: Position, until: Position) -> Result<Scan, ReadError> {
     let rows = format!("position > {after} and position <= {until} order by position");
     Scan::start(event_store, &rows, after, Some(until)).await
+}
+
+/// The events after one that the log must still have, up to a position inclusive.
+pub async fn scan_following(event_store: &PgPool, last: &LastEvent, until: Position) -> Result<Scan, ReadError> {
+    let Some(before) = last.before() else {
+        return scan(event_store, last.position, until).await;
+    };
+    let mut scan = scan(event_store, before, until).await?;
+    match scan.next().await? {
+        Some(found) => last.verify(&found)?,
+        None => return Err(ReadError::CutOff { end: before, after: last.position }),
+    }
+    Ok(scan)
 }
 
 /// The events of one type after a position, up to another one inclusive, at most `limit` of them. They do not show whether

@@ -107,6 +107,26 @@ async fn a_file_that_ends_before_the_read_model_is_compared_at_a_snapshot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn verify_reports_an_event_that_no_projector_can_count() {
+    for (events, position) in [
+        (vec![purchased("pro", 1), ("LicenseRented", "{}".to_owned())], 2),
+        (vec![purchased("pro", i64::MAX), purchased("basic", 1), purchased("pro", 1)], 3),
+        // Within the range of the totals, but not of the history.
+        (vec![purchased("pro", i64::MAX), reset(), purchased("pro", 1)], 3),
+    ] {
+        let log = SignedLog::create().await;
+        log.databases.append_at("2026-11-01 12:00:00+00", &events).await;
+        log.databases.append_at("2026-11-01 13:00:00+00", &[purchased("pro", 1)]).await;
+        let verdict = audited(1, &["verify", &log.event_store()]);
+        assert!(verdict.contains(&format!("WRONG at position {position}: ")), "{verdict}");
+    }
+    let log = SignedLog::create().await;
+    log.databases.append_at("2026-11-01 12:14:59+00", &[purchased("pro", i64::MAX), reset()]).await;
+    log.databases.append_at("2026-11-01 12:15:00+00", &[purchased("pro", 1)]).await;
+    audited(0, &["verify", &log.event_store()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_of_every_published_version_are_replayed() {
     let log = SignedLog::create().await;
     let published: Vec<Value> =
