@@ -35,7 +35,20 @@ async fn invalid_query_parameters_are_answered_400() {
     assert_problem(read_side.get("/api/get_current_money/").await, 404, "not-found").await;
     for method in [Method::POST, Method::DELETE, Method::PUT] {
         let request = read_side.query_api.request(method, "/api/get_current_money");
-        assert_problem(request.send().await.unwrap(), 405, "method-not-allowed").await;
+        let refused = request.send().await.unwrap();
+        assert_eq!(refused.headers()["allow"], "GET,HEAD");
+        assert_problem(refused, 405, "method-not-allowed").await;
+    }
+    for (path, caching) in [
+        ("/api/events", "no-store"),
+        ("/api/sales/latest", "no-store"),
+        ("/api/missing", "no-store"),
+        ("/docs/query-api.json", "no-store"),
+        ("/api/get_current_money", "private, no-cache"),
+        ("/api/get_current_money?at_position=0", "private, no-cache"),
+        ("/api/jwks.json", "public, max-age=300"),
+    ] {
+        assert_eq!(read_side.get(path).await.headers()["cache-control"], caching, "{path}");
     }
 }
 
