@@ -20,7 +20,7 @@ use super::{
     read::{self, History, HistoryError},
 };
 use crate::{
-    headers::{POSITION, if_none_match},
+    headers::{POSITION, REVALIDATE, if_none_match},
     problems::{self, invalid_query},
     sources::Sources,
     time,
@@ -76,7 +76,8 @@ fn berlin() -> Tz {
     params(Parameters),
     responses(
         (status = 200, description = "The history", content((History = "application/json"), (String = "text/csv")), headers(
-            ("ETag" = String, description = "Changes with the history; send it as If-None-Match"),
+            ("ETag" = String, description = "Changes with the history; send it as If-None-Match. Weak, since the response may be compressed"),
+            ("Vary" = String, description = "Accept-Encoding, since the response may be compressed"),
             ("Sales-Position" = i64, description = "Log position that the history reflects"))),
         (status = 304, description = "The history still matches If-None-Match"),
         (status = 400, description = "Invalid query parameter, or too much for one response"),
@@ -90,32 +91,33 @@ pub async fn get_sales_history(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let boundaries = parameters.boundaries()?;
+    // Weak: the proxy compresses the response, so that several sequences of bytes have the same tag.
     let tag = |generation: i64, position: Position| {
         let [from, to] = [boundaries.first(), boundaries.last()].map(|end| end.map_or(0, DateTime::timestamp));
-        HeaderValue::try_from(format!("\"{generation}-{position}-{from}-{to}\"")).expect("numbers are plain ASCII")
+        HeaderValue::try_from(format!("W/\"{generation}-{position}-{from}-{to}\"")).expect("numbers are plain ASCII")
     };
-    let no_cache = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    let caching = [(header::CACHE_CONTROL, REVALIDATE), (header::VARY, HeaderValue::from_static("accept-encoding"))];
     if headers.contains_key(header::IF_NONE_MATCH) {
         // Not from the totals in memory: a page may have received newer ones from another replica.
         let (generation, position) = sources.live_version().await?;
         let tag = tag(generation, position);
         if if_none_match(&headers, &tag) {
-            let position = (POSITION, HeaderValue::from(position.get()));
-            return Ok((StatusCode::NOT_MODIFIED, [no_cache, (header::ETAG, tag), position]).into_response());
+            let version = [(header::ETAG, tag), (POSITION, HeaderValue::from(position.get()))];
+            return Ok((StatusCode::NOT_MODIFIED, caching, version).into_response());
         }
     }
     let Parameters { interval, time_zone, .. } = parameters;
     let history = read::read(&sources.read_model, interval, time_zone, &boundaries).await.map_err(problem)?;
     let tag = tag(history.generation, history.position);
-    let common = [no_cache, (header::ETAG, tag), (POSITION, HeaderValue::from(history.position.get()))];
+    let version = [(header::ETAG, tag), (POSITION, HeaderValue::from(history.position.get()))];
     if parameters.format == Format::Json {
-        return Ok((common, Json(history)).into_response());
+        return Ok((caching, version, Json(history)).into_response());
     }
     let as_file = [
         (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
         (header::CONTENT_DISPOSITION, "attachment; filename=\"sales.csv\""),
     ];
-    Ok((common, as_file, history.to_csv()).into_response())
+    Ok((caching, version, as_file, history.to_csv()).into_response())
 }
 
 impl Parameters {
