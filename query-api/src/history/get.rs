@@ -128,7 +128,14 @@ impl Parameters {
             return Err(invalid_query("from must be earlier than to."));
         }
         let boundaries = self.interval.boundaries(self.time_zone, from, to, MAX_BUCKETS);
-        boundaries.ok_or_else(|| invalid_query(format!("The range has more than {MAX_BUCKETS} buckets.")))
+        let boundaries =
+            boundaries.ok_or_else(|| invalid_query(format!("The range has more than {MAX_BUCKETS} buckets.")))?;
+        // The ends of the first and last bucket may be in a year that RFC 3339 cannot express.
+        if boundaries.iter().all(|time| time::is_expressible(*time, self.time_zone)) {
+            Ok(boundaries)
+        } else {
+            Err(invalid_query("The range exceeds the years 0000 to 9999."))
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use sqlx::{PgPool, Row};
 use utoipa::ToSchema;
 
 use super::calendar::Interval;
+use crate::time;
 
 /// Resets in one response.
 const MAX_RESETS: usize = 1000;
@@ -138,7 +139,7 @@ impl History {
     /// One line per bucket and licence, in chronological order, with times in the time zone.
     pub fn to_csv(&self) -> String {
         let local =
-            |time: &DateTime<Utc>| time.with_timezone(&self.time_zone).to_rfc3339_opts(SecondsFormat::Secs, false);
+            |time: &DateTime<Utc>| time::local(*time, self.time_zone).to_rfc3339_opts(SecondsFormat::Secs, false);
         let mut csv = "from,to,license,sales_count,revenue,currency,resets\r\n".to_owned();
         for Bucket { from, to, by_license, .. } in &self.buckets {
             let resets = self.resets.iter().filter(|reset| (*from..*to).contains(&reset.reset_at)).count();
