@@ -1,7 +1,7 @@
-//! Times and time zones as query parameters and in responses.
+//! Times as query parameters and in responses.
 
-use chrono::{DateTime, Datelike, FixedOffset, Offset, TimeDelta, Timelike, Utc};
-use chrono_tz::Tz;
+use chrono::{DateTime, Datelike, FixedOffset, TimeDelta, Timelike, Utc};
+use contract::time_zone::Zone;
 use serde::{Deserialize, Deserializer, de};
 
 /// A time after RFC 3339.
@@ -30,22 +30,15 @@ fn parse(text: &str) -> Result<DateTime<Utc>, String> {
     Ok(time)
 }
 
-/// A time zone by its name in the IANA database.
-pub fn zone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Tz, D::Error> {
-    let name = String::deserialize(deserializer)?;
-    let unknown = |_| de::Error::custom(format!("{name:?} is not a time zone; expected a name such as Europe/Berlin"));
-    name.parse().map_err(unknown)
-}
-
 /// The time with the offset of a time zone in whole minutes, as RFC 3339 writes them. Zones had offsets with seconds until 1972.
-pub fn local(time: DateTime<Utc>, zone: Tz) -> DateTime<FixedOffset> {
-    let offset_s = time.with_timezone(&zone).offset().fix().local_minus_utc();
+pub fn local(time: DateTime<Utc>, zone: &Zone) -> DateTime<FixedOffset> {
+    let offset_s = zone.local(time).offset().local_minus_utc();
     let offset = FixedOffset::east_opt(offset_s / 60 * 60).expect("it is closer to zero than a valid offset");
     time.with_timezone(&offset)
 }
 
 /// Whether RFC 3339 can express a time, both in UTC and in a time zone.
-pub fn is_expressible(time: DateTime<Utc>, zone: Tz) -> bool {
+pub fn is_expressible(time: DateTime<Utc>, zone: &Zone) -> bool {
     has_a_year(&time) && has_a_year(&local(time, zone))
 }
 
@@ -56,6 +49,8 @@ fn has_a_year(time: &impl Datelike) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use contract::time_zone::TimeZones;
+
     use super::*;
 
     #[test]
@@ -110,12 +105,12 @@ mod tests {
     #[test]
     fn a_local_time_is_the_same_moment_even_if_the_offset_had_seconds() {
         for (zone, time, written) in [
-            (Tz::Europe__Berlin, "1890-06-01T11:15:00Z", "1890-06-01T12:08:00+00:53"),
-            (Tz::Africa__Monrovia, "1971-12-31T12:00:00Z", "1971-12-31T11:16:00-00:44"),
-            (Tz::Europe__Berlin, "2026-06-01T10:00:00Z", "2026-06-01T12:00:00+02:00"),
+            ("Europe/Berlin", "1890-06-01T11:15:00Z", "1890-06-01T12:08:00+00:53"),
+            ("Africa/Monrovia", "1971-12-31T12:00:00Z", "1971-12-31T11:16:00-00:44"),
+            ("Europe/Berlin", "2026-06-01T10:00:00Z", "2026-06-01T12:00:00+02:00"),
         ] {
             let time: DateTime<Utc> = time.parse().unwrap();
-            let found = local(time, zone).to_rfc3339();
+            let found = local(time, &TimeZones::bundled().get(zone).unwrap()).to_rfc3339();
             assert_eq!(found, written);
             assert_eq!(parse(&found), Ok(time));
         }

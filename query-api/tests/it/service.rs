@@ -62,6 +62,7 @@ async fn health_metrics_and_the_openapi_document_are_served() {
     for line in [
         "sales_totals_position 0",
         "sales_totals_age_seconds",
+        r#"sales_time_zones_info{version="20"#,
         r#"sales_http_request_duration_seconds_count{method="GET",route="/api/get_current_money",status="200"} 1"#,
     ] {
         assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
@@ -106,6 +107,12 @@ fn an_invalid_setting_is_named_without_showing_secrets() {
     assert!(missing.contains("READ_MODEL_URL"), "{missing}");
     let wrong = said(&[("EVENT_STORE_URL", "secret word"), ("READ_MODEL_URL", "postgres://localhost/read_model")]);
     assert!(wrong.contains("EVENT_STORE_URL") && !wrong.contains("secret word"), "{wrong}");
+    let no_zones = said(&[
+        ("EVENT_STORE_URL", "postgres://localhost/event_store"),
+        ("READ_MODEL_URL", "postgres://localhost/read_model"),
+        ("TIME_ZONE_FOLDER", "/nonexistent"),
+    ]);
+    assert!(no_zones.contains("TIME_ZONE_FOLDER: /nonexistent has no time zone data"), "{no_zones}");
     let no_file =
         said(&[("EVENT_STORE_URL_FILE", "/nonexistent"), ("READ_MODEL_URL", "postgres://localhost/read_model")]);
     assert!(no_file.contains("EVENT_STORE_URL_FILE names /nonexistent"), "{no_file}");
