@@ -47,7 +47,9 @@ impl<S: Send + Sync> FromRequestParts<S> for CommandIdentity {
     }
 }
 
-/// The key, without the quotes of the draft's structured header. A bare key is accepted too.
+/// The key, without the quotes of the draft's structured header. A bare key is accepted too. The characters that have a
+/// meaning in a structured header are refused: a proxy may combine two headers into `a, b`, and an escape would make two
+/// notations of one key.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let invalid = |detail: &str| {
         Err(Problem::bad_request("invalid-idempotency-key", "The Idempotency-Key header is invalid", detail))
@@ -60,6 +62,12 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let visible = value.to_str().ok().filter(|key| key.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
     let Some(key) = visible else { return invalid("It must consist of visible ASCII characters.") };
     let key = key.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(key);
+    if key.contains(',') {
+        return invalid("It must hold exactly one key, without a comma.");
+    }
+    if key.contains(['"', '\\']) || key.trim() != key {
+        return invalid("A key must not contain quotes or backslashes, nor begin or end with a space.");
+    }
     match key.len() {
         0 => invalid("It must not be empty."),
         1..=MAX_KEY_CHARACTERS => Ok(Some(key)),
@@ -72,10 +80,14 @@ fn event_id(key: &str) -> EventId {
     as_uuid(key).unwrap_or_else(|| Uuid::new_v5(&KEY_NAMESPACE, key.as_bytes())).into()
 }
 
-/// Only the hyphenated notation counts as a UUID. Others (braces, `urn:uuid:`, no hyphens) are ordinary keys.
+/// A UUID in any of its usual notations: with or without hyphens, in braces, as a URN, in either case. All of them are the
+/// same key, so that a client that changes the notation between two attempts does not buy twice.
 fn as_uuid(key: &str) -> Option<Uuid> {
-    const HYPHENATED_LENGTH: usize = 36;
-    (key.len() == HYPHENATED_LENGTH).then(|| Uuid::try_parse(key).ok()).flatten()
+    const URN: &str = "urn:uuid:";
+    let is_urn = key.get(..URN.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(URN));
+    let digits = if is_urn { &key[URN.len()..] } else { key };
+    let digits = digits.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or(digits);
+    digits.starts_with(|first: char| first.is_ascii_hexdigit()).then(|| Uuid::try_parse(digits).ok()).flatten()
 }
 
 #[cfg(test)]
@@ -101,6 +113,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn all_notations_of_a_uuid_are_the_same_key() {
+        let plain = identity(&[(HEADER, b"8e03978e-40d5-43dd-bc93-6894a57f9324")]).await.unwrap();
+        for notation in [
+            "8e03978e40d543ddbc936894a57f9324",
+            "8E03978E40D543DDBC936894A57F9324",
+            "{8e03978e-40d5-43dd-bc93-6894a57f9324}",
+            "{8e03978e40d543ddbc936894a57f9324}",
+            "urn:uuid:8e03978e-40d5-43dd-bc93-6894a57f9324",
+            "URN:UUID:8E03978E-40D5-43DD-BC93-6894A57F9324",
+            "\"urn:uuid:8e03978e-40d5-43dd-bc93-6894a57f9324\"",
+        ] {
+            let found = identity(&[(HEADER, notation.as_bytes())]).await.unwrap();
+            assert_eq!(found.event_id, plain.event_id, "{notation}");
+            assert_eq!(found.metadata, Metadata::default(), "{notation}");
+        }
+    }
+
+    #[tokio::test]
     async fn any_other_key_maps_to_one_event_id_and_is_kept_in_the_metadata() {
         let first = identity(&[(HEADER, b"order 17")]).await.unwrap();
         let second = identity(&[(HEADER, b"order 17")]).await.unwrap();
@@ -119,7 +149,9 @@ mod tests {
     #[tokio::test]
     async fn an_invalid_key_is_rejected() {
         let long = [b'k'; MAX_KEY_CHARACTERS + 1];
-        for bad in [&b""[..], b"\"\"", b"caf\xc3\xa9", b"tab\there", &long] {
+        let lists = [&b"two1, two2"[..], b"\"two1, two2\"", b"\"two1\", \"two2\"", b"\"two1\",\"two2\"", b"two1,"];
+        let unquoted = [&b"\""[..], b"\"open", b"closed\"", b"\"a\";b=1", b"\"a\\\"b\"", b"a\\b", b"\" a\""];
+        for bad in [&b""[..], b"\"\"", b"caf\xc3\xa9", b"tab\there", &long].into_iter().chain(lists).chain(unquoted) {
             assert!(identity(&[(HEADER, bad)]).await.is_err(), "{bad:?} was accepted");
         }
         assert!(identity(&[(HEADER, b"one"), (HEADER, b"two")]).await.is_err());
@@ -136,7 +168,16 @@ mod tests {
             let key = idempotency_key(&headers).ok()??;
             Some((key.to_owned(), event_id(key)))
         };
-        let uuid = any::<u128>().prop_map(|bits| Uuid::from_u128(bits).to_string().into_bytes());
+        let uuid = (any::<u128>(), 0..4).prop_map(|(bits, notation)| {
+            let uuid = Uuid::from_u128(bits);
+            let text = match notation {
+                0 => uuid.hyphenated().to_string(),
+                1 => uuid.simple().to_string(),
+                2 => uuid.braced().to_string(),
+                _ => uuid.urn().to_string(),
+            };
+            text.into_bytes()
+        });
         let key = || {
             let any_bytes = prop::collection::vec(any::<u8>(), 0..300);
             let visible = prop::collection::vec(b' '..=b'~', 0..300);
@@ -148,7 +189,7 @@ mod tests {
             let (Some((key_a, id_a)), Some((key_b, id_b))) = (of(&a), of(&b)) else { return Ok(()) };
             prop_assert_eq!(of(&a).unwrap().1, id_a);
             prop_assert!((1..=MAX_KEY_CHARACTERS).contains(&key_a.len()));
-            let same = key_a.eq_ignore_ascii_case(&key_b) && as_uuid(&key_a).is_some() || key_a == key_b;
+            let same = as_uuid(&key_a).is_some() && as_uuid(&key_a) == as_uuid(&key_b) || key_a == key_b;
             prop_assert_eq!(id_a == id_b, same, "{} and {}", key_a, key_b);
         });
     }

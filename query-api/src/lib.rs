@@ -8,18 +8,19 @@
 //! - [`purchases`]: receipts and licence keys
 //! - [`session`]: sessions of the pages, and the sign-in at an OpenID Connect issuer
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Context;
 use clap::Args;
+use contract::time_zone::TimeZones;
 use event_log::database;
-use prometheus_client::registry::Registry;
+use prometheus_client::{metrics::info::Info, registry::Registry};
 use runtime::{
     access::Access,
     run::{Service, ServiceConfig},
     tasks::Tasks,
 };
-use tracing::warn;
+use tracing::{info, warn};
 
 mod events;
 mod headers;
@@ -60,6 +61,9 @@ pub struct Config {
     /// `until 2026-12-01T00:00:00Z`: earlier purchases keep that key. Without a key, the service issues no licence keys.
     #[arg(long, env, hide_env_values = true)]
     pub license_key: Option<String>,
+    /// Folder with newer time zone data than the compiled-in data, such as /usr/share/zoneinfo.
+    #[arg(long, env)]
+    pub time_zone_folder: Option<PathBuf>,
     #[command(flatten)]
     pub sign_in: oidc::Settings,
 }
@@ -82,7 +86,8 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
     if signer.is_none() {
         warn!(event.name = "license_key.missing", "LICENSE_KEY is not set: no licence keys are issued");
     }
-    let sources = Sources::new(event_store, read_model, watch, streams, signer);
+    let time_zones = time_zones(config, &mut registry)?;
+    let sources = Sources::new(event_store, read_model, watch, streams, signer, time_zones);
     Ok(Service {
         api: router::router(sources, sign_in, &mut registry),
         access,
@@ -93,4 +98,15 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
         registry,
         tasks,
     })
+}
+
+/// The time zone data, whose version operators can see.
+fn time_zones(config: &Config, registry: &mut Registry) -> anyhow::Result<TimeZones> {
+    let folder = config.time_zone_folder.as_deref();
+    let time_zones =
+        folder.map_or_else(|| Ok(TimeZones::bundled()), TimeZones::in_folder).context("TIME_ZONE_FOLDER")?;
+    info!(event.name = "time_zones.read", version = time_zones.version(), "Time zone data");
+    let version = Info::new([("version", time_zones.version().to_owned())]);
+    registry.register("time_zones", "Version of the IANA time zone data", version);
+    Ok(time_zones)
 }

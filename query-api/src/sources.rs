@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use contract::position::Position;
+use contract::{position::Position, time_zone::TimeZones};
 use event_log::row;
 use runtime::http::problem::Problem;
 use sqlx::{PgPool, Row};
@@ -30,6 +30,7 @@ pub struct Sources {
     pub read_model: PgPool,
     pub totals: Watch,
     pub license_signer: Option<LicenseSigner>,
+    pub time_zones: TimeZones,
     /// Places for streams of totals.
     pub streams: Places,
     pub waiting: Semaphore,
@@ -44,12 +45,14 @@ impl Sources {
         totals: Watch,
         streams: Places,
         license_signer: Option<LicenseSigner>,
+        time_zones: TimeZones,
     ) -> Self {
         Self {
             event_store,
             read_model,
             totals,
             license_signer,
+            time_zones,
             streams,
             waiting: Semaphore::new(MAX_WAITING),
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
@@ -81,6 +84,6 @@ impl Sources {
             || sqlx::postgres::PgPoolOptions::new().connect_lazy("postgres://nobody@127.0.0.1:1/nothing").unwrap();
         let mut registry = prometheus_client::registry::Registry::default();
         let streams = Places::new(tokio_util::sync::CancellationToken::new(), &mut registry);
-        Self::new(unreachable(), unreachable(), totals, streams, None)
+        Self::new(unreachable(), unreachable(), totals, streams, None, TimeZones::bundled())
     }
 }

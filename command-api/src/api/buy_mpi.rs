@@ -37,12 +37,12 @@ pub struct Purchase {
     security(()),
     request_body = Purchase,
     params(("Idempotency-Key" = Option<String>, Header, description =
-        "1 to 255 visible ASCII characters, unique to this purchase. Use a UUID: it becomes the purchase id")),
+        "One key of 1 to 255 visible ASCII characters other than comma, quotes and backslash, unique to this purchase. Use a UUID: it becomes the purchase id, in whatever notation it is sent")),
     responses(
         (status = 201, description = "Bought", body = Receipt,
             headers(("Location" = String, description = "Address of the receipt"))),
         (status = 400, description = "Malformed JSON or header"),
-        (status = 415, description = "Body is not application/json"),
+        (status = 415, description = "Body is not application/json, or has a content encoding"),
         (status = 422, description = "Unknown licence or field, or the key belongs to another command"),
         (status = 503, description = "Busy; retry with the same key"),
     ),

@@ -63,7 +63,7 @@ pub struct Reset {
     path = "/api/sales",
     security(("token" = ["operator"])),
     params(Parameters, ("Idempotency-Key" = Option<String>, Header, description =
-        "1 to 255 visible ASCII characters, unique to this reset. Use a UUID")),
+        "One key of 1 to 255 visible ASCII characters other than comma, quotes and backslash, unique to this reset. Use a UUID")),
     responses(
         (status = 200, description = "Reset", body = Reset),
         (status = 400, description = "Malformed header or query"),

@@ -92,6 +92,48 @@ async fn a_key_whose_event_a_newer_version_stored_fails_only_its_own_command() {
 }
 
 #[tokio::test]
+async fn a_uuid_in_another_notation_does_not_buy_again() {
+    let (databases, service) = start().await;
+    let key = Uuid::new_v4();
+    let first: Value = buy(&service, "pro", key).await.unwrap().json().await.unwrap();
+    for notation in [key.simple().to_string(), key.braced().to_string(), key.urn().to_string()] {
+        let request = service.request(Method::POST, "/api/buy_mpi").header("idempotency-key", &notation);
+        let again = request.json(&json!({ "license": "pro" })).send().await.unwrap();
+        assert_eq!(again.status(), 201);
+        assert_eq!(again.json::<Value>().await.unwrap(), first, "{notation}");
+    }
+    assert_eq!(databases.head().await, 1);
+}
+
+#[tokio::test]
+async fn an_encoded_body_is_refused_with_the_encoding_that_is_accepted() {
+    let (databases, service) = start().await;
+    let purchase = |coding: &str| {
+        let request = service.request(Method::POST, "/api/buy_mpi").header("content-encoding", coding);
+        request.json(&json!({ "license": "pro" })).send()
+    };
+    let refused = purchase("gzip").await.unwrap();
+    assert_eq!(refused.headers()["accept-encoding"], "identity");
+    assert_problem(refused, 415, "unsupported-content-encoding").await;
+    assert_eq!(databases.head().await, 0);
+    assert_eq!(purchase("identity").await.unwrap().status(), 201);
+}
+
+#[tokio::test]
+async fn no_cache_may_store_a_receipt_and_any_wrong_method_is_answered_with_the_right_ones() {
+    let (_databases, service) = start().await;
+    let bought = buy(&service, "pro", Uuid::new_v4()).await.unwrap();
+    assert_eq!(bought.headers()["cache-control"], "no-store");
+    for (path, allowed) in
+        [("/api/buy_mpi", "POST"), ("/api/sales", "DELETE"), ("/livez", "GET,HEAD"), ("/docs/events.json", "GET,HEAD")]
+    {
+        let refused = service.request(Method::PATCH, path).send().await.unwrap();
+        assert_eq!(refused.headers()["allow"], allowed, "{path}");
+        assert_problem(refused, 405, "method-not-allowed").await;
+    }
+}
+
+#[tokio::test]
 async fn a_reset_reports_position_and_time_and_a_repeated_one_changes_nothing() {
     let (databases, service) = start().await;
     buy(&service, "pro", Uuid::new_v4()).await.unwrap();
@@ -137,6 +179,11 @@ async fn an_invalid_request_gets_a_problem_and_stores_nothing() {
         (json_body("{\"license\":\"pro\"}}"), 400, "malformed-json"),
         (post().header("content-type", "application/json").body(vec![0xff, 0xfe]), 400, "malformed-json"),
         (json_body("[]"), 422, "invalid-body"),
+        (json_body(r#"["pro"]"#), 422, "invalid-body"),
+        (json_body(r#"[{"license":"pro"}]"#), 422, "invalid-body"),
+        (json_body(r#""pro""#), 422, "invalid-body"),
+        (json_body(r#"{"license":["pro"]}"#), 422, "invalid-body"),
+        (json_body(r#"{"license":{"pro":null}}"#), 422, "invalid-body"),
         (json_body("null"), 422, "invalid-body"),
         (json_body("{}"), 422, "invalid-body"),
         (json_body(r#"{"license":"free"}"#), 422, "invalid-body"),
@@ -148,6 +195,11 @@ async fn an_invalid_request_gets_a_problem_and_stores_nothing() {
         (json_body(&huge), 413, "body-too-large"),
         (post().body(r#"{"license":"pro"}"#), 415, "unsupported-media-type"),
         (post().header("content-type", "text/plain").body(r#"{"license":"pro"}"#), 415, "unsupported-media-type"),
+        (good().header("content-type", "application/json"), 415, "unsupported-media-type"),
+        (good().header("content-encoding", "gzip"), 415, "unsupported-content-encoding"),
+        (good().header("content-encoding", "identity, br"), 415, "unsupported-content-encoding"),
+        (good().header("idempotency-key", "two1, two2"), 400, "invalid-idempotency-key"),
+        (good().header("idempotency-key", "\"two1\", \"two2\""), 400, "invalid-idempotency-key"),
         (good().header("idempotency-key", ""), 400, "invalid-idempotency-key"),
         (good().header("idempotency-key", long_key), 400, "invalid-idempotency-key"),
         (good().header("idempotency-key", "caf\u{e9}"), 400, "invalid-idempotency-key"),

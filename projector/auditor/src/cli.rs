@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use auditor::history::Interval;
@@ -97,7 +96,11 @@ pub struct Replay {
 
     /// Time zone of the history
     #[arg(long, value_name = "NAME", default_value = "Europe/Berlin")]
-    pub time_zone: Tz,
+    pub time_zone: String,
+
+    /// Folder with newer time zone data than the compiled-in data, such as /usr/share/zoneinfo
+    #[arg(long, value_name = "FOLDER")]
+    pub time_zone_folder: Option<PathBuf>,
 
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,

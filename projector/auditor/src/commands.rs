@@ -17,7 +17,12 @@ use auditor::{
     source::Source,
     verify,
 };
-use contract::{catalogue::License, position::Position, totals::SNAPSHOT_INTERVAL};
+use contract::{
+    catalogue::License,
+    position::Position,
+    time_zone::{TimeZones, Zone},
+    totals::SNAPSHOT_INTERVAL,
+};
 use event_log::{database, transparency::signed_checkpoint::append_note};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -95,11 +100,21 @@ fn print_verdict(verdict: &verify::Verdict, took: Duration) {
     }
 }
 
+fn time_zone(arguments: &cli::Replay) -> anyhow::Result<Zone> {
+    let folder = arguments.time_zone_folder.as_deref();
+    let time_zones = folder.map_or_else(|| Ok(TimeZones::bundled()), TimeZones::in_folder)?;
+    let (name, version) = (&arguments.time_zone, time_zones.version());
+    time_zones.get(name).with_context(|| format!("{name:?} is not a time zone of the IANA database, version {version}"))
+}
+
 pub async fn replay(arguments: cli::Replay) -> anyhow::Result<bool> {
     let source = Source::parse(&arguments.log.source, arguments.log.access_token.as_deref())?;
     let read_model = read_model(&arguments.log)?;
     let wanted = arguments.at_position.map(Position::try_from).transpose()?;
-    let mut history = arguments.history.map(|interval| History::new(interval, arguments.time_zone));
+    let mut history = match arguments.history {
+        Some(interval) => Some(History::new(interval, time_zone(&arguments)?)),
+        None => None,
+    };
     // Read before the log, so that the log is not shorter.
     let live = match &read_model {
         Some(read_model) => Some(replay::live(read_model, history.as_ref()).await?),

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Datelike, SubsecRound, Timelike, Utc};
-use chrono_tz::Tz;
 use clap::ValueEnum;
 use contract::{
     catalogue::License,
     event::Event,
     money::{Money, OutOfRange},
+    time_zone::Zone,
     totals::LicenseTotal,
 };
 use event_log::{read_model::license_and_money, row::decode_error};
@@ -34,12 +34,12 @@ pub struct Bucket {
 #[derive(Debug)]
 pub struct History {
     interval: Interval,
-    time_zone: Tz,
+    time_zone: Zone,
     pub buckets: BTreeMap<String, Bucket>,
 }
 
 impl History {
-    pub fn new(interval: Interval, time_zone: Tz) -> Self {
+    pub fn new(interval: Interval, time_zone: Zone) -> Self {
         Self { interval, time_zone, buckets: BTreeMap::new() }
     }
 
@@ -71,7 +71,7 @@ impl History {
 
     /// The history of a generation of the read model, in the same intervals.
     pub async fn of_read_model(&self, read_model: &mut PgConnection, generation: i64) -> sqlx::Result<Self> {
-        let mut history = Self::new(self.interval, self.time_zone);
+        let mut history = Self::new(self.interval, self.time_zone.clone());
         // Hours and longer intervals of every time zone are whole quarters of an hour.
         let minutes: i16 = if matches!(self.interval, Interval::Minute) { 1 } else { 15 };
         let mut rows = sqlx::query(
@@ -102,7 +102,7 @@ impl History {
 
     /// Includes the UTC offset, which separates the two ambiguous hours in autumn.
     fn beginning(&self, time: DateTime<Utc>) -> String {
-        let local = time.with_timezone(&self.time_zone).trunc_subsecs(0);
+        let local = self.time_zone.local(time).trunc_subsecs(0);
         let (date, hour) = (local.date_naive(), local.hour());
         match self.interval {
             Interval::Minute => format!("{date}T{hour:02}:{:02}{}", local.minute(), local.format("%:z")),

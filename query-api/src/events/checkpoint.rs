@@ -11,7 +11,7 @@ use contract::position::Position;
 use event_log::transparency;
 use runtime::http::problem::Problem;
 
-use crate::{problems, sources::Sources};
+use crate::{headers::REVALIDATE, problems, sources::Sources};
 
 /// The newest signed checkpoint
 ///
@@ -28,8 +28,7 @@ use crate::{problems, sources::Sources};
 )]
 pub async fn get_checkpoint(State(sources): State<Arc<Sources>>) -> Result<Response, Problem> {
     let (_, note) = newest(&sources).await?;
-    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
-    Ok((headers, note).into_response())
+    Ok(([(header::CACHE_CONTROL, REVALIDATE)], note).into_response())
 }
 
 /// The newest checkpoint and its position.

@@ -26,7 +26,7 @@ use tokio::{
 };
 use tracing::error;
 
-use super::range::Range;
+use super::{accept, range::Range};
 use crate::{headers::POSITION, problems};
 
 /// Events per chunk: about two megabytes, read in some ten milliseconds.
@@ -54,13 +54,9 @@ struct Export {
 /// Lines to be sent, and the rest of the export.
 type Chunk = (Bytes, Option<Export>);
 
-/// Whether the client names the format at all, with whatever weight: no client does by accident.
+/// Whether the client prefers the format to a page.
 pub fn is_wanted(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    accepted
-        .flat_map(|value| value.split(','))
-        .filter_map(|range| range.split(';').next())
-        .any(|media_type| media_type.trim().eq_ignore_ascii_case(CONTENT_TYPE))
+    accept::prefers(headers, CONTENT_TYPE, "application/json")
 }
 
 /// The events of a range, one per line.

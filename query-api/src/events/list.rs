@@ -37,7 +37,7 @@ struct Page<'a> {
 
 /// The event log in position order
 ///
-/// `application/json` is a page. `application/x-ndjson` is an export of the whole range up to the end of the log as of the request: one
+/// `application/json` is a page, and the default. `application/x-ndjson`, for requests whose `Accept` names it with at least the same weight, is an export of the whole range up to the end of the log as of the request: one
 /// CloudEvent per line, with the same bytes as `GET /api/events/{event}`, at the client's speed. A complete export ends with a valid HTTP
 /// message end; a failed one is aborted. To resume, pass the position of the last complete line as `after`: the bytes that follow are the
 /// same as in an uninterrupted export. The connection of a client that reads nothing for a minute is closed.

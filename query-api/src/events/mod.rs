@@ -1,5 +1,6 @@
 //! The event log, for auditors, and proofs about it.
 
+mod accept;
 pub mod checkpoint;
 mod export;
 pub mod get;

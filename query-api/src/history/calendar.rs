@@ -3,8 +3,8 @@
 //! The only assumption is that UTC offsets are multiples of 15 minutes, as they are in every zone today. When clocks change, an hour may
 //! repeat or be skipped, and a day has 23 or 25 hours, or no midnight.
 
-use chrono::{DateTime, FixedOffset, NaiveDate, Offset, TimeDelta, Timelike, Utc};
-use chrono_tz::Tz;
+use chrono::{DateTime, FixedOffset, NaiveDate, TimeDelta, Timelike, Utc};
+use contract::time_zone::Zone;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -47,7 +47,7 @@ impl Interval {
     /// are more than `most` buckets.
     pub fn boundaries(
         self,
-        zone: Tz,
+        zone: &Zone,
         from: DateTime<Utc>,
         to: DateTime<Utc>,
         most: usize,
@@ -65,7 +65,7 @@ impl Interval {
     }
 
     /// Beginning of the bucket that contains an instant.
-    fn beginning(self, zone: Tz, instant: DateTime<Utc>) -> DateTime<Utc> {
+    fn beginning(self, zone: &Zone, instant: DateTime<Utc>) -> DateTime<Utc> {
         let step_s = self.step().num_seconds();
         let seconds = instant.timestamp();
         let mut at = DateTime::from_timestamp_secs(seconds - seconds.rem_euclid(step_s)).unwrap_or(instant);
@@ -76,7 +76,7 @@ impl Interval {
     }
 
     /// End of the bucket that begins at an instant.
-    fn end(self, zone: Tz, beginning: DateTime<Utc>) -> DateTime<Utc> {
+    fn end(self, zone: &Zone, beginning: DateTime<Utc>) -> DateTime<Utc> {
         let mut at = match self {
             Self::Minute => return beginning + MINUTE,
             Self::Hour => beginning + QUARTER,
@@ -88,27 +88,33 @@ impl Interval {
         at
     }
 
-    fn face(self, zone: Tz, instant: DateTime<Utc>) -> Face {
-        let local = instant.with_timezone(&zone);
-        let hour = (self == Self::Hour).then(|| (local.hour(), local.offset().fix()));
+    fn face(self, zone: &Zone, instant: DateTime<Utc>) -> Face {
+        let local = zone.local(instant);
+        let hour = (self == Self::Hour).then(|| (local.hour(), *local.offset()));
         (local.date_naive(), hour)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use contract::time_zone::TimeZones;
+
     use super::*;
 
     fn at(time: &str) -> DateTime<Utc> {
         time.parse().unwrap()
     }
 
+    fn zone(name: &str) -> Zone {
+        TimeZones::bundled().get(name).unwrap()
+    }
+
     /// The buckets of a range: local beginning and length in minutes.
     fn buckets(interval: Interval, zone: &str, from: &str, to: &str) -> Vec<(String, i64)> {
-        let zone: Tz = zone.parse().unwrap();
-        let boundaries = interval.boundaries(zone, at(from), at(to), 1500).unwrap();
+        let zone = self::zone(zone);
+        let boundaries = interval.boundaries(&zone, at(from), at(to), 1500).unwrap();
         let bucket = |pair: &[DateTime<Utc>]| {
-            let begins = pair[0].with_timezone(&zone).format("%d %H:%M%:z").to_string();
+            let begins = zone.local(pair[0]).format("%d %H:%M%:z").to_string();
             (begins, (pair[1] - pair[0]).num_minutes())
         };
         boundaries.windows(2).map(bucket).collect()
@@ -164,12 +170,12 @@ mod tests {
     #[test]
     fn a_range_with_too_many_buckets_is_rejected_at_any_time() {
         let (from, to) = (at("2026-01-01T00:00:00Z"), at("2026-01-03T00:00:00Z"));
-        assert_eq!(Interval::Hour.boundaries(Tz::UTC, from, to, 48).unwrap().len(), 49);
-        assert_eq!(Interval::Hour.boundaries(Tz::UTC, from, to, 47), None);
-        for zone in ["Europe/Berlin", "Africa/Monrovia", "Pacific/Apia", "Antarctica/Troll"] {
+        assert_eq!(Interval::Hour.boundaries(&zone("UTC"), from, to, 48).unwrap().len(), 49);
+        assert_eq!(Interval::Hour.boundaries(&zone("UTC"), from, to, 47), None);
+        for zone in ["Europe/Berlin", "Africa/Monrovia", "Pacific/Apia", "Antarctica/Troll"].map(zone) {
             let (begin, end) = (at("0000-01-01T00:00:00Z"), at("9999-12-31T23:59:59Z"));
             for interval in [Interval::Minute, Interval::Hour, Interval::Day] {
-                assert_eq!(interval.boundaries(zone.parse().unwrap(), begin, end, 1500), None, "{zone} {interval:?}");
+                assert_eq!(interval.boundaries(&zone, begin, end, 1500), None, "{zone:?} {interval:?}");
             }
         }
     }

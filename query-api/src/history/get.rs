@@ -9,8 +9,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
-use contract::position::Position;
+use contract::{
+    position::Position,
+    time_zone::{TimeZones, Zone},
+};
 use runtime::http::problem::{Problem, Query};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -20,7 +22,7 @@ use super::{
     read::{self, History, HistoryError},
 };
 use crate::{
-    headers::{POSITION, if_none_match},
+    headers::{POSITION, REVALIDATE, if_none_match},
     problems::{self, invalid_query},
     sources::Sources,
     time,
@@ -44,9 +46,9 @@ pub struct Parameters {
     #[serde(default, deserialize_with = "time::rfc3339")]
     to: Option<DateTime<Utc>>,
     /// Time zone of the hours and days: a name in the IANA database.
-    #[serde(default = "berlin", deserialize_with = "time::zone")]
+    #[serde(default = "berlin")]
     #[param(value_type = Option<String>, default = "Europe/Berlin")]
-    time_zone: Tz,
+    time_zone: String,
     #[serde(default)]
     #[param(inline)]
     format: Format,
@@ -60,8 +62,8 @@ enum Format {
     Csv,
 }
 
-fn berlin() -> Tz {
-    Tz::Europe__Berlin
+fn berlin() -> String {
+    "Europe/Berlin".to_owned()
 }
 
 /// Sales over time, by licence
@@ -76,7 +78,8 @@ fn berlin() -> Tz {
     params(Parameters),
     responses(
         (status = 200, description = "The history", content((History = "application/json"), (String = "text/csv")), headers(
-            ("ETag" = String, description = "Changes with the history; send it as If-None-Match"),
+            ("ETag" = String, description = "Changes with the history; send it as If-None-Match. Weak, since the response may be compressed"),
+            ("Vary" = String, description = "Accept-Encoding, since the response may be compressed"),
             ("Sales-Position" = i64, description = "Log position that the history reflects"))),
         (status = 304, description = "The history still matches If-None-Match"),
         (status = 400, description = "Invalid query parameter, or too much for one response"),
@@ -89,44 +92,60 @@ pub async fn get_sales_history(
     Query(parameters): Query<Parameters>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let boundaries = parameters.boundaries()?;
+    let zone = parameters.zone(&sources.time_zones)?;
+    let boundaries = parameters.boundaries(&zone)?;
+    let time_zones = sources.time_zones.version();
+    // Weak: the proxy compresses the response, so that several sequences of bytes have the same tag.
     let tag = |generation: i64, position: Position| {
         let [from, to] = [boundaries.first(), boundaries.last()].map(|end| end.map_or(0, DateTime::timestamp));
-        HeaderValue::try_from(format!("\"{generation}-{position}-{from}-{to}\"")).expect("numbers are plain ASCII")
+        HeaderValue::try_from(format!("W/\"{generation}-{position}-{from}-{to}-{time_zones}\""))
+            .expect("numbers and versions are plain ASCII")
     };
-    let no_cache = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    let caching = [(header::CACHE_CONTROL, REVALIDATE), (header::VARY, HeaderValue::from_static("accept-encoding"))];
     if headers.contains_key(header::IF_NONE_MATCH) {
         // Not from the totals in memory: a page may have received newer ones from another replica.
         let (generation, position) = sources.live_version().await?;
         let tag = tag(generation, position);
         if if_none_match(&headers, &tag) {
-            let position = (POSITION, HeaderValue::from(position.get()));
-            return Ok((StatusCode::NOT_MODIFIED, [no_cache, (header::ETAG, tag), position]).into_response());
+            let version = [(header::ETAG, tag), (POSITION, HeaderValue::from(position.get()))];
+            return Ok((StatusCode::NOT_MODIFIED, caching, version).into_response());
         }
     }
-    let Parameters { interval, time_zone, .. } = parameters;
-    let history = read::read(&sources.read_model, interval, time_zone, &boundaries).await.map_err(problem)?;
+    let history = read::read(&sources.read_model, parameters.interval, zone, &boundaries).await.map_err(problem)?;
     let tag = tag(history.generation, history.position);
-    let common = [no_cache, (header::ETAG, tag), (POSITION, HeaderValue::from(history.position.get()))];
+    let version = [(header::ETAG, tag), (POSITION, HeaderValue::from(history.position.get()))];
     if parameters.format == Format::Json {
-        return Ok((common, Json(history)).into_response());
+        return Ok((caching, version, Json(history)).into_response());
     }
     let as_file = [
         (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
         (header::CONTENT_DISPOSITION, "attachment; filename=\"sales.csv\""),
     ];
-    Ok((common, as_file, history.to_csv()).into_response())
+    Ok((caching, version, as_file, history.to_csv()).into_response())
 }
 
 impl Parameters {
-    fn boundaries(&self) -> Result<Vec<DateTime<Utc>>, Problem> {
+    fn zone(&self, time_zones: &TimeZones) -> Result<Zone, Problem> {
+        let name = &self.time_zone;
+        let unknown = || invalid_query(format!("{name:?} is not a time zone; expected a name such as Europe/Berlin."));
+        time_zones.get(name).ok_or_else(unknown)
+    }
+
+    fn boundaries(&self, zone: &Zone) -> Result<Vec<DateTime<Utc>>, Problem> {
         let to = self.to.unwrap_or_else(Utc::now);
         let from = self.from.unwrap_or(to - self.interval.usual_range());
         if from >= to {
             return Err(invalid_query("from must be earlier than to."));
         }
-        let boundaries = self.interval.boundaries(self.time_zone, from, to, MAX_BUCKETS);
-        boundaries.ok_or_else(|| invalid_query(format!("The range has more than {MAX_BUCKETS} buckets.")))
+        let boundaries = self.interval.boundaries(zone, from, to, MAX_BUCKETS);
+        let boundaries =
+            boundaries.ok_or_else(|| invalid_query(format!("The range has more than {MAX_BUCKETS} buckets.")))?;
+        // The ends of the first and last bucket may be in a year that RFC 3339 cannot express.
+        if boundaries.iter().all(|time| time::is_expressible(*time, zone)) {
+            Ok(boundaries)
+        } else {
+            Err(invalid_query("The range exceeds the years 0000 to 9999."))
+        }
     }
 }
 

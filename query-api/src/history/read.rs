@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use chrono_tz::Tz;
 use contract::{
     catalogue::License,
     money::Money,
     position::Position,
+    time_zone::Zone,
     totals::{LicenseTotal, Totals},
 };
 use event_log::{
@@ -19,6 +19,7 @@ use sqlx::{PgPool, Row};
 use utoipa::ToSchema;
 
 use super::calendar::Interval;
+use crate::time;
 
 /// Resets in one response.
 const MAX_RESETS: usize = 1000;
@@ -30,7 +31,7 @@ pub struct History {
     /// Name in the IANA time zone database.
     #[schema(value_type = String, example = "Europe/Berlin")]
     #[serde(serialize_with = "by_name")]
-    time_zone: Tz,
+    time_zone: Zone,
     /// Beginning of the first bucket.
     from: DateTime<Utc>,
     /// End of the last bucket (exclusive).
@@ -66,8 +67,7 @@ pub struct ResetMark {
     reason: Option<String>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn by_name<S: serde::Serializer>(zone: &Tz, serializer: S) -> Result<S::Ok, S::Error> {
+fn by_name<S: serde::Serializer>(zone: &Zone, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(zone.name())
 }
 
@@ -84,7 +84,7 @@ pub enum HistoryError {
 pub async fn read(
     read_model: &PgPool,
     interval: Interval,
-    time_zone: Tz,
+    time_zone: Zone,
     boundaries: &[DateTime<Utc>],
 ) -> Result<History, HistoryError> {
     let [from, .., to] = boundaries else { return Err(sqlx::Error::Protocol("no bucket".to_owned()).into()) };
@@ -138,7 +138,7 @@ impl History {
     /// One line per bucket and licence, in chronological order, with times in the time zone.
     pub fn to_csv(&self) -> String {
         let local =
-            |time: &DateTime<Utc>| time.with_timezone(&self.time_zone).to_rfc3339_opts(SecondsFormat::Secs, false);
+            |time: &DateTime<Utc>| time::local(*time, &self.time_zone).to_rfc3339_opts(SecondsFormat::Secs, false);
         let mut csv = "from,to,license,sales_count,revenue,currency,resets\r\n".to_owned();
         for Bucket { from, to, by_license, .. } in &self.buckets {
             let resets = self.resets.iter().filter(|reset| (*from..*to).contains(&reset.reset_at)).count();

@@ -104,7 +104,7 @@ pub async fn get_session(State(sign_in): State<Arc<SignIn>>, caller: Caller) -> 
         (status = 200, description = "Signed in", body = Session,
             headers(("Set-Cookie" = String, description = "The session; it ends when the browser closes"))),
         (status = 400, description = "Malformed JSON"),
-        (status = 415, description = "Body is not application/json"),
+        (status = 415, description = "Body is not application/json, or has a content encoding"),
         (status = 422, description = "Unknown field"),
         (status = 503, description = "The issuer has not responded yet"),
     ),

@@ -13,7 +13,11 @@ use sqlx::{PgPool, Row};
 use tracing::error;
 
 use super::current_money::CurrentMoney;
-use crate::{headers::if_none_match, problems, sources::Sources};
+use crate::{
+    headers::{REVALIDATE, if_none_match},
+    problems,
+    sources::Sources,
+};
 
 /// Events that are added up after a snapshot: half a second's worth. There are usually a hundred times fewer, unless the projection
 /// has stopped for long.
@@ -52,7 +56,7 @@ pub async fn totals_as_of(sources: &Sources, as_of: AsOf, headers: &HeaderMap) -
     let (generation, _) = sources.live_version().await?;
     let tag = HeaderValue::try_from(format!("\"{generation}-at-{position}\"")).expect("numbers are plain ASCII");
     // Not immutable: an event of a time that has just passed may not be committed yet.
-    let common = [(header::CACHE_CONTROL, HeaderValue::from_static("no-cache")), (header::ETAG, tag.clone())];
+    let common = [(header::CACHE_CONTROL, REVALIDATE), (header::ETAG, tag.clone())];
     if if_none_match(headers, &tag) {
         return Ok((StatusCode::NOT_MODIFIED, common).into_response());
     }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
@@ -19,7 +19,11 @@ use super::{
     current_money::CurrentMoney,
     snapshot::Snapshot,
 };
-use crate::{headers::if_none_match, sources::Sources, time};
+use crate::{
+    headers::{REVALIDATE, if_none_match},
+    sources::Sources,
+    time,
+};
 
 /// How long a request waits for its position. The projection lags by milliseconds, so a longer wait is unlikely to help.
 const MIN_POSITION_WAIT: Duration = Duration::from_secs(5);
@@ -77,7 +81,7 @@ pub async fn get_current_money(
     };
     let common = [
         (header::AGE, snapshot.age().as_secs().into()),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (header::CACHE_CONTROL, REVALIDATE),
         (header::ETAG, snapshot.etag.clone()),
     ];
     if if_none_match(&headers, &snapshot.etag) {

@@ -83,6 +83,9 @@ async fn only_clients_that_accept_ndjson_get_an_export() {
         ("application/x-ndjson", "application/x-ndjson"),
         ("text/html, Application/X-NDJSON;q=0.9", "application/x-ndjson"),
         ("application/x-ndjson-not", "application/json"),
+        ("application/x-ndjson;q=0", "application/json"),
+        ("application/x-ndjson;q=0.5, application/json", "application/json"),
+        ("application/x-ndjson, application/json;q=0.5", "application/x-ndjson"),
     ] {
         let response = request(&read_side, "limit=1", accept).await;
         assert_eq!(response.headers()["content-type"], content_type, "{accept}");

@@ -246,10 +246,65 @@ async fn invalid_ranges_are_answered_400() {
         count(&read_side.history("interval=minute&from=2026-11-01T12:00:00Z&to=2026-11-02T13:00:00Z").await),
         1500
     );
-    // The first and the last times, and a leap second at the very end.
-    for query in
-        ["from=0000-01-01T00:00:00Z&to=0000-01-01T00:00:01Z", "from=9999-12-31T23:59:59Z&to=9999-12-31T23:59:60Z"]
-    {
-        assert_eq!(count(&read_side.history(&format!("interval=day&{query}")).await), 1);
+}
+
+/// RFC 3339 has the years 0000 to 9999, and offsets of whole minutes.
+#[tokio::test]
+async fn every_time_of_a_history_is_one_of_rfc_3339_and_the_same_in_json_and_csv() {
+    let read_side = ReadSide::start().await;
+    for query in [
+        "interval=day&from=0000-01-01T00:00:00Z&to=0000-01-01T00:00:01Z&time_zone=UTC",
+        "interval=hour&from=0000-01-01T01:00:00Z&to=0000-01-01T02:00:00Z",
+        "interval=day&from=9999-12-30T12:00:00Z&to=9999-12-30T12:00:01Z&time_zone=UTC",
+        "interval=minute&from=9999-12-31T23:58:00Z&to=9999-12-31T23:59:00Z&time_zone=UTC",
+        // Local mean time, 53 minutes and 28 seconds before UTC; and the last zone with such an offset.
+        "interval=day&from=1890-01-01T12:00:00Z&to=1890-01-03T12:00:00Z",
+        "interval=hour&from=1971-12-31T12:00:00Z&to=1971-12-31T15:00:00Z&time_zone=Africa/Monrovia",
+    ] {
+        let history = read_side.history(query).await;
+        let csv = read_side.get(&format!("/api/sales/history?{query}&format=csv")).await.text().await.unwrap();
+        let moment =
+            |text: &str| chrono::DateTime::parse_from_rfc3339(text).unwrap_or_else(|_| panic!("{text}: {query}"));
+        let expected = history["buckets"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|bucket| ["from", "to"].map(|end| moment(bucket[end].as_str().unwrap()).to_utc()));
+        let found = csv.lines().skip(1).step_by(3).map(|line| {
+            let mut fields = line.split(',');
+            [(); 2].map(|()| moment(fields.next().unwrap()).to_utc())
+        });
+        assert!(found.eq(expected), "{query}\n{csv}\n{history}");
+    }
+    for query in [
+        // The bucket begins in the year -1, or ends in the year 10000.
+        "interval=day&from=0000-01-01T00:00:00Z&to=0000-01-01T00:00:01Z",
+        "interval=minute&from=9999-12-31T23:59:00Z&to=9999-12-31T23:59:60Z&time_zone=UTC",
+        // In the time zone alone.
+        "interval=minute&from=9999-12-31T23:00:00Z&to=9999-12-31T23:01:00Z",
+        "interval=minute&from=0000-01-01T00:00:00Z&to=0000-01-01T00:01:00Z&time_zone=America/New_York",
+        // By default the range begins before the year 0.
+        "interval=minute&to=0000-01-01T00:01:00Z",
+    ] {
+        for format in ["json", "csv"] {
+            let path = format!("/api/sales/history?{query}&format={format}");
+            assert_problem(read_side.get(&path).await, 400, "invalid-query").await;
+        }
+    }
+}
+
+/// The proxy compresses the history: several sequences of bytes have one tag.
+#[tokio::test]
+async fn the_tag_of_a_history_is_weak_and_caches_keep_one_per_encoding() {
+    let read_side = ReadSide::start().await;
+    read_side.settled().await;
+    let response = read_side.get(HOUR).await;
+    let stored = tag(&response);
+    let again = read_side.get_again(HOUR, &stored).await;
+    assert_eq!((response.status(), again.status()), (reqwest::StatusCode::OK, reqwest::StatusCode::NOT_MODIFIED));
+    for response in [response, again] {
+        assert!(tag(&response).starts_with("W/\""), "{stored}");
+        assert_eq!(response.headers()["vary"], "accept-encoding");
+        assert_eq!(response.headers()["cache-control"], "private, no-cache");
     }
 }

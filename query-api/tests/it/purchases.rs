@@ -33,6 +33,8 @@ async fn a_receipt_is_found_by_its_purchase_id() {
     assert_eq!(receipt["position"], 1);
     assert_eq!(receipt["license"], "pro");
     assert_eq!(receipt["price"], json!({ "amount_minor": 19_900, "currency": "EUR" }));
+    let response = read_side.get(&format!("/api/purchases/{purchase}")).await;
+    assert_eq!(response.headers()["cache-control"], "no-store");
     for unknown in [&reset, "00000000-0000-0000-0000-000000000000", "7", "%ff"] {
         assert_problem(read_side.get(&format!("/api/purchases/{unknown}")).await, 404, "unknown-purchase").await;
     }

@@ -35,7 +35,20 @@ async fn invalid_query_parameters_are_answered_400() {
     assert_problem(read_side.get("/api/get_current_money/").await, 404, "not-found").await;
     for method in [Method::POST, Method::DELETE, Method::PUT] {
         let request = read_side.query_api.request(method, "/api/get_current_money");
-        assert_problem(request.send().await.unwrap(), 405, "method-not-allowed").await;
+        let refused = request.send().await.unwrap();
+        assert_eq!(refused.headers()["allow"], "GET,HEAD");
+        assert_problem(refused, 405, "method-not-allowed").await;
+    }
+    for (path, caching) in [
+        ("/api/events", "no-store"),
+        ("/api/sales/latest", "no-store"),
+        ("/api/missing", "no-store"),
+        ("/docs/query-api.json", "no-store"),
+        ("/api/get_current_money", "private, no-cache"),
+        ("/api/get_current_money?at_position=0", "private, no-cache"),
+        ("/api/jwks.json", "public, max-age=300"),
+    ] {
+        assert_eq!(read_side.get(path).await.headers()["cache-control"], caching, "{path}");
     }
 }
 
@@ -49,6 +62,7 @@ async fn health_metrics_and_the_openapi_document_are_served() {
     for line in [
         "sales_totals_position 0",
         "sales_totals_age_seconds",
+        r#"sales_time_zones_info{version="20"#,
         r#"sales_http_request_duration_seconds_count{method="GET",route="/api/get_current_money",status="200"} 1"#,
     ] {
         assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
@@ -93,6 +107,12 @@ fn an_invalid_setting_is_named_without_showing_secrets() {
     assert!(missing.contains("READ_MODEL_URL"), "{missing}");
     let wrong = said(&[("EVENT_STORE_URL", "secret word"), ("READ_MODEL_URL", "postgres://localhost/read_model")]);
     assert!(wrong.contains("EVENT_STORE_URL") && !wrong.contains("secret word"), "{wrong}");
+    let no_zones = said(&[
+        ("EVENT_STORE_URL", "postgres://localhost/event_store"),
+        ("READ_MODEL_URL", "postgres://localhost/read_model"),
+        ("TIME_ZONE_FOLDER", "/nonexistent"),
+    ]);
+    assert!(no_zones.contains("TIME_ZONE_FOLDER: /nonexistent has no time zone data"), "{no_zones}");
     let no_file =
         said(&[("EVENT_STORE_URL_FILE", "/nonexistent"), ("READ_MODEL_URL", "postgres://localhost/read_model")]);
     assert!(no_file.contains("EVENT_STORE_URL_FILE names /nonexistent"), "{no_file}");

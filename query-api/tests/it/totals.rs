@@ -73,6 +73,7 @@ async fn unchanged_totals_are_answered_304() {
         let response = read_side.get_again("/api/get_current_money", &matching).await;
         assert_eq!(response.status(), 304, "{matching}");
         assert_eq!(response.headers()["etag"], etag);
+        assert_eq!(response.headers()["cache-control"], "private, no-cache");
         assert_eq!(response.bytes().await.unwrap().len(), 0);
     }
     let position = read_side.databases.append(&[purchased("pro", 1)]).await;

@@ -5,7 +5,7 @@
 //! - [`recorded_event`]: an event as a row of the log, at its [`position`]
 //! - [`cloud_event`]: an event on the wire, on NATS and over HTTP
 //! - [`receipt`]: the receipt of a purchase
-//! - [`totals`]: the sums of the events
+//! - [`totals`]: the sums of the events; [`time_zone`]: the zones whose days they are listed by
 
 pub mod catalogue;
 pub mod cloud_event;
@@ -15,6 +15,7 @@ pub mod position;
 pub mod receipt;
 pub mod recorded_event;
 pub mod role;
+pub mod time_zone;
 pub mod totals;
 
 /// The AsyncAPI 3.0 document of the JetStream stream, for other systems.

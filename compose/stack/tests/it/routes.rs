@@ -47,6 +47,56 @@ async fn traefik_routes_each_request_to_its_service() {
     assert_eq!(get("localhost", "/api/buy_mpi").await.status(), 405);
 }
 
+/// The proxy sends each path to the service that has it, whatever the method.
+#[tokio::test]
+async fn a_wrong_method_is_answered_405_with_the_methods_of_the_path() {
+    let system = Running::up(&[]);
+    let mut refused = 0;
+    for service in ["command-api", "query-api"] {
+        let document = system.request(Method::GET, &format!("/docs/{service}.json")).send().await.unwrap();
+        let openapi: Value = document.json().await.unwrap();
+        for (template, operations) in openapi["paths"].as_object().unwrap() {
+            let path = template.split('/').map(|part| if part.starts_with('{') { "1" } else { part });
+            let path = path.collect::<Vec<_>>().join("/");
+            let mut expected: BTreeSet<_> =
+                operations.as_object().unwrap().keys().map(|name| name.to_uppercase()).collect();
+            if expected.contains("GET") {
+                expected.insert("HEAD".to_owned());
+            }
+            for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+                if expected.contains(method) {
+                    continue;
+                }
+                let response = system.request(method.parse().unwrap(), &path).send().await.unwrap();
+                assert_eq!(response.status(), 405, "{method} {path}");
+                let allowed = response.headers()["allow"].to_str().unwrap().split(',');
+                let allowed: BTreeSet<_> = allowed.map(|method| method.trim().to_owned()).collect();
+                assert_eq!(allowed, expected, "{method} {path}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 50, "{refused} wrong methods were tried");
+}
+
+/// The bytes differ, so a strong tag or a cache that ignores the encoding would mix them up.
+#[tokio::test]
+async fn the_encodings_of_a_history_share_only_a_weak_tag() {
+    let system = Running::up(&[]);
+    for encoding in ["identity", "gzip", "br", "zstd"] {
+        let request =
+            system.request(Method::GET, "/api/sales/history?interval=hour").header("accept-encoding", encoding);
+        let response = request.send().await.unwrap();
+        let headers = response.headers();
+        let sent = headers.get("content-encoding").map_or("identity", |sent| sent.to_str().unwrap());
+        assert_eq!(sent, encoding);
+        assert!(headers["etag"].to_str().unwrap().starts_with("W/\""), "{encoding}: {headers:?}");
+        let vary =
+            headers.get_all("vary").iter().any(|vary| vary.to_str().unwrap().eq_ignore_ascii_case("accept-encoding"));
+        assert!(vary, "{encoding}: {headers:?}");
+    }
+}
+
 #[tokio::test]
 async fn all_responses_have_the_security_headers() {
     let system = Running::up(&[]);
@@ -145,6 +195,7 @@ async fn a_deployed_traefik_without_services_answers_503_and_not_404() {
         ("shop.example", Method::GET, "/api/get_current_money", 503),
         ("shop.example", Method::POST, "/api/buy_mpi", 503),
         ("sales.shop.example", Method::POST, "/api/buy_mpi", 503),
+        ("shop.example", Method::DELETE, "/api/sales", 503),
         ("sales.shop.example", Method::GET, "/api/events", 503),
         ("sales.shop.example", Method::GET, "/", 404),
         ("localhost", Method::GET, "/", 404),

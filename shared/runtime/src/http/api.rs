@@ -58,7 +58,7 @@ async fn not_found(request: Request) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
 }
 
-async fn method_not_allowed(request: Request) -> Problem {
+pub(super) async fn method_not_allowed(request: Request) -> Problem {
     let detail = format!(
         "{} does not support {}; the Allow header lists what it supports.",
         request.uri().path(),

@@ -16,7 +16,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::problem::Problem;
+use super::{api::method_not_allowed, problem::Problem};
 use crate::{
     access::{Access, guard},
     process_metrics::{self, Readiness},
@@ -59,6 +59,7 @@ pub fn operations(registry: Registry, readiness: Readiness, started: Arc<AtomicB
                 let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
                 ([(header::CONTENT_TYPE, content_type)], text)
             }),
-        );
+        )
+        .method_not_allowed_fallback(method_not_allowed);
     guard::for_operators(router, access)
 }

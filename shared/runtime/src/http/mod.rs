@@ -3,5 +3,6 @@
 pub mod api;
 pub mod body;
 pub mod health;
+pub mod message;
 pub mod problem;
 pub mod server;

@@ -66,6 +66,12 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "Request body too large", detail)
     }
 
+    /// 415. The response names the only coding that is accepted.
+    pub fn unsupported_content_encoding() -> Self {
+        let (kind, title) = ("unsupported-content-encoding", "Unsupported content encoding");
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, kind, title, "Send the body without a Content-Encoding.")
+    }
+
     /// 500. The cause goes to the log, never to the client.
     pub fn internal() -> Self {
         Self::new(
@@ -91,6 +97,9 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"sales\""));
         }

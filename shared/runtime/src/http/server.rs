@@ -1,10 +1,11 @@
-//! The HTTP server: limits on connections, idle time and header size.
+//! The HTTP server: limits on connections, idle time and header size, and the rules of [`message`].
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     extract::Request,
+    middleware,
     response::{IntoResponse, Response},
     serve::Listener,
 };
@@ -24,7 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::http::{body, problem::Problem};
+use crate::http::{body, message, problem::Problem};
 
 /// Concurrent connections, idle ones included. An idle one takes about two kilobytes; a proxy opens some hundred.
 const MAX_CONNECTIONS: usize = 10_000;
@@ -55,7 +56,7 @@ async fn serve_at_most(room: usize, mut listener: TcpListener, router: Router, s
     let places = Arc::new(Semaphore::new(room));
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     // Converted once: a plain router would be rebuilt for every connection.
-    let service = TowerToHyperService::new(router.with_state::<()>(()));
+    let service = TowerToHyperService::new(router.layer(middleware::from_fn(message::conform)).with_state::<()>(()));
     let http = http(HEAD_TIMEOUT);
     let connections = GracefulShutdown::new();
     loop {
@@ -135,7 +136,11 @@ mod tests {
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
     async fn answer(peer: &mut TcpStream) -> String {
-        peer.write_all(REQUEST).await.unwrap();
+        answer_to(peer, REQUEST).await
+    }
+
+    async fn answer_to(peer: &mut TcpStream, request: &[u8]) -> String {
+        peer.write_all(request).await.unwrap();
         let mut answer = [0; 1024];
         let length = timeout(Duration::from_secs(10), peer.read(&mut answer)).await.unwrap().unwrap();
         String::from_utf8_lossy(&answer[..length]).into_owned()
@@ -159,6 +164,51 @@ mod tests {
         let room_again =
             async { while !answer(&mut TcpStream::connect(address).await.unwrap()).await.ends_with("here") {} };
         timeout(Duration::from_secs(10), room_again).await.unwrap();
+        stop.cancel();
+        timeout(Duration::from_secs(10), server).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_request_without_exactly_one_host_is_answered_400() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let router = Router::new().route("/", get(async || "here"));
+        let server = tokio::spawn(serve_at_most(100, listener, router, stop.clone()));
+        for (head, status) in [
+            ("GET / HTTP/1.1\r\n", 400),
+            ("GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n", 400),
+            ("GET / HTTP/1.1\r\nhost:\r\n", 400),
+            ("GET http://a/ HTTP/1.1\r\n", 400),
+            ("GET / HTTP/1.1\r\nhost: a\r\n", 200),
+            ("GET / HTTP/1.0\r\n", 200),
+        ] {
+            let mut peer = TcpStream::connect(address).await.unwrap();
+            let answer = answer_to(&mut peer, format!("{head}\r\n").as_bytes()).await;
+            let status_line = answer.lines().next().unwrap();
+            assert_eq!(status_line.split(' ').nth(1), Some(&*status.to_string()), "{head}: {answer}");
+            assert_eq!(answer.contains("urn:sales:problem:invalid-host"), status == 400, "{head}: {answer}");
+        }
+        stop.cancel();
+        timeout(Duration::from_secs(10), server).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_response_that_does_not_declare_its_validity_is_not_stored() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let router = Router::new()
+            .route("/", get(async || "here"))
+            .route("/public", get(async || ([("cache-control", "public, max-age=300")], "here")));
+        let server = tokio::spawn(serve_at_most(100, listener, router, stop.clone()));
+        for (path, kept) in [("/", "no-store"), ("/missing", "no-store"), ("/public", "public, max-age=300")] {
+            let mut peer = TcpStream::connect(address).await.unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+            let answer = answer_to(&mut peer, request.as_bytes()).await;
+            let lines: Vec<_> = answer.lines().filter(|line| line.starts_with("cache-control: ")).collect();
+            assert_eq!(lines, [format!("cache-control: {kept}")], "{path}: {answer}");
+        }
         stop.cancel();
         timeout(Duration::from_secs(10), server).await.unwrap().unwrap();
     }
