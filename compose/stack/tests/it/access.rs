@@ -129,6 +129,9 @@ impl Tokens {
             ("a JWT that names another issuer", secured.forged(own, &json!({ "iss": "https://elsewhere.example" }))),
             ("a JWT for another audience", secured.forged(own, &json!({ "aud": "others" }))),
             ("a JWT that does not expire", secured.forged(own, &json!({ "exp": null }))),
+            ("a JWT whose subject has a NUL", secured.forged(own, &json!({ "sub": "x\0y" }))),
+            ("a JWT whose subject has two lines", secured.forged(own, &json!({ "sub": "x\u{2028}y" }))),
+            ("a JWT without a subject", secured.forged(own, &json!({ "sub": "" }))),
             ("a JWT signed with another key", secured.forged(&foreign, &json!({}))),
             ("a JWT of another issuer", foreign.token_of("operator").await.unwrap()),
             ("an unsigned JWT", unsigned(r#"{"alg":"none","typ":"JWT"}"#)),
@@ -355,7 +358,7 @@ async fn a_reset_records_its_actor_and_reason() {
         secured.request("DELETE", "/api/sales", Some(secured.token("operator"))).query(&[("reason", reason)]).send()
     };
     assert_eq!(reset("end of the year").await.unwrap().status(), 200);
-    for reason in ["", "two\nlines", &"x".repeat(501)] {
+    for reason in ["", " ", "two\nlines", "two\u{2028}lines", "two\u{85}lines", "nul\0", &"x".repeat(501)] {
         assert_problem(reset(reason).await.unwrap(), 400, "invalid-query", reason).await;
     }
     assert_eq!(reset(&"ü".repeat(500)).await.unwrap().status(), 200);
