@@ -148,9 +148,13 @@ export function readSession(signal?: AbortSignal): Promise<Outcome<Session>> {
   return ask((signal) => client.GET("/api/session", { signal }), decodeSession, signal);
 }
 
-/** Starts a session. Its cookie is not readable by scripts. */
-export function signInWith(token: string): Promise<Outcome<Session>> {
-  return ask((signal) => client.POST("/api/session", { body: { token }, signal }), decodeSession);
+/** The problem of a sign-in while the browser has the session of another token. */
+export const SESSION_EXISTS = "urn:sales:problem:session-exists";
+
+/** Starts a session. Its cookie is not readable by scripts. The session of another token is replaced only on request. */
+export function signInWith(token: string, replace = false): Promise<Outcome<Session>> {
+  const body = { token, ...(replace && { replace }) };
+  return ask((signal) => client.POST("/api/session", { body, signal }), decodeSession);
 }
 
 /** Ends the session. The result is the issuer's sign-out address, if the user has to sign out there too. */

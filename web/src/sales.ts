@@ -12,6 +12,7 @@ import {
   type Reset,
   resetSales,
   type Session,
+  SESSION_EXISTS,
   signInWith,
 } from "./api";
 import { type Days, readDays } from "./days";
@@ -22,10 +23,12 @@ import { onLanguageChange, part, t, write } from "./page";
 import { refresh } from "./refresh";
 import { focusConfirm, listen as listenToReset, type Resetting, updateReset } from "./resetting";
 import {
+  declined,
   ended,
   initialVisit,
   mayReset,
   notSignedIn,
+  offering,
   signedOut,
   signingIn,
   viewOf,
@@ -34,7 +37,7 @@ import {
   withSession,
   withSignInMethods,
 } from "./session";
-import { focusToken, focusView, listen, updateSignIn } from "./sign-in";
+import { focusHeading, focusToken, focusView, listen, updateSignIn } from "./sign-in";
 import { type Choice, spanOf } from "./span";
 import { type StreamMessage, subscribe } from "./stream";
 import type { TextKey } from "./texts";
@@ -112,7 +115,20 @@ listenToReset({
     }
   },
 });
-listen({ signIn: (token) => void signIn(token), signOut: () => void signOut() });
+listen({
+  signIn: (token) => void signIn(token),
+  signOut: () => void signOut(),
+  acceptOffer() {
+    if (state.visit.offered !== undefined) {
+      void signIn(state.visit.offered, true);
+    }
+  },
+  declineOffer() {
+    state.visit = declined(state.visit);
+    update(state);
+    focusHeading();
+  },
+});
 // Pasting an address with a token into the open page does not reload it.
 addEventListener("hashchange", () => {
   const { token } = takeUrlParams();
@@ -255,13 +271,20 @@ async function recheckSession(): Promise<void> {
   }
 }
 
-async function signIn(token: string): Promise<void> {
+/** Asks before it replaces the session of another token: any page may have opened this one with a token in its address. */
+async function signIn(token: string, replace = false): Promise<void> {
   session.stop();
   state.visit = signingIn(state.visit);
   update(state);
-  const outcome = await signInWith(token);
+  const outcome = await signInWith(token, replace);
   if (outcome.ok) {
     applyVisit(withSession(state.visit, outcome.value));
+    return;
+  }
+  if (outcome.failure.kind === "refused" && outcome.failure.problem === SESSION_EXISTS) {
+    state.visit = offering(state.visit, token);
+    update(state);
+    session.refetch();
     return;
   }
   state.visit = notSignedIn(state.visit, outcome.failure);

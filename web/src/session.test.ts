@@ -3,10 +3,12 @@ import { decodeSession, endSession, readLatest, readSession, resetSales, type Se
 import type { Schemas } from "./client";
 import { Unreadable } from "./decode";
 import {
+  declined,
   ended,
   initialVisit,
   mayReset,
   notSignedIn,
+  offering,
   signedOut,
   signingIn,
   viewOf,
@@ -71,6 +73,13 @@ test("a token is sent in the body only", async () => {
   expect(JSON.stringify([...request.headers])).not.toContain("sales_secret");
 });
 
+test("the session of another token is replaced only on request", async () => {
+  const fetch = answerWith(200, sales);
+  await signInWith("sales_secret", true);
+  const [request] = fetch.mock.calls[0] as [Request];
+  expect(await request.text()).toBe('{"token":"sales_secret","replace":true}');
+});
+
 test("an expired session and a missing role are distinguished from other rejections", async () => {
   answerWith(401, { type: "urn:sales:problem:unauthenticated" });
   expect(await readLatest(8)).toEqual({ ok: false, failure: { kind: "unauthenticated" } });
@@ -123,6 +132,21 @@ test("a rejected token shows the reason, which the next attempt clears", () => {
   expect(signingIn(refused)).toMatchObject({ signingIn: true, failure: undefined });
   const late = notSignedIn(signingIn(visitOf(nobody)), { kind: "timeout" });
   expect(late.failure).toEqual({ kind: "timeout" });
+});
+
+test("a token that would replace a session waits for the user's decision", () => {
+  const asked = withSession(offering(signingIn(visitOf(sales)), "sales_other"), sessionOf(sales));
+  expect(asked).toMatchObject({ signingIn: false, offered: "sales_other", session: { subject: "alice" } });
+  expect(viewOf(asked)).toBe("figures");
+  expect(declined(asked)).toMatchObject({ offered: undefined, session: { subject: "alice" } });
+  for (const decided of [signingIn(asked), signedOut(asked), ended(asked), withSession(asked, sessionOf(nobody))]) {
+    expect(decided.offered).toBeUndefined();
+  }
+});
+
+test("a signed-out page whose browser has a session asks, too", () => {
+  const asked = withSession(offering(ended(visitOf(sales)), "sales_other"), sessionOf(sales));
+  expect(asked).toMatchObject({ ended: false, offered: "sales_other", session: { subject: "alice" } });
 });
 
 test("a failed sign-in at the issuer is shown only to users who are signed out", () => {

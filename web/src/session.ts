@@ -16,6 +16,8 @@ export interface Visit {
   ended: boolean;
   signingIn: boolean;
   failure: SignInFailure | undefined;
+  /** A token that would replace the session of another one, until the user decides. */
+  offered: string | undefined;
 }
 
 export type View = "figures" | "sign-in" | "no-access";
@@ -36,11 +38,21 @@ export function mayReset({ session }: Visit): boolean {
 }
 
 export function initialVisit(issuerFailed: boolean): Visit {
-  return { session: undefined, ended: false, signingIn: false, failure: issuerFailed ? { kind: "issuerFailed" } : undefined };
+  const failure: SignInFailure | undefined = issuerFailed ? { kind: "issuerFailed" } : undefined;
+  return { session: undefined, ended: false, signingIn: false, failure, offered: undefined };
 }
 
 export function signingIn(visit: Visit): Visit {
-  return { ...visit, signingIn: true, failure: undefined };
+  return { ...visit, signingIn: true, failure: undefined, offered: undefined };
+}
+
+/** The browser has the session of another token. */
+export function offering(visit: Visit, token: string): Visit {
+  return { ...visit, ended: false, signingIn: false, offered: token };
+}
+
+export function declined(visit: Visit): Visit {
+  return { ...visit, offered: undefined };
 }
 
 export function notSignedIn(visit: Visit, failure: Failure): Visit {
@@ -51,16 +63,17 @@ export function notSignedIn(visit: Visit, failure: Failure): Visit {
 /** The service has returned the session. A user who is signed in does not see why an earlier attempt failed. */
 export function withSession(visit: Visit, session: Session): Visit {
   const isSignedOut = viewOf({ ...visit, session }) === "sign-in";
-  return { session, ended: false, signingIn: false, failure: isSignedOut ? visit.failure : undefined };
+  const failure = isSignedOut ? visit.failure : undefined;
+  return { session, ended: false, signingIn: false, failure, offered: isSignedOut ? undefined : visit.offered };
 }
 
 export function signedOut({ session }: Visit): Visit {
-  return { session: signedOutSession(session), ended: false, signingIn: false, failure: undefined };
+  return { session: signedOutSession(session), ended: false, signingIn: false, failure: undefined, offered: undefined };
 }
 
 /** A request was rejected as unauthenticated. The user stays signed out until they sign in again. */
 export function ended({ session }: Visit): Visit {
-  return { session: signedOutSession(session), ended: true, signingIn: false, failure: undefined };
+  return { session: signedOutSession(session), ended: true, signingIn: false, failure: undefined, offered: undefined };
 }
 
 /** Updates the ways to sign in. They may have changed since the session began: the system may have been open. */

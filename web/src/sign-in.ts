@@ -11,10 +11,19 @@ const issuer = part(panel, "issuer", HTMLAnchorElement);
 const tokenForm = part(panel, "token-form", HTMLFormElement);
 const token = part(tokenForm, "token", HTMLInputElement);
 const submitToken = part(tokenForm, "submit-token", HTMLButtonElement);
+const replace = part(document, "replace", HTMLElement);
+const replaceHeading = part(replace, "replace-heading", HTMLElement);
 const noAccess = part(document, "no-access", HTMLElement);
 const noAccessHeading = part(noAccess, "no-access-heading", HTMLElement);
 
-export function listen(handlers: { signIn: (token: string) => void; signOut: () => void }): void {
+interface Handlers {
+  signIn: (token: string) => void;
+  signOut: () => void;
+  acceptOffer: () => void;
+  declineOffer: () => void;
+}
+
+export function listen(handlers: Handlers): void {
   tokenForm.addEventListener("submit", (event) => {
     event.preventDefault();
     // The field never keeps a valid token.
@@ -26,6 +35,8 @@ export function listen(handlers: { signIn: (token: string) => void; signOut: () 
   });
   part(account, "sign-out", HTMLButtonElement).addEventListener("click", handlers.signOut);
   part(noAccess, "sign-in-otherwise", HTMLButtonElement).addEventListener("click", handlers.signOut);
+  part(replace, "keep-session", HTMLButtonElement).addEventListener("click", handlers.declineOffer);
+  part(replace, "replace-session", HTMLButtonElement).addEventListener("click", handlers.acceptOffer);
 }
 
 export function updateSignIn(visit: Visit): void {
@@ -46,6 +57,14 @@ export function updateSignIn(visit: Visit): void {
   submitToken.classList.toggle("primary", issuer.hidden);
   write(submitToken, t(visit.signingIn ? "signIn.pending" : "signIn.submit"));
   noAccess.hidden = view !== "no-access";
+
+  const asks = visit.offered !== undefined && subject !== undefined;
+  const begins = asks && replace.hidden === true;
+  replace.hidden = !asks;
+  write(part(replace, "replace-explanation", HTMLElement), asks ? t("replace.explanation", { subject }) : "");
+  if (begins) {
+    replaceHeading.focus();
+  }
 }
 
 function explainFailure(failure: SignInFailure): string {
@@ -72,6 +91,10 @@ export function focusView(view: View, visit: Visit): void {
       noAccessHeading.focus();
       break;
   }
+}
+
+export function focusHeading(): void {
+  heading.focus();
 }
 
 export function focusToken(): void {

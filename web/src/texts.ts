@@ -161,6 +161,11 @@ const de = {
   "signIn.tokenHint": "Sie erhalten es vom Betreiber dieses Systems.",
   "signIn.submit": "Anmelden",
   "signIn.pending": "Sie werden angemeldet …",
+  "replace.heading": "Mit einem anderen Zugangstoken anmelden?",
+  "replace.explanation":
+    "Sie sind als {subject} angemeldet. Ein Link oder eine Eingabe enthält ein anderes Zugangstoken. Stimmen Sie nur zu, wenn Sie das Token kennen.",
+  "replace.keep": "Angemeldet bleiben",
+  "replace.confirm": "Mit dem anderen Token anmelden",
   "signInFailure.tokenRejected": "Dieses Zugangstoken ist ungültig. Vielleicht ist es abgelaufen oder wurde widerrufen.",
   "signInFailure.issuerFailed": "Die Anmeldung ist fehlgeschlagen. Bitte versuchen Sie es noch einmal.",
   "signOut.act": "Abmelden",
@@ -359,6 +364,11 @@ const en: Record<TextKey, string> = {
   "signIn.tokenHint": "You get it from the operator of this system.",
   "signIn.submit": "Sign in",
   "signIn.pending": "Signing in …",
+  "replace.heading": "Sign in with another access token?",
+  "replace.explanation":
+    "You are signed in as {subject}. A link or an input contains another access token. Agree only if you know that token.",
+  "replace.keep": "Stay signed in",
+  "replace.confirm": "Sign in with the other token",
   "signInFailure.tokenRejected": "This access token is not valid. It may have expired or been revoked.",
   "signInFailure.issuerFailed": "Sign-in failed. Please try again.",
   "signOut.act": "Sign out",

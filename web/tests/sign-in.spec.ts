@@ -174,6 +174,50 @@ test("an address with a token works when it is pasted into the open page", async
   expect(page.url()).not.toContain("token");
 });
 
+test("an address with another user's token asks before it replaces the session", async ({ page, tokens }) => {
+  await signIn(page, tokens.sales);
+  const who = await page.getByTestId("who").innerText();
+  const question = page.getByRole("heading", { name: "Mit einem anderen Zugangstoken anmelden?" });
+
+  await page.goto("/");
+  await page.goto(`/sales.html#token=${tokens.operator}`);
+  await expect(question).toBeFocused();
+  await expect(page.getByTestId("who")).toHaveText(who);
+  expect(page.url()).not.toContain("token");
+  await page.getByRole("button", { name: "Angemeldet bleiben" }).click();
+  await expect(question).toBeHidden();
+  await page.reload();
+  await expect(page.getByTestId("who")).toHaveText(who);
+  await expect(question).toBeHidden();
+
+  // Another page may also change the fragment of an open page.
+  await page.evaluate((token) => {
+    location.hash = `token=${token}`;
+  }, tokens.operator);
+  await page.getByRole("button", { name: "Mit dem anderen Token anmelden" }).click();
+  await expect(page.getByTestId("who")).not.toHaveText(who);
+  await expect(question).toBeHidden();
+  await shownCount(page);
+
+  // The link of the current session asks nothing.
+  await page.goto("/");
+  await page.goto(`/sales.html#token=${tokens.operator}`);
+  await shownCount(page);
+  await expect(question).toBeHidden();
+});
+
+test("a token that is entered while another tab is signed in asks, too", async ({ page, tokens }) => {
+  await page.goto("/sales.html");
+  await expectSignedOut(page);
+  const other = await page.context().newPage();
+  await signIn(other, tokens.sales);
+  const who = await other.getByTestId("who").innerText();
+  await page.getByLabel("Zugangstoken").fill(tokens.operator);
+  await page.keyboard.press("Enter");
+  await expect(page.getByRole("heading", { name: "Mit einem anderen Zugangstoken anmelden?" })).toBeFocused();
+  await expect(page.getByTestId("who")).toHaveText(who);
+});
+
 test("an address with an invalid token is rejected with a reason", async ({ page }) => {
   await page.goto("/sales.html#token=sales_not_a_valid_token");
   await expect(page.getByRole("alert").first()).toHaveText(/^Dieses Zugangstoken ist ungültig\./);
@@ -339,6 +383,38 @@ test("a user signs in and out at the issuer", async ({ page, request, baseURL })
   // The session at the issuer has ended, too.
   await page.getByRole("link", { name: "Mit Firmenkonto anmelden" }).click();
   await expect(page.getByLabel("Login")).toBeVisible();
+});
+
+test("two sign-ins at the issuer at once both succeed", async ({ page }) => {
+  const other = await page.context().newPage();
+  const login = async (tab: Page): Promise<void> => {
+    await tab.goto("/sales.html");
+    await tab.getByRole("link", { name: "Mit Firmenkonto anmelden" }).click();
+    await expect(tab.getByLabel("Login")).toBeVisible();
+  };
+  await login(page);
+  await login(other);
+  for (const tab of [page, other]) {
+    await tab.getByLabel("Login").fill("alice-sales");
+    await tab.getByRole("button", { name: "Sign in" }).click();
+    await tab.waitForURL("**/sales.html");
+    await expect(tab.getByTestId("who")).toHaveText("Angemeldet als alice-sales");
+  }
+});
+
+test("a link on another site starts no sign-in", async ({ page, baseURL }) => {
+  const server = createServer((_request, response) => {
+    response.setHeader("Content-Type", "text/html").end(`<a href="${baseURL}/api/session/start">Sign in</a>`);
+  });
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  try {
+    await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+    await page.getByRole("link").click();
+    await page.waitForURL(`${baseURL}/sales.html`);
+    await expectSignedOut(page);
+  } finally {
+    server.close();
+  }
 });
 
 test("the issuer's roles determine who may reset, and who may see the figures", async ({ page, request }) => {

@@ -1,24 +1,35 @@
 // cargo run -- LICENCE_KEY jwks.json
 use std::{env, error::Error, fs};
 
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, get_current_timestamp, jwk::JwkSet};
 use serde::Deserialize;
+
+/// Clocks differ: a key may be dated a day ahead of this one.
+const LEEWAY_SECONDS: u64 = 24 * 60 * 60;
 
 #[derive(Deserialize)]
 struct Claims {
     sub: String,
     license: String,
     /// Seconds since 1970.
-    iat: i64,
+    iat: u64,
 }
 
 fn verified(licence_key: &str, keys: &JwkSet) -> Result<Claims, Box<dyn Error>> {
-    let kid = decode_header(licence_key)?.kid.ok_or("the key id is missing")?;
+    let header = decode_header(licence_key)?;
+    if header.crit.is_some() {
+        return Err("it has unknown extensions".into());
+    }
+    let kid = header.kid.ok_or("the key id is missing")?;
     let key = keys.find(&kid).ok_or("signed with an unknown key")?;
     let mut validation = Validation::new(Algorithm::EdDSA);
     validation.set_issuer(&["urn:sales"]);
     validation.set_required_spec_claims(&["iss", "sub"]);
-    Ok(decode(licence_key, &DecodingKey::from_jwk(key)?, &validation)?.claims)
+    let claims: Claims = decode(licence_key, &DecodingKey::from_jwk(key)?, &validation)?.claims;
+    if claims.iat > get_current_timestamp() + LEEWAY_SECONDS {
+        return Err("dated in the future".into());
+    }
+    Ok(claims)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
-use contract::{position::Position, recorded_event::NewEvent};
+use contract::{line::is_line, position::Position, recorded_event::NewEvent};
 use runtime::{
     access::caller::Caller,
     http::problem::{Problem, Query},
@@ -24,7 +24,7 @@ const MAX_REASON_CHARACTERS: usize = 500;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Parameters {
-    /// Reason of the reset; it stays in the log for ever.
+    /// Reason of the reset, on one line; it stays in the log for ever.
     #[param(value_type = Option<String>, min_length = 1, max_length = 500)]
     reason: Option<Reason>,
 }
@@ -38,10 +38,10 @@ impl TryFrom<String> for Reason {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        match text.chars().count() {
-            1..=MAX_REASON_CHARACTERS if !text.contains(char::is_control) => Ok(Self(text)),
-            _ => Err(format!("a reason has 1 to {MAX_REASON_CHARACTERS} characters on one line")),
+        if is_line(&text, MAX_REASON_CHARACTERS) {
+            return Ok(Self(text));
         }
+        Err(format!("a reason has 1 to {MAX_REASON_CHARACTERS} characters on one line"))
     }
 }
 

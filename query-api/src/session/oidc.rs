@@ -3,8 +3,6 @@
 //! The session is the ID token itself: every replica of every service can verify it alone, and it expires when the issuer says.
 //! Source: OpenID Connect Core 1.0, section 3.1; RFC 7636 (PKCE); OpenID Connect RP-Initiated Logout 1.0.
 
-use std::fmt;
-
 use anyhow::{Context, anyhow, ensure};
 use axum::http::StatusCode;
 use clap::Args;
@@ -71,23 +69,22 @@ type CodeClient = Client<
     EndpointSet,
 >;
 
-/// State of a sign-in in progress, kept in a cookie of the browser.
+/// A sign-in in progress, kept in a cookie of the browser that is named after its state.
 pub struct Attempt {
-    state: String,
+    pub state: String,
     nonce: String,
     verifier: String,
 }
 
-impl fmt::Display for Attempt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.state, self.nonce, self.verifier)
-    }
-}
-
 impl Attempt {
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.splitn(3, '.').map(ToOwned::to_owned);
-        Some(Self { state: parts.next()?, nonce: parts.next()?, verifier: parts.next()? })
+    pub fn parse(state: &str, secrets: &str) -> Option<Self> {
+        let (nonce, verifier) = secrets.split_once('.')?;
+        Some(Self { state: state.to_owned(), nonce: nonce.to_owned(), verifier: verifier.to_owned() })
+    }
+
+    /// What only the browser that started it has.
+    pub fn secrets(&self) -> String {
+        format!("{}.{}", self.nonce, self.verifier)
     }
 }
 
@@ -133,8 +130,7 @@ impl SignIn {
     }
 
     /// Exchanges the code that the issuer gave the browser for the ID token.
-    pub async fn finish(&self, attempt: Attempt, code: String, state: &str) -> anyhow::Result<String> {
-        ensure!(attempt.state == state, "the state is that of another sign-in");
+    pub async fn finish(&self, attempt: Attempt, code: String) -> anyhow::Result<String> {
         let (Some(client), Some(issuer)) = (&self.client, self.access.issuer()) else {
             return Err(anyhow!("no issuer is configured"));
         };
@@ -150,6 +146,8 @@ impl SignIn {
         let token = tokens.extra_fields().id_token.clone().context("the issuer sent no ID token")?;
         let claims = issuer.claims(&token, client.id.as_str()).await?;
         ensure!(claims["nonce"] == attempt.nonce.as_str(), "the ID token is for another sign-in");
+        // A session that every request would refuse must not begin.
+        issuer.owner(&claims)?;
         Ok(token)
     }
 

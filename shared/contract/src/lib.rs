@@ -1,7 +1,7 @@
 //! The contract between the services: no SQL, no HTTP, no async runtime. In the order of a purchase:
 //!
 //! - [`catalogue`]: the licences and their prices, in [`money`]
-//! - [`event`]: the events and their encoding; [`role`]: the roles that authorize them
+//! - [`event`]: the events and their encoding; [`role`]: the roles that authorize them; [`line`]: the texts in them
 //! - [`recorded_event`]: an event as a row of the log, at its [`position`]
 //! - [`cloud_event`]: an event on the wire, on NATS and over HTTP
 //! - [`receipt`]: the receipt of a purchase
@@ -10,6 +10,7 @@
 pub mod catalogue;
 pub mod cloud_event;
 pub mod event;
+pub mod line;
 pub mod money;
 pub mod position;
 pub mod receipt;

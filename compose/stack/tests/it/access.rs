@@ -129,6 +129,9 @@ impl Tokens {
             ("a JWT that names another issuer", secured.forged(own, &json!({ "iss": "https://elsewhere.example" }))),
             ("a JWT for another audience", secured.forged(own, &json!({ "aud": "others" }))),
             ("a JWT that does not expire", secured.forged(own, &json!({ "exp": null }))),
+            ("a JWT whose subject has a NUL", secured.forged(own, &json!({ "sub": "x\0y" }))),
+            ("a JWT whose subject has two lines", secured.forged(own, &json!({ "sub": "x\u{2028}y" }))),
+            ("a JWT without a subject", secured.forged(own, &json!({ "sub": "" }))),
             ("a JWT signed with another key", secured.forged(&foreign, &json!({}))),
             ("a JWT of another issuer", foreign.token_of("operator").await.unwrap()),
             ("an unsigned JWT", unsigned(r#"{"alg":"none","typ":"JWT"}"#)),
@@ -355,7 +358,7 @@ async fn a_reset_records_its_actor_and_reason() {
         secured.request("DELETE", "/api/sales", Some(secured.token("operator"))).query(&[("reason", reason)]).send()
     };
     assert_eq!(reset("end of the year").await.unwrap().status(), 200);
-    for reason in ["", "two\nlines", &"x".repeat(501)] {
+    for reason in ["", " ", "two\nlines", "two\u{2028}lines", "two\u{85}lines", "nul\0", &"x".repeat(501)] {
         assert_problem(reset(reason).await.unwrap(), 400, "invalid-query", reason).await;
     }
     assert_eq!(reset(&"ü".repeat(500)).await.unwrap().status(), 200);
@@ -464,13 +467,24 @@ struct Browser {
     cookies: BTreeMap<String, String>,
 }
 
+/// Begins the name of the cookie of a sign-in in progress.
+const ATTEMPT: &str = "sign-in-";
+
 impl Browser {
+    fn attempts(&self) -> impl Iterator<Item = &String> {
+        self.cookies.keys().filter(|name| name.starts_with(ATTEMPT))
+    }
+
     async fn send(&mut self, request: RequestBuilder) -> Response {
         let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let response = request.header("Cookie", cookies.join("; ")).send().await.unwrap();
         for cookie in response.headers().get_all("set-cookie") {
             let (name, value) = cookie.to_str().unwrap().split(';').next().unwrap().split_once('=').unwrap();
-            self.cookies.insert(name.to_owned(), value.to_owned());
+            if value.is_empty() {
+                self.cookies.remove(name);
+            } else {
+                self.cookies.insert(name.to_owned(), value.to_owned());
+            }
         }
         response
     }
@@ -503,12 +517,14 @@ async fn a_sign_in_completes_only_in_the_browser_that_started_it() {
     for (changed, is_signed_in) in [("nothing", true), ("state", false), ("nonce", false), ("verifier", false)] {
         let mut browser = Browser::default();
         let back = browser.sign_in(&secured, "sam-sales").await;
-        let attempt = browser.cookies["sign-in"].clone();
-        let [state, nonce, verifier] = attempt.split('.').collect::<Vec<_>>()[..] else { panic!("{attempt}") };
+        let name = browser.attempts().next().unwrap().clone();
+        let attempt = browser.cookies.remove(&name).unwrap();
+        let (prefix, state) = name.split_at(ATTEMPT.len());
+        let [nonce, verifier] = attempt.split('.').collect::<Vec<_>>()[..] else { panic!("{attempt}") };
         let another =
             |name: &str, value: &str| if name == changed { value.replace(|_| true, "A") } else { value.to_owned() };
-        let attempt = [another("state", state), another("nonce", nonce), another("verifier", verifier)].join(".");
-        browser.cookies.insert("sign-in".to_owned(), attempt);
+        let attempt = [another("nonce", nonce), another("verifier", verifier)].join(".");
+        browser.cookies.insert(format!("{prefix}{}", another("state", state)), attempt);
 
         let address = format!("{}?{}", back.path(), back.query().unwrap());
         let answer = browser.send(secured.request("GET", &address, None)).await;
@@ -523,6 +539,65 @@ async fn a_sign_in_completes_only_in_the_browser_that_started_it() {
         let session: Value = browser.send(secured.request("GET", "/api/session", None)).await.json().await.unwrap();
         assert_eq!(session["subject"] == "sam-sales", is_signed_in, "{changed} was changed: {session}");
     }
+    // A session that every request would refuse does not begin.
+    let mut browser = Browser::default();
+    let back = browser.sign_in(&secured, "anonymous").await;
+    let address = format!("{}?{}", back.path(), back.query().unwrap());
+    let answer = browser.send(secured.request("GET", &address, None)).await;
+    assert_eq!(answer.headers()["location"], "/sales.html?sign-in=failed");
+    assert!(!browser.cookies.contains_key("session"));
+}
+
+#[tokio::test]
+async fn several_sign_ins_at_once_do_not_disturb_each_other() {
+    let secured = Secured::start();
+    let mut browser = Browser::default();
+    let callbacks = [browser.sign_in(&secured, "sam-sales").await, browser.sign_in(&secured, "sam-sales").await];
+    for back in callbacks {
+        let address = format!("{}?{}", back.path(), back.query().unwrap());
+        let answer = browser.send(secured.request("GET", &address, None)).await;
+        assert_eq!(answer.headers()["location"], "/sales.html");
+    }
+    assert_eq!(browser.attempts().count(), 0);
+    // Those that are never completed do not add up.
+    for _ in 0..20 {
+        browser.send(secured.request("GET", "/api/session/start", None)).await;
+        assert!(browser.attempts().count() < 10, "{:?}", browser.cookies.keys());
+    }
+    // A link on another site starts none.
+    for site in ["cross-site", "same-site"] {
+        let request = secured.system.request(Method::GET, "/api/session/start").header("Sec-Fetch-Site", site);
+        let answer = Browser::default().send(request).await;
+        assert_eq!(
+            (answer.status(), &answer.headers()["location"]),
+            (StatusCode::SEE_OTHER, &"/sales.html".parse().unwrap())
+        );
+        assert!(!answer.headers().contains_key("set-cookie"));
+    }
+}
+
+#[tokio::test]
+async fn the_session_of_another_token_is_replaced_only_on_request() {
+    let secured = Secured::start();
+    let mut browser = Browser::default();
+    let sign_in = |role: &str, more: Value| {
+        let mut body = json!({ "token": secured.token(role) });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        secured.request("POST", "/api/session", None).json(&body)
+    };
+    assert_eq!(browser.send(sign_in("sales", json!({}))).await.status(), 200);
+    assert_eq!(browser.send(sign_in("sales", json!({}))).await.status(), 200, "the same token");
+    for keep in [json!({}), json!({ "replace": false })] {
+        assert_problem(browser.send(sign_in("operator", keep)).await, 409, "session-exists", "another token").await;
+    }
+    let wrong = secured.request("POST", "/api/session", None).json(&json!({ "token": "sales_x", "replace": true }));
+    assert_problem(browser.send(wrong).await, 401, "unauthenticated", "a wrong token").await;
+    assert_eq!(browser.cookies["session"], secured.token("sales"));
+    assert_eq!(browser.send(sign_in("operator", json!({ "replace": true }))).await.status(), 200);
+    assert_eq!(browser.cookies["session"], secured.token("operator"));
+    // An expired session needs no confirmation.
+    browser.cookies.insert("session".to_owned(), secured.expired.clone());
+    assert_eq!(browser.send(sign_in("auditor", json!({}))).await.status(), 200);
 }
 
 #[tokio::test]

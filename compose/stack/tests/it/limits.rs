@@ -153,7 +153,7 @@ async fn requests_beyond_the_rate_limit_of_an_address_are_answered_429() {
 }
 
 #[tokio::test]
-async fn over_tls_the_session_cookie_is_secure() {
+async fn over_tls_the_session_cookie_belongs_to_the_host_alone() {
     let system = Running::prepare();
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (certificate, key) = (system.folder().join("certificate.pem"), system.folder().join("key.pem"));
@@ -177,9 +177,14 @@ async fn over_tls_the_session_cookie_is_secure() {
     assert!(session.status().is_success(), "{}", session.status());
     assert_eq!(session.headers()["strict-transport-security"], "max-age=31536000");
     let cookie = session.headers()["set-cookie"].to_str().unwrap();
-    for attribute in ["HttpOnly", "SameSite=Strict", "Secure"] {
-        assert!(cookie.contains(attribute), "{cookie}");
+    assert!(cookie.starts_with("__Host-session="), "{cookie}");
+    for attribute in ["HttpOnly", "SameSite=Strict", "Secure", "Path=/"] {
+        assert!(cookie.split("; ").any(|part| part == attribute), "{cookie}");
     }
+    // The service finds it again.
+    let cookie = cookie.split(';').next().unwrap();
+    let known = client.get(format!("{url}/api/session")).header("cookie", cookie).send().await.unwrap();
+    assert_eq!(known.json::<Value>().await.unwrap()["subject"], "sales-team");
     // The port rejects plain HTTP.
     let plain = system.request(Method::GET, "/").send().await.unwrap();
     assert!(plain.status().is_client_error(), "{}", plain.status());

@@ -8,10 +8,21 @@ use axum::{
 };
 
 use crate::http::problem::Problem;
-use contract::role::Role;
+use contract::{line::is_line, role::Role};
 
 /// The subject in events of callers without a name while access is open. No token may have it.
 pub const ANONYMOUS: &str = "anonymous";
+/// OpenID Connect Core 1.0, section 2, allows no more.
+const MAX_SUBJECT_CHARACTERS: usize = 255;
+
+/// No token may have this subject.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidSubject {
+    #[error("the subject {ANONYMOUS} is reserved for callers without a name")]
+    Reserved,
+    #[error("a subject is one line of 1 to {MAX_SUBJECT_CHARACTERS} characters")]
+    NotALine,
+}
 
 /// The sender of a request, as far as it is known.
 #[derive(Clone, Debug)]
@@ -32,9 +43,15 @@ impl Caller {
         Self { subject: None, roles: Role::ALL.into() }
     }
 
-    /// The owner of an accepted token.
-    pub fn named(subject: &str, roles: impl IntoIterator<Item = Role>) -> Self {
-        Self { subject: Some(subject.into()), roles: roles.into_iter().chain([Role::Customer]).collect() }
+    /// The owner of a token. Events name its subject for ever, so a subject that does not belong into the log has no caller.
+    pub fn named(subject: &str, roles: impl IntoIterator<Item = Role>) -> Result<Self, InvalidSubject> {
+        if subject == ANONYMOUS {
+            return Err(InvalidSubject::Reserved);
+        }
+        if !is_line(subject, MAX_SUBJECT_CHARACTERS) {
+            return Err(InvalidSubject::NotALine);
+        }
+        Ok(Self { subject: Some(subject.into()), roles: roles.into_iter().chain([Role::Customer]).collect() })
     }
 
     /// Refuses callers without the role.

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, ensure};
 use jsonwebtoken::{
     Algorithm, DecodingKey, Validation, decode, decode_header,
-    jwk::{Jwk, JwkSet},
+    jwk::{Jwk, KeyOperations, PublicKeyUse},
 };
 use reqwest::{Client, redirect};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -19,7 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::caller::{ANONYMOUS, Caller};
+use super::caller::Caller;
 use crate::{backoff::Backoff, log_events};
 use contract::role::Role;
 
@@ -57,7 +57,7 @@ pub struct Endpoints {
 /// The published configuration of the issuer.
 struct Published {
     endpoints: Endpoints,
-    keys: JwkSet,
+    keys: SigningKeys,
     read_at: Instant,
 }
 
@@ -107,7 +107,7 @@ impl Issuer {
                             info!(
                                 event.name = log_events::ISSUER_AVAILABLE,
                                 issuer = self.name,
-                                keys = published.keys.keys.len(),
+                                keys = published.keys.0.len(),
                                 "Accepting tokens of the issuer"
                             );
                         }
@@ -154,11 +154,14 @@ impl Issuer {
     /// The owner of a token that this issuer made for the audience.
     pub async fn verify(&self, token: &str, audience: &str) -> Result<Caller, Refusal> {
         let claims = self.claims(token, audience).await?;
+        self.owner(&claims)
+    }
+
+    /// The owner of a token with these claims.
+    pub fn owner(&self, claims: &Value) -> Result<Caller, Refusal> {
         let subject = claims["sub"].as_str().ok_or_else(|| Refusal::Invalid("it has no subject".to_owned()))?;
-        if subject == ANONYMOUS {
-            return Err(Refusal::Invalid(format!("its subject {subject} is reserved")));
-        }
-        Ok(Caller::named(subject, roles(&claims, &self.roles_claim)))
+        let owner = Caller::named(subject, roles(claims, &self.roles_claim));
+        owner.map_err(|error| Refusal::Invalid(error.to_string()))
     }
 
     /// The claims of a token that this issuer made for the audience.
@@ -167,6 +170,10 @@ impl Issuer {
         let header = decode_header(token).map_err(invalid)?;
         if !ALGORITHMS.contains(&header.alg) {
             return Err(Refusal::Invalid(format!("{:?} is not an accepted algorithm", header.alg)));
+        }
+        // RFC 7515, section 4.1.11: the issuer wants tokens refused by those who do not understand these extensions.
+        if header.crit.is_some() {
+            return Err(Refusal::Invalid("it has critical extensions".to_owned()));
         }
         let key = self.key(header.kid.as_deref(), header.alg).await?;
         let mut validation = Validation::new(header.alg);
@@ -181,13 +188,13 @@ impl Issuer {
     async fn key(&self, id: Option<&str>, algorithm: Algorithm) -> Result<DecodingKey, Refusal> {
         let mut published = self.published.subscribe();
         let known = published.borrow_and_update().clone().ok_or(Refusal::NotReady)?;
-        let key = match known.find(id, algorithm) {
+        let key = match known.keys.find(id, algorithm) {
             Some(key) => Some(key),
             // The issuer may have rotated its keys.
             None if known.read_at.elapsed() > REFRESH_AT_MOST_EVERY => {
                 self.wanted.notify_one();
                 let _ = timeout(NEW_KEY_WAIT, published.changed()).await;
-                published.borrow().as_ref().and_then(|known| known.find(id, algorithm))
+                published.borrow().as_ref().and_then(|known| known.keys.find(id, algorithm))
             }
             None => None,
         };
@@ -195,7 +202,33 @@ impl Issuer {
     }
 }
 
-impl Published {
+/// A published set of keys (RFC 7517, section 5).
+#[derive(Deserialize)]
+struct KeySet {
+    keys: Vec<Value>,
+}
+
+/// The keys of a set that verify signatures.
+#[derive(Deserialize)]
+#[serde(from = "KeySet")]
+struct SigningKeys(Vec<Jwk>);
+
+impl From<KeySet> for SigningKeys {
+    /// Ignores other keys and members that cannot be read, as the RFC recommends: they do not invalidate the rest.
+    fn from(set: KeySet) -> Self {
+        let keys = set.keys.into_iter().filter_map(|member| serde_json::from_value::<Jwk>(member).ok());
+        Self(keys.filter(|key| verifies_signatures(key) && DecodingKey::from_jwk(key).is_ok()).collect())
+    }
+}
+
+fn verifies_signatures(Jwk { common, .. }: &Jwk) -> bool {
+    let purpose = common.public_key_use.as_ref();
+    let operations = common.key_operations.as_ref();
+    purpose.is_none_or(|purpose| *purpose == PublicKeyUse::Signature)
+        && operations.is_none_or(|operations| operations.contains(&KeyOperations::Verify))
+}
+
+impl SigningKeys {
     fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<DecodingKey> {
         let fits = |key: &&Jwk| {
             key.common
@@ -203,18 +236,25 @@ impl Published {
                 .is_none_or(|known| known.to_string().parse().is_ok_and(|known: Algorithm| known == algorithm))
                 && match id {
                     Some(id) => key.common.key_id.as_deref() == Some(id),
-                    None => self.keys.keys.len() == 1,
+                    None => self.0.len() == 1,
                 }
         };
-        self.keys.keys.iter().find(fits).and_then(|key| DecodingKey::from_jwk(key).ok())
+        let keys = self.0.iter().filter(fits).filter_map(|key| DecodingKey::from_jwk(key).ok());
+        // Keys of different types may share an id (RFC 7517, section 4.5).
+        keys.into_iter().find(|key| key.family() == algorithm.family())
     }
 }
 
-/// The roles in a claim: a list, or one string separated by blanks or commas. Dots in the claim's name descend into nested
-/// claims. Unknown roles belong to other systems.
+/// The value of a claim. Dots separate the names of nested claims, and may be part of them: the longest name that leads to a
+/// value is taken.
+fn find<'a>(claims: &'a Value, path: &str) -> Option<&'a Value> {
+    let nested = |(dot, _): (usize, &str)| find(claims.get(&path[..dot])?, &path[dot + 1..]);
+    claims.get(path).or_else(|| path.rmatch_indices('.').find_map(nested))
+}
+
+/// The roles in a claim: a list, or one string separated by blanks or commas. Unknown roles belong to other systems.
 fn roles(claims: &Value, claim: &str) -> Vec<Role> {
-    let nested = || claim.split('.').try_fold(claims, |value, name| value.get(name));
-    match claims.get(claim).or_else(nested) {
+    match find(claims, claim) {
         Some(Value::Array(names)) => names.iter().filter_map(|name| name.as_str()?.parse().ok()).collect(),
         Some(Value::String(names)) => names.split([' ', ',']).filter_map(|name| name.parse().ok()).collect(),
         _ => Vec::new(),
@@ -223,8 +263,94 @@ fn roles(claims: &Value, claim: &str) -> Vec<Role> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use jsonwebtoken::{EncodingKey, Header, encode};
     use serde_json::json;
+
+    use super::*;
+
+    const NAME: &str = "https://issuer.example";
+    /// From RFC 8037, appendix A.
+    const PRIVATE_KEY: &str = "MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g";
+    const PUBLIC_KEY: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+
+    /// An issuer that has published this set of keys.
+    fn issuer(keys: &Value) -> Issuer {
+        let issuer = Issuer::new(NAME.to_owned(), "roles".to_owned()).unwrap();
+        let endpoints = serde_json::from_value(json!({ "issuer": NAME, "jwks_uri": "" })).unwrap();
+        let keys = serde_json::from_value(json!({ "keys": keys })).unwrap();
+        issuer.published.send_replace(Some(Arc::new(Published { endpoints, keys, read_at: Instant::now() })));
+        issuer
+    }
+
+    fn public_key(change: &Value) -> Value {
+        let mut key = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "1", "x": PUBLIC_KEY });
+        key.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        key
+    }
+
+    fn token(subject: &str, change: impl FnOnce(&mut Header)) -> String {
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.kid = Some("1".to_owned());
+        change(&mut header);
+        let exp = jsonwebtoken::get_current_timestamp() + 600;
+        let claims = json!({ "iss": NAME, "aud": "sales", "sub": subject, "roles": "sales", "exp": exp });
+        encode(&header, &claims, &EncodingKey::from_ed_der(&STANDARD.decode(PRIVATE_KEY).unwrap())).unwrap()
+    }
+
+    async fn subject(keys: &Value, token: &str) -> Result<String, String> {
+        let owner = issuer(keys).verify(token, "sales").await;
+        owner.map(|caller| caller.subject.unwrap().to_string()).map_err(|refusal| refusal.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_key_that_cannot_be_used_does_not_invalidate_the_others() {
+        let genuine = token("alice", |_| ());
+        for other in [
+            json!(null),
+            json!({ "kid": "1" }),
+            json!({ "kty": "unheard-of", "kid": "1" }),
+            json!({ "kty": "RSA", "kid": 7, "n": "AQAB", "e": "AQAB" }),
+            json!({ "kty": "RSA", "kid": "1", "n": "AQAB", "e": "AQAB" }),
+            public_key(&json!({ "x": "!" })),
+        ] {
+            let keys = json!([other, public_key(&json!({}))]);
+            assert_eq!(subject(&keys, &genuine).await.as_deref(), Ok("alice"), "{other}");
+        }
+        // The only usable key needs no id.
+        let without_id = token("alice", |header| header.kid = None);
+        let keys = json!([null, public_key(&json!({ "use": "sig", "key_ops": ["verify"] }))]);
+        assert_eq!(subject(&keys, &without_id).await.as_deref(), Ok("alice"));
+    }
+
+    #[tokio::test]
+    async fn a_key_for_another_purpose_verifies_nothing() {
+        for purpose in
+            [json!({ "use": "enc" }), json!({ "use": "other" }), json!({ "key_ops": ["encrypt", "wrapKey"] })]
+        {
+            let refused = subject(&json!([public_key(&purpose)]), &token("alice", |_| ())).await;
+            assert!(refused.unwrap_err().contains("no key of the issuer signed it"), "{purpose}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_with_critical_extensions_is_refused() {
+        let keys = json!([public_key(&json!({}))]);
+        for names in [vec![], vec!["exp".to_owned()], vec!["b64".to_owned()]] {
+            let refused = subject(&keys, &token("alice", |header| header.crit = Some(names))).await;
+            assert!(refused.unwrap_err().contains("critical"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_subject_that_does_not_belong_into_the_log_is_refused() {
+        let keys = json!([public_key(&json!({}))]);
+        let longest = "ü".repeat(255);
+        assert_eq!(subject(&keys, &token(&longest, |_| ())).await, Ok(longest.clone()));
+        for name in ["", " ", "anonymous", "a\0b", "a\nb", "a\u{85}b", "a\u{2028}b", &format!("{longest}a")] {
+            assert!(subject(&keys, &token(name, |_| ())).await.unwrap_err().contains("subject"), "{name:?}");
+        }
+    }
 
     #[test]
     fn roles_are_found_where_issuers_put_them() {
@@ -233,6 +359,11 @@ mod tests {
             (json!({ "roles": "sales operator" }), "roles"),
             (json!({ "realm_access": { "roles": ["sales", "operator", 7] } }), "realm_access.roles"),
             (json!({ "https://shop.example/roles": "sales,operator" }), "https://shop.example/roles"),
+            (
+                json!({ "resource_access": { "sales.example": { "roles": ["sales", "operator"] }, "sales": {} } }),
+                "resource_access.sales.example.roles",
+            ),
+            (json!({ "https://a.example/realm": { "x.y": "sales operator" } }), "https://a.example/realm.x.y"),
         ] {
             assert_eq!(roles(&claims, claim), [Role::Sales, Role::Operator], "{claims}");
         }

@@ -20,7 +20,8 @@ pub struct Settings {
     /// Client id of the pages at the issuer: the audience of their session tokens.
     #[arg(long, env)]
     pub oidc_client_id: Option<String>,
-    /// Claim with the roles (customer, sales, auditor, operator); dots descend into nested claims.
+    /// Claim with the roles (customer, sales, auditor, operator); dots separate the names of nested
+    /// claims, which may contain dots themselves.
     #[arg(long, env, default_value = "roles")]
     pub oidc_roles_claim: String,
     /// Grant every role to every caller even if other machines can reach `LISTEN_ADDRESS`.

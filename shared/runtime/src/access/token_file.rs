@@ -20,7 +20,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use super::caller::{ANONYMOUS, Caller};
+use super::caller::Caller;
 use crate::log_events;
 use contract::role::Role;
 
@@ -28,7 +28,6 @@ use contract::role::Role;
 pub const PREFIX: &str = "sales_";
 const RANDOM_BYTES: usize = 32;
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-const NOT_A_SUBJECT: &str = "the subject anonymous is reserved for callers without a name";
 const HEADING: &str = "# subject  roles  SHA-256 of the token  [until]\n";
 
 struct Entry {
@@ -120,12 +119,11 @@ fn parse(line: &str) -> anyhow::Result<Entry> {
         [subject, roles, hash, until] => (subject, roles, hash, Some(until)),
         _ => anyhow::bail!("expected a subject, roles, the SHA-256 of a token and an optional time"),
     };
-    ensure!(subject != ANONYMOUS, "{NOT_A_SUBJECT}");
     let roles = roles.split(',').map(str::parse).collect::<Result<Vec<Role>, _>>()?;
     let until = until.map(|until| until.parse().context("the last field is not a time such as 2027-12-31T00:00:00Z"));
     let mut sha256 = [0; 32];
     hex::decode_to_slice(hash, &mut sha256).context("the third field is not the SHA-256 of a token in hexadecimal")?;
-    Ok(Entry { hash: sha256, caller: Caller::named(subject, roles), until: until.transpose()? })
+    Ok(Entry { hash: sha256, caller: Caller::named(subject, roles)?, until: until.transpose()? })
 }
 
 /// A new random token.
@@ -141,7 +139,7 @@ pub fn line(token: &str, subject: &str, roles: &[Role], until: Option<DateTime<U
         !subject.is_empty() && !subject.starts_with('#') && !subject.contains(char::is_whitespace),
         "a subject is a name without blanks that does not begin with #"
     );
-    ensure!(subject != ANONYMOUS, "{NOT_A_SUBJECT}");
+    Caller::named(subject, [])?;
     ensure!(!roles.is_empty(), "a token needs a role");
     let roles: Vec<&str> = roles.iter().map(|role| role.name()).collect();
     let until = until.map(|until| format!("  {}", until.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)));
@@ -217,8 +215,11 @@ mod tests {
         ] {
             assert!(entry(&wrong).is_err(), "{wrong}");
         }
-        for subject in ["", "a b", "#a", "anonymous"] {
+        for subject in ["", "a b", "#a", "anonymous", "a\0", "a\u{2028}b", &"a".repeat(256)] {
             assert!(line("t", subject, &[Role::Sales], None).is_err(), "{subject}");
+        }
+        for subject in ["a\0", "a\u{7}b", &"a".repeat(256)] {
+            assert!(entry(&format!("{subject} sales {hash}")).is_err(), "{subject:?}");
         }
     }
 }
