@@ -27,8 +27,8 @@ use futures::StreamExt;
 use serde_json::Value;
 
 const STREAM: &str = "SALES_EVENTS";
-/// Name of the durable consumer: one per consuming system.
-const DURABLE: &str = "example-subscriber";
+/// Name of the durable consumer: that of the user, who may have no other.
+const DURABLE: &str = "subscriber";
 /// Exceeds the processing time of an event: past it, JetStream redelivers.
 const ACK_WAIT: Duration = Duration::from_secs(5);
 

@@ -65,7 +65,7 @@ async fn a_killed_subscriber_resumes_without_losing_or_duplicating_an_event() {
     second.kill().await.unwrap();
 
     // JetStream loses the consumer's state and redelivers everything.
-    jetstream.get_stream(STREAM).await.unwrap().delete_consumer("example-subscriber").await.unwrap();
+    jetstream.get_stream(STREAM).await.unwrap().delete_consumer("subscriber").await.unwrap();
     buy(20).await;
     let _third = subscriber(&nats, folder.path());
     assert_processed(folder.path(), 80).await;

@@ -1,4 +1,4 @@
-//! A NATS server with `JetStream` on loopback, and the permissions of its users.
+//! A NATS server with `JetStream` on loopback.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::launch::Program;
 use crate::probe::Probe;
@@ -19,66 +19,16 @@ pub const READY_WITHIN: Duration = Duration::from_mins(1);
 /// It closes the streams' files.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
-/// With the least privileges that it needs.
+/// The accounts with their users and what these may do, as in the containers.
+const CONFIGURATION: &str = include_str!("../../nats/nats.conf");
+
+/// The passwords of the users `command-api`, `projector` and `subscriber`, and of one for tests, which may do everything.
 #[derive(Clone, Debug)]
-pub struct User {
-    pub name: &'static str,
-    pub password: String,
-    pub publish: &'static [&'static str],
-    pub subscribe: &'static [&'static str],
-}
-
-impl User {
-    /// The relay publishes events, and creates the stream if it is missing.
-    pub fn command_api(password: String) -> Self {
-        Self { name: "command-api", password, publish: &["sales.events.>", "$JS.API.>"], subscribe: &["_INBOX.>"] }
-    }
-
-    /// The projector reads events and publishes checkpoints. It can neither publish events nor change or delete their stream.
-    pub fn projector(password: String) -> Self {
-        Self {
-            name: "projector",
-            password,
-            publish: &[
-                "$JS.API.INFO",
-                "$JS.API.STREAM.INFO.SALES_EVENTS",
-                "$JS.API.STREAM.MSG.GET.SALES_EVENTS",
-                "$JS.API.CONSUMER.>",
-                "$JS.API.STREAM.CREATE.SALES_CHECKPOINTS",
-                "$JS.API.STREAM.INFO.SALES_CHECKPOINTS",
-                "$JS.API.STREAM.MSG.GET.SALES_CHECKPOINTS",
-                "sales.checkpoints",
-                "$JS.ACK.>",
-                "$JS.FC.>",
-            ],
-            subscribe: &["_INBOX.>"],
-        }
-    }
-
-    /// Another system: it can create a consumer and acknowledge, but can change neither the stream nor other consumers.
-    pub fn subscriber(password: String) -> Self {
-        Self {
-            name: "subscriber",
-            password,
-            publish: &[
-                "$JS.API.INFO",
-                "$JS.API.STREAM.INFO.SALES_EVENTS",
-                "$JS.API.CONSUMER.INFO.SALES_EVENTS.*",
-                "$JS.API.CONSUMER.CREATE.SALES_EVENTS.>",
-                "$JS.API.CONSUMER.MSG.NEXT.SALES_EVENTS.*",
-                "$JS.ACK.>",
-            ],
-            subscribe: &["_INBOX.>"],
-        }
-    }
-
-    fn entry(&self) -> Value {
-        json!({
-            "user": self.name,
-            "password": self.password,
-            "permissions": { "publish": self.publish, "subscribe": self.subscribe },
-        })
-    }
+pub struct Passwords {
+    pub command_api: String,
+    pub projector: String,
+    pub subscriber: String,
+    pub admin: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -89,12 +39,18 @@ pub struct Nats {
     pub log: PathBuf,
     pub address: SocketAddr,
     pub monitoring: SocketAddr,
-    pub users: Vec<User>,
+    pub passwords: Passwords,
 }
 
 impl Nats {
     pub fn url(&self, user: &str) -> String {
-        let password = self.users.iter().find(|known| known.name == user).map_or("", |known| &known.password);
+        let Passwords { command_api, projector, subscriber, admin } = &self.passwords;
+        let password = match user {
+            "command-api" => command_api,
+            "projector" => projector,
+            "subscriber" => subscriber,
+            _ => admin.as_deref().unwrap_or_default(),
+        };
         format!("nats://{user}:{password}@{}", self.address)
     }
 
@@ -114,7 +70,7 @@ impl Nats {
             .write(true)
             .mode(0o600)
             .open(&configuration)?
-            .write_all(format!("{:#}", self.configuration()).as_bytes())?;
+            .write_all(self.configuration().as_bytes())?;
         Ok(Server {
             program: Program {
                 name: "nats".to_owned(),
@@ -132,15 +88,23 @@ impl Nats {
         })
     }
 
-    /// NATS reads JSON as well as its own syntax.
-    fn configuration(&self) -> Value {
-        let users: Vec<Value> = self.users.iter().map(User::entry).collect();
-        json!({
-            "server_name": "sales",
-            "listen": self.address,
-            "http": self.monitoring,
-            "jetstream": { "store_dir": self.folder },
-            "authorization": { "users": users },
-        })
+    fn configuration(&self) -> String {
+        let Passwords { command_api, projector, subscriber, admin } = &self.passwords;
+        let (_, accounts) = CONFIGURATION.split_once("\naccounts {").expect("the configuration has accounts");
+        let accounts = match admin {
+            // In the first account, which has the streams.
+            Some(password) => {
+                accounts.replacen("users: [", &format!("users: [{{ user: \"admin\", password: \"{password}\" }}"), 1)
+            }
+            None => accounts.to_owned(),
+        };
+        format!(
+            "COMMAND_API: \"{command_api}\"\nPROJECTOR: \"{projector}\"\nSUBSCRIBER: \"{subscriber}\"\n\
+             server_name: sales\nlisten: \"{}\"\nhttp: \"{}\"\njetstream: {{ store_dir: {} }}\naccounts {{{accounts}",
+            self.address,
+            self.monitoring,
+            // Quoted as JSON, which NATS reads as well.
+            json!(self.folder),
+        )
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::Result;
 
 use crate::data_folder::DataFolder;
-use crate::nats::{Nats, User};
+use crate::nats::{Nats, Passwords};
 use crate::options::{Options, Service};
 use crate::ports::{self, loopback};
 use crate::postgres::{Cluster, SHOP};
@@ -46,11 +46,12 @@ impl Plan {
             log: folder.log("nats"),
             address: ports::free()?,
             monitoring: ports::free()?,
-            users: vec![
-                User::command_api(secrets.command_api_nats.clone()),
-                User::projector(secrets.projector_nats.clone()),
-                User::subscriber(secrets.subscriber_nats.clone()),
-            ],
+            passwords: Passwords {
+                command_api: secrets.command_api_nats.clone(),
+                projector: secrets.projector_nats.clone(),
+                subscriber: secrets.subscriber_nats.clone(),
+                admin: None,
+            },
         };
         let mut replicas = Vec::new();
         for service in Service::ALL {

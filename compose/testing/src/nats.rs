@@ -1,7 +1,7 @@
 //! NATS for tests: one server per test, because the names of the streams are fixed and a server starts in milliseconds.
 
 use crate::{Interrupt, folder, tools};
-use stack::nats::{self, User};
+use stack::nats::{self, Passwords};
 use stack::ports;
 use stack::process::Process;
 use stack::provision::remove_folder;
@@ -19,19 +19,18 @@ pub struct Nats {
 impl Nats {
     pub fn start() -> Self {
         let folder = folder::new("nats");
-        let admin = User { name: ADMIN, password: secrets::password(), publish: &[">"], subscribe: &[">"] };
         let configuration = nats::Nats {
             binary: tools().nats_server.clone(),
             log: folder.join("nats.log"),
             folder,
             address: ports::free().expect("a port is free"),
             monitoring: ports::free().expect("a port is free"),
-            users: vec![
-                User::command_api(secrets::password()),
-                User::projector(secrets::password()),
-                User::subscriber(secrets::password()),
-                admin,
-            ],
+            passwords: Passwords {
+                command_api: secrets::password(),
+                projector: secrets::password(),
+                subscriber: secrets::password(),
+                admin: Some(secrets::password()),
+            },
         };
         let mut nats = Self { configuration, process: None };
         nats.start_again();

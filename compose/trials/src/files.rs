@@ -63,26 +63,3 @@ fn with_required_variables(tool: Tool) -> Tool {
         .env("OIDC_ISSUER", "https://issuer.localhost")
         .env("OIDC_CLIENT_ID", "sales")
 }
-
-#[cfg(test)]
-mod tests {
-    use stack::nats::User;
-
-    #[test]
-    fn nats_has_the_same_users_with_the_same_permissions_as_natively() {
-        let conf = include_str!("../../nats/nats.conf");
-        for user in [User::command_api, User::projector, User::subscriber].map(|user| user(String::new())) {
-            let (_, entry) = conf.split_once(&format!("user: \"{}\"", user.name)).expect(user.name);
-            let entry = entry.split("user:").next().unwrap();
-            assert_eq!(subjects(entry, "publish"), user.publish, "{}", user.name);
-            assert_eq!(subjects(entry, "subscribe"), user.subscribe, "{}", user.name);
-        }
-        assert_eq!(conf.matches("user:").count(), 3);
-    }
-
-    fn subjects<'a>(entry: &'a str, list: &str) -> Vec<&'a str> {
-        let (_, rest) = entry.split_once(&format!("{list}: [")).unwrap();
-        let (list, _) = rest.split_once(']').unwrap();
-        list.split('"').skip(1).step_by(2).collect()
-    }
-}
