@@ -489,25 +489,31 @@ impl Browser {
         response
     }
 
+    /// Begins to sign in. Returns the address at the issuer.
+    async fn start(&mut self, secured: &Secured) -> Url {
+        let response = self.send(secured.request("GET", "/api/session/start", None)).await;
+        response.headers()["location"].to_str().unwrap().parse().unwrap()
+    }
+
     /// Signs in at the issuer. Returns the address to which the issuer redirects.
     async fn sign_in(&mut self, secured: &Secured, login: &str) -> Url {
-        let mut response = self.send(secured.request("GET", "/api/session/start", None)).await;
-        let mut at: Url = secured.system.url().parse().unwrap();
-        loop {
+        let at = self.start(secured).await;
+        self.sign_in_at(at, secured, login).await
+    }
+
+    async fn sign_in_at(&mut self, mut at: Url, secured: &Secured, login: &str) -> Url {
+        let http = &secured.system.http;
+        while at.path() != "/api/session/callback" {
+            let request = if at.path().starts_with("/login/") {
+                http.post(at.clone()).form(&[("login", login)])
+            } else {
+                http.get(at.clone())
+            };
+            let response = self.send(request).await;
             assert_eq!(response.status(), StatusCode::SEE_OTHER, "{at}");
             at = at.join(response.headers()["location"].to_str().unwrap()).unwrap();
-            if at.path() == "/api/session/callback" {
-                return at;
-            }
-            let http = &secured.system.http;
-            response = self
-                .send(if at.path().starts_with("/login/") {
-                    http.post(at.clone()).form(&[("login", login)])
-                } else {
-                    http.get(at.clone())
-                })
-                .await;
         }
+        at
     }
 }
 
@@ -552,8 +558,9 @@ async fn a_sign_in_completes_only_in_the_browser_that_started_it() {
 async fn several_sign_ins_at_once_do_not_disturb_each_other() {
     let secured = Secured::start();
     let mut browser = Browser::default();
-    let callbacks = [browser.sign_in(&secured, "sam-sales").await, browser.sign_in(&secured, "sam-sales").await];
-    for back in callbacks {
+    // The issuer ends the grant of an earlier code when it issues another one, so the code is exchanged before that.
+    for at in [browser.start(&secured).await, browser.start(&secured).await] {
+        let back = browser.sign_in_at(at, &secured, "sam-sales").await;
         let address = format!("{}?{}", back.path(), back.query().unwrap());
         let answer = browser.send(secured.request("GET", &address, None)).await;
         assert_eq!(answer.headers()["location"], "/sales.html");
