@@ -161,7 +161,7 @@ const de = {
   "signIn.tokenHint": "Sie erhalten es vom Betreiber dieses Systems.",
   "signIn.submit": "Anmelden",
   "signIn.pending": "Sie werden angemeldet …",
-  "replace.heading": "Mit einem anderen Zugangstoken anmelden?",
+  "replace.heading": "Mit einem anderen Token anmelden?",
   "replace.explanation":
     "Sie sind als {subject} angemeldet. Ein Link oder eine Eingabe enthält ein anderes Zugangstoken. Stimmen Sie nur zu, wenn Sie das Token kennen.",
   "replace.keep": "Angemeldet bleiben",
@@ -364,7 +364,7 @@ const en: Record<TextKey, string> = {
   "signIn.tokenHint": "You get it from the operator of this system.",
   "signIn.submit": "Sign in",
   "signIn.pending": "Signing in …",
-  "replace.heading": "Sign in with another access token?",
+  "replace.heading": "Sign in with another token?",
   "replace.explanation":
     "You are signed in as {subject}. A link or an input contains another access token. Agree only if you know that token.",
   "replace.keep": "Stay signed in",

@@ -177,7 +177,7 @@ test("an address with a token works when it is pasted into the open page", async
 test("an address with another user's token asks before it replaces the session", async ({ page, tokens }) => {
   await signIn(page, tokens.sales);
   const who = await page.getByTestId("who").innerText();
-  const question = page.getByRole("heading", { name: "Mit einem anderen Zugangstoken anmelden?" });
+  const question = page.getByRole("heading", { name: "Mit einem anderen Token anmelden?" });
 
   await page.goto("/");
   await page.goto(`/sales.html#token=${tokens.operator}`);
@@ -214,7 +214,7 @@ test("a token that is entered while another tab is signed in asks, too", async (
   const who = await other.getByTestId("who").innerText();
   await page.getByLabel("Zugangstoken").fill(tokens.operator);
   await page.keyboard.press("Enter");
-  await expect(page.getByRole("heading", { name: "Mit einem anderen Zugangstoken anmelden?" })).toBeFocused();
+  await expect(page.getByRole("heading", { name: "Mit einem anderen Token anmelden?" })).toBeFocused();
   await expect(page.getByTestId("who")).toHaveText(who);
 });
 
