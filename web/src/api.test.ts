@@ -30,7 +30,7 @@ afterEach(() => {
 });
 
 test("plain-text errors of the proxy mean that the service is unavailable", async () => {
-  for (const status of [502, 503, 504]) {
+  for (const status of [404, 502, 503, 504]) {
     expect(await failureFrom(new Response("no available server", { status }))).toEqual({ kind: "unavailable" });
   }
 });

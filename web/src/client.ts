@@ -68,7 +68,8 @@ export function failureFrom(response: Response, body: unknown): Failure {
     return { kind: "forbidden" };
   }
   if (response.status === 404) {
-    return { kind: "missing" };
+    // A proxy that has just started does not know the services yet.
+    return { kind: isProblem(response) ? "missing" : "unavailable" };
   }
   if (response.status >= 400 && response.status < 500) {
     return { kind: "refused", ...reasonFrom(response, body) };
@@ -90,12 +91,16 @@ export function failureFromError(error: unknown): Failure {
 /** The detail, else the title, of a problem document (RFC 9457), and its type; the status line of any other response. */
 function reasonFrom(response: Response, body: unknown): { reason: string; problem?: string } {
   const statusLine = `${response.status} ${response.statusText}`.trim();
-  if (response.headers.get("Content-Type")?.startsWith("application/problem+json") !== true) {
+  if (!isProblem(response)) {
     return { reason: statusLine };
   }
   const { detail, title, type } = Object(body) as Partial<Record<keyof Schemas["Problem"], unknown>>;
   const reason = [detail, title].find((text) => typeof text === "string") ?? statusLine;
   return { reason, ...(typeof type === "string" && { problem: type }) };
+}
+
+function isProblem(response: Response): boolean {
+  return response.headers.get("Content-Type")?.startsWith("application/problem+json") === true;
 }
 
 /** A header in seconds. The date form of `Retry-After` is ignored: the services never send it. */

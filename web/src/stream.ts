@@ -1,4 +1,7 @@
-/** Subscribes to the stream of totals and reconnects whenever it ends. */
+/**
+ * Subscribes to the stream of totals and reconnects whenever it ends. All windows of a browser share one stream: over HTTP/1.1, a
+ * browser opens at most six connections to a host.
+ */
 import { decodeFigures, type Figures } from "./api";
 import { backoffMs } from "./backoff";
 import { client, type Failure, failureFrom, failureFromError, REQUEST_TIMEOUT_MS, type Schemas } from "./client";
@@ -14,8 +17,21 @@ export type StreamMessage =
   | { kind: "age"; ageMs: number }
   | { kind: "lost"; failure: Failure };
 
+/** The lock of the window that reads the stream, and the channel on which it passes on what it receives. */
+const SHARED = "totals";
+
+/** Only on secure origins (HTTPS, localhost). Elsewhere each window reads a stream of its own. */
+const locks = (globalThis as { navigator?: { locks?: LockManager } }).navigator?.locks;
+
+/** What windows send each other. */
+type Shared =
+  | { kind: "event"; event: ServerEvent }
+  | { kind: "lost"; failure: Failure }
+  /** From a new window, which needs the current totals. */
+  | { kind: "joined" };
+
 export interface Subscription {
-  /** Opens a new stream, closes the previous one, and keeps the stream open while the page is visible. */
+  /** Opens a new stream, or joins that of another window, and stays connected while the page is visible. */
   start(): void;
   stop(): void;
 }
@@ -26,56 +42,125 @@ export function subscribe(
   onMessage: (message: StreamMessage) => void,
 ): Subscription {
   let stopped = true;
-  let failures = 0;
   let controller = new AbortController();
-  let timer: ReturnType<typeof setTimeout> | undefined;
+  let newest: ServerEvent | undefined;
+  let confirmedAt: number | undefined;
 
-  const close = (): void => {
-    clearTimeout(timer);
-    controller.abort();
+  const deliver = (event: ServerEvent): void => {
+    if (event.type === "totals" && event.id === lastEventId()) {
+      return; // For a window that joined later.
+    }
+    for (const message of messagesFrom(event)) {
+      if (message.kind === "totals") {
+        newest = event;
+      } else if (message.kind === "age") {
+        confirmedAt = Date.now() - message.ageMs;
+      }
+      onMessage(message);
+    }
   };
 
-  const run = async (): Promise<void> => {
-    close();
+  const receive = (shared: Shared): void => {
+    if (shared.kind === "event") {
+      try {
+        deliver(shared.event);
+      } catch (error) {
+        onMessage({ kind: "lost", failure: failureFromError(error) });
+      }
+    } else if (shared.kind === "lost") {
+      onMessage(shared);
+    }
+  };
+
+  /** Reads the stream for all windows until the signal. */
+  const read = async (signal: AbortSignal, channel?: BroadcastChannel): Promise<void> => {
+    const send = (shared: Shared): void => {
+      channel?.postMessage(shared);
+    };
+    if (channel !== undefined) {
+      channel.onmessage = ({ data }: MessageEvent<Shared>) => {
+        if (data.kind === "joined" && newest !== undefined && confirmedAt !== undefined) {
+          send({ kind: "event", event: newest });
+          const age = JSON.stringify({ age_ms: Math.max(0, Date.now() - confirmedAt) });
+          send({ kind: "event", event: { type: "age", data: age, id: newest.id } });
+        }
+      };
+    }
+    let failures = 0;
+    for (;;) {
+      const failure = await readStream(signal, lastEventId(), (event) => {
+        send({ kind: "event", event });
+        deliver(event);
+        failures = 0;
+      });
+      if (signal.aborted) {
+        return;
+      }
+      // The service ends streams in order to restart or to check the session again: that is no failure.
+      failures += failure === undefined ? 0 : 1;
+      if (failure !== undefined) {
+        send({ kind: "lost", failure });
+        onMessage({ kind: "lost", failure });
+      }
+      const retryAfterSeconds = failure?.kind === "unavailable" ? failure.retryAfterSeconds : 0;
+      await pause(backoffMs(failures, Math.random(), retryAfterSeconds), signal);
+    }
+  };
+
+  const run = (): void => {
+    controller.abort();
     if (stopped || document.hidden) {
       return;
     }
     const { signal } = (controller = new AbortController());
-    const failure = await readStream(signal, lastEventId(), (message) => {
-      failures = 0;
-      onMessage(message);
-    });
-    if (signal.aborted) {
+    if (locks === undefined) {
+      void read(signal);
       return;
     }
-    // The service ends streams in order to restart or to check the session again: that is no failure.
-    failures += failure === undefined ? 0 : 1;
-    const retryAfterSeconds = failure?.kind === "unavailable" ? failure.retryAfterSeconds : 0;
-    timer = setTimeout(() => void run(), backoffMs(failures, Math.random(), retryAfterSeconds));
-    if (failure !== undefined) {
-      onMessage({ kind: "lost", failure });
-    }
+    const channel = new BroadcastChannel(SHARED);
+    signal.addEventListener("abort", () => {
+      channel.close();
+    });
+    channel.onmessage = ({ data }: MessageEvent<Shared>) => {
+      receive(data);
+    };
+    channel.postMessage({ kind: "joined" } satisfies Shared);
+    // Rejected when the signal ends the wait.
+    locks.request(SHARED, { signal }, () => read(signal, channel)).catch(() => undefined);
   };
 
-  document.addEventListener("visibilitychange", () => void run());
+  document.addEventListener("visibilitychange", run);
   return {
     start() {
       stopped = false;
-      failures = 0;
-      void run();
+      run();
     },
     stop() {
       stopped = true;
-      close();
+      newest = undefined;
+      run();
     },
   };
+}
+
+/** Waits for some time, or until the signal. */
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, signal.aborted ? 0 : ms);
+    signal.addEventListener("abort", done);
+  });
 }
 
 /** Reads one stream to its end. Returns the failure that ended it, or undefined if the service ended it. */
 async function readStream(
   signal: AbortSignal,
   lastEventId: string | undefined,
-  onMessage: (message: StreamMessage) => void,
+  onEvent: (event: ServerEvent) => void,
 ): Promise<Failure | undefined> {
   const idle = new AbortController();
   const onIdle = (): void => {
@@ -95,7 +180,7 @@ async function readStream(
     }
     const parse = eventParser((event) => {
       if (!signal.aborted) {
-        messagesFrom(event).forEach(onMessage);
+        onEvent(event);
       }
     });
     const reader = data.pipeThrough(new TextDecoderStream()).getReader();

@@ -147,6 +147,36 @@ test("a hidden page sends no requests, and updates when it becomes visible", asy
   await expect(page.getByTestId("count")).toHaveText(german(count + 1));
 });
 
+test("all windows share one stream, and another one takes over when its window is closed", async ({ context, request }) => {
+  const streams: string[] = [];
+  context.on("request", (sent) => {
+    if (new URL(sent.url()).pathname === "/api/sales/stream") {
+      streams.push(sent.url());
+    }
+  });
+  const { sales_count } = await readTotals(request, await buyViaApi(request, "basic"));
+  // One more than the connections of a browser to a host.
+  const windows: Page[] = [];
+  for (let opened = 0; opened < 7; opened += 1) {
+    const window = await context.newPage();
+    await window.goto("/sales.html");
+    await expect(window.getByTestId("health")).toHaveText("Live");
+    await expect(window.getByTestId("count")).toHaveText(german(sales_count));
+    windows.push(window);
+  }
+  expect(streams).toHaveLength(1);
+  const shop = await context.newPage();
+  await shop.goto("/");
+  await expect(shop.getByRole("button", { name: /kaufen/i }).first()).toBeVisible();
+
+  await windows.shift()?.close();
+  await buyViaApi(request, "pro");
+  for (const window of windows) {
+    await expect(window.getByTestId("count")).toHaveText(german(sales_count + 1));
+  }
+  expect(streams).toHaveLength(2);
+});
+
 test("today is compared with yesterday up to the same time of day", async ({ page }) => {
   // 02:45 on the day after the clocks went back, when 02:30 occurred twice.
   await page.clock.install({ time: "2026-10-26T01:45:00Z" });
