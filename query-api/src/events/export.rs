@@ -4,7 +4,14 @@
 //! would hold its snapshot until the client is done, and Postgres would have to keep every version of the `head` row since then: each
 //! append would take longer than the one before.
 
-use std::future::ready;
+use std::{
+    future::ready,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     body::Body,
@@ -17,20 +24,26 @@ use event_log::{
     ReadError,
     scan::{scan, scan_type},
 };
-use futures::{StreamExt, stream};
-use runtime::http::problem::Problem;
+use futures::{StreamExt, TryStreamExt, stream};
+use runtime::http::{problem::Problem, server::Hangup};
 use sqlx::PgPool;
 use tokio::{
     sync::OwnedSemaphorePermit,
     task::{JoinError, JoinHandle},
+    time::sleep,
 };
-use tracing::error;
+use tracing::{error, info};
 
 use super::{accept, range::Range};
 use crate::{headers::POSITION, problems};
 
 /// Events per chunk: about two megabytes, read in some ten milliseconds.
 const CHUNK_EVENTS: i64 = 5000;
+/// The server takes a piece when the client has read most of the ones before.
+const PIECE_BYTES: usize = 64 * 1024;
+/// How much a client must read in each window: some 17 kilobytes per second. The buffers of a proxy empty in steps of about a megabyte.
+const MIN_BYTES_PER_WINDOW: usize = 1024 * 1024;
+const WINDOW: Duration = Duration::from_mins(1);
 const CONTENT_TYPE: &str = "application/x-ndjson";
 
 /// Why an export is aborted.
@@ -65,6 +78,7 @@ pub async fn lines(
     range: Range,
     limit: Option<usize>,
     place: OwnedSemaphorePermit,
+    hangup: Hangup,
 ) -> Result<Response, Problem> {
     let position = HeaderValue::from(range.position.get());
     let left = limit.map_or(i64::MAX, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
@@ -84,9 +98,36 @@ pub async fn lines(
         let (lines, rest) = chunk.inspect_err(|error| error!(%error, "Export aborted"))?;
         Ok::<_, ExportError>(Some((lines, rest.map(read_ahead))))
     });
-    let body = Body::from_stream(stream::once(ready(Ok(first))).chain(others));
+    let progress = Arc::new(AtomicUsize::new(0));
+    tokio::spawn(hang_up_on_slow_reader(Arc::downgrade(&progress), hangup));
+    let chunks = stream::once(ready(Ok(first))).chain(others);
+    let sent = chunks.map_ok(|chunk| stream::iter(pieces(chunk)).map(Ok::<_, ExportError>)).try_flatten();
+    let body = Body::from_stream(sent.inspect_ok(move |piece| {
+        progress.fetch_add(piece.len(), Ordering::Relaxed);
+    }));
     let content_type = HeaderValue::from_static(CONTENT_TYPE);
     Ok(([(header::CONTENT_TYPE, content_type), (POSITION, position)], body).into_response())
+}
+
+/// Whole lines, as a client that reads slowly gets them.
+fn pieces(mut chunk: Bytes) -> impl Iterator<Item = Bytes> {
+    std::iter::from_fn(move || {
+        let most = chunk.len().min(PIECE_BYTES);
+        let end = chunk[..most].iter().rposition(|byte| *byte == b'\n').map_or(most, |last| last + 1);
+        (end > 0).then(|| chunk.split_to(end))
+    })
+}
+
+/// Ends the connection once the client has read too little within a window. `progress` exists as long as the body.
+async fn hang_up_on_slow_reader(progress: Weak<AtomicUsize>, hangup: Hangup) {
+    loop {
+        sleep(WINDOW).await;
+        let Some(progress) = progress.upgrade() else { return };
+        if progress.swap(0, Ordering::Relaxed) < MIN_BYTES_PER_WINDOW {
+            info!("Export ended: its client reads too slowly");
+            return hangup.hang_up();
+        }
+    }
 }
 
 /// Reads the next chunk while the previous one is sent, and no further.
@@ -114,5 +155,46 @@ impl Export {
         self.left -= events;
         let is_last = events < count || self.left == 0 || self.range.after >= until;
         Ok((lines.into(), (!is_last).then_some(self)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+
+    #[test]
+    fn a_chunk_is_handed_over_in_pieces_of_whole_lines() {
+        let chunk = Bytes::from(b"{\"position\":1}\n".repeat(20_000));
+        let all: Vec<Bytes> = pieces(chunk.clone()).collect();
+        assert!(all.len() > 1 && all.iter().all(|piece| piece.len() <= PIECE_BYTES && piece.ends_with(b"\n")));
+        assert_eq!(all.concat(), chunk);
+        assert_eq!(pieces(Bytes::new()).count(), 0);
+        let long = Bytes::from(vec![b'x'; PIECE_BYTES + 1]);
+        assert_eq!(pieces(long.clone()).collect::<Vec<_>>().concat(), long);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_too_slowly_is_disconnected() {
+        let (progress, hangup) = (Arc::new(AtomicUsize::new(0)), Hangup::default());
+        let started = Instant::now();
+        tokio::spawn(hang_up_on_slow_reader(Arc::downgrade(&progress), hangup.clone()));
+        for read in [MIN_BYTES_PER_WINDOW, 5 * MIN_BYTES_PER_WINDOW, MIN_BYTES_PER_WINDOW - 1] {
+            assert!(timeout(WINDOW / 2, hangup.hung_up()).await.is_err(), "it has read enough so far");
+            progress.fetch_add(read, Ordering::Relaxed);
+            sleep(WINDOW / 2 + Duration::from_millis(1)).await;
+        }
+        hangup.hung_up().await;
+        assert!(started.elapsed() < 4 * WINDOW);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_kept_after_its_export() {
+        let (progress, hangup) = (Arc::new(AtomicUsize::new(0)), Hangup::default());
+        let watch = tokio::spawn(hang_up_on_slow_reader(Arc::downgrade(&progress), hangup.clone()));
+        drop(progress);
+        watch.await.unwrap();
+        assert!(timeout(WINDOW, hangup.hung_up()).await.is_err(), "the next request may use it");
     }
 }

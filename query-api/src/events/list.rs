@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use contract::cloud_event::CloudEvent;
 use event_log::ReadError;
-use runtime::http::problem::{Problem, Query};
+use runtime::http::{
+    problem::{Problem, Query},
+    server::Hangup,
+};
 use serde::Serialize;
 use sqlx::PgPool;
 use utoipa::ToSchema;
@@ -40,7 +43,8 @@ struct Page<'a> {
 /// `application/json` is a page, and the default. `application/x-ndjson`, for requests whose `Accept` names it with at least the same weight, is an export of the whole range up to the end of the log as of the request: one
 /// CloudEvent per line, with the same bytes as `GET /api/events/{event}`, at the client's speed. A complete export ends with a valid HTTP
 /// message end; a failed one is aborted. To resume, pass the position of the last complete line as `after`: the bytes that follow are the
-/// same as in an uninterrupted export. The connection of a client that reads nothing for a minute is closed.
+/// same as in an uninterrupted export. The connection of a client that reads less than a megabyte in a minute is closed, and after an
+/// hour the proxy closes it.
 #[utoipa::path(
     get,
     path = "/api/events",
@@ -62,6 +66,7 @@ struct Page<'a> {
 pub async fn get_events(
     State(sources): State<Arc<Sources>>,
     Query(parameters): Query<Parameters>,
+    Extension(hangup): Extension<Hangup>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let as_lines = export::is_wanted(&headers);
@@ -72,7 +77,7 @@ pub async fn get_events(
             return Err(Problem::unavailable(detail));
         };
         let range = parameters.range(&sources.event_store).await.map_err(problems::event_store)?;
-        export::lines(sources.event_store.clone(), range, parameters.limit, place).await?
+        export::lines(sources.event_store.clone(), range, parameters.limit, place, hangup).await?
     } else {
         page(&sources.event_store, parameters).await.map_err(problems::event_store)?
     };

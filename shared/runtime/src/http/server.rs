@@ -1,4 +1,5 @@
-//! The HTTP server: limits on connections, idle time and header size, and the rules of [`message`].
+//! The HTTP server: limits on connections, idle time and header size, and the rules of [`message`]. A handler can end the connection of
+//! its request ([`Hangup`]).
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -9,7 +10,11 @@ use axum::{
     response::{IntoResponse, Response},
     serve::Listener,
 };
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -47,6 +52,21 @@ const STALLED_PEER_LIMIT: Duration = Duration::from_mins(1);
 /// a stream. Fast readers are not slowed down, because their bytes leave at once.
 const UNSENT_LIMIT_BYTES: u32 = 16 * 1024;
 
+/// Ends the connection of a request; an extension of every request. A response that the client does not read is not polled, so only
+/// something outside of its body can end it.
+#[derive(Clone, Debug, Default)]
+pub struct Hangup(CancellationToken);
+
+impl Hangup {
+    pub fn hang_up(&self) {
+        self.0.cancel();
+    }
+
+    pub async fn hung_up(&self) {
+        self.0.cancelled().await;
+    }
+}
+
 /// Serves until stopped, then finishes the requests in flight.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     serve_at_most(room_for_connections(), listener, router, stop).await;
@@ -66,10 +86,19 @@ async fn serve_at_most(room: usize, mut listener: TcpListener, router: Router, s
         };
         bound_sending(&peer, STALLED_PEER_LIMIT);
         if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-            let connection = connections.watch(http.serve_connection(TokioIo::new(peer), service.clone()));
+            let (service, hangup) = (service.clone(), Hangup::default());
+            let of_requests = hangup.clone();
+            let service = service_fn(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(of_requests.clone());
+                service.call(request)
+            });
+            let connection = connections.watch(http.serve_connection(TokioIo::new(peer), service));
             tokio::spawn(async move {
-                // A broken connection concerns only its client.
-                let _ = connection.await;
+                tokio::select! {
+                    // A broken connection concerns only its client.
+                    _ = connection => (),
+                    () = hangup.hung_up() => (),
+                }
                 drop(place);
             });
         } else if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
@@ -128,7 +157,9 @@ fn bound_sending(peer: &TcpStream, limit: Duration) {
 
 #[cfg(test)]
 mod tests {
-    use axum::routing::get;
+    use axum::{Extension, body::Body, routing::get};
+    use bytes::Bytes;
+    use futures::stream;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -211,6 +242,28 @@ mod tests {
         }
         stop.cancel();
         timeout(Duration::from_secs(10), server).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_handler_can_end_the_connection_of_a_response_that_is_not_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (taken, mut was_taken) = tokio::sync::mpsc::channel(1);
+        let endless = get(async move |Extension(hangup): Extension<Hangup>| {
+            taken.send(hangup).await.unwrap();
+            Body::from_stream(stream::repeat(Ok::<_, Infallible>(Bytes::from_static(&[0; 1024]))))
+        });
+        let stop = CancellationToken::new();
+        tokio::spawn(serve_at_most(1, listener, Router::new().route("/", endless), stop.clone()));
+        let mut peer = TcpStream::connect(address).await.unwrap();
+        peer.write_all(REQUEST).await.unwrap();
+        was_taken.recv().await.unwrap().hang_up();
+        let end = timeout(Duration::from_secs(10), tokio::io::copy(&mut peer, &mut tokio::io::sink())).await;
+        let _ = end.expect("the connection ends");
+        let mut next = TcpStream::connect(address).await.unwrap();
+        next.write_all(REQUEST).await.unwrap();
+        timeout(Duration::from_secs(10), was_taken.recv()).await.expect("there is room again").unwrap();
+        stop.cancel();
     }
 
     #[tokio::test]
