@@ -94,6 +94,7 @@ impl Traefik {
         vec![
             ("SALES_HOST".to_owned(), "localhost".to_owned()),
             ("SALES_PROVIDER".to_owned(), "file".to_owned()),
+            ("SALES_WEB".to_owned(), self.pages.first().map_or_else(String::new, |pages| format!("http://{pages}"))),
             ("SALES_RATE".to_owned(), rate.to_string()),
             ("SALES_BURST".to_owned(), burst.to_string()),
         ]

@@ -19,6 +19,12 @@ const HASHED: &str = "/assets/";
 const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 /// Cached, but revalidated before each use.
 const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
+/// The documents with which Traefik answers where no service does (compose/traefik/routes.yml).
+const PROBLEMS: &str = "/problems/";
+const NEVER_STORED: HeaderValue = HeaderValue::from_static("no-store");
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+/// Documents of problems that may be gone a second later.
+const TEMPORARY: [&str; 2] = ["/problems/429.json", "/problems/503.json"];
 
 /// Serves `root` until SIGTERM or Ctrl-C.
 pub async fn serve(listen: SocketAddr, root: &Path) -> io::Result<()> {
@@ -41,14 +47,29 @@ fn router(root: &Path) -> Router {
         .route("/readyz", get(StatusCode::OK))
         .route("/startupz", get(StatusCode::OK))
         .fallback_service(files)
-        .layer(middleware::from_fn(set_cache_control))
+        .layer(middleware::from_fn(set_headers))
 }
 
-async fn set_cache_control(request: Request, next: Next) -> Response {
-    let is_hashed = request.uri().path().starts_with(HASHED);
+async fn set_headers(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
     let mut response = next.run(request).await;
+    let status = response.status();
+    let headers = response.headers_mut();
     // A file that is missing during an upgrade may exist a moment later.
-    let value = if is_hashed && !response.status().is_client_error() { IMMUTABLE } else { REVALIDATE };
-    response.headers_mut().insert(header::CACHE_CONTROL, value);
+    let value = match &*path {
+        path if path.starts_with(PROBLEMS) => NEVER_STORED,
+        path if path.starts_with(HASHED) && !status.is_client_error() => IMMUTABLE,
+        _ => REVALIDATE,
+    };
+    headers.insert(header::CACHE_CONTROL, value);
+    if status == StatusCode::NOT_FOUND {
+        // Also in the answer to HEAD: Traefik may send 200 before it retries a response of unknown length.
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    } else if path.starts_with(PROBLEMS) {
+        headers.insert(header::CONTENT_TYPE, PROBLEM);
+        if TEMPORARY.contains(&&*path) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+    }
     response
 }

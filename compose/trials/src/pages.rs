@@ -17,7 +17,7 @@ use stack::probe::Probe;
 use stack::process::Process;
 
 const WITHIN: Duration = Duration::from_secs(10);
-const HEADERS: [&str; 5] = ["content-type", "cache-control", "content-encoding", "vary", "location"];
+const HEADERS: [&str; 6] = ["content-type", "cache-control", "content-encoding", "vary", "location", "retry-after"];
 const ENCODINGS: [&str; 4] = ["identity", "gzip", "gzip, deflate, br, zstd", "br;q=0, gzip"];
 
 /// `image`: the container of the pages and its address.
@@ -46,6 +46,7 @@ pub fn are_served_as_natively(
     process.wait_ready(&Probe::Http { address: native, path: "/readyz".to_owned() }, WITHIN, interrupt)?;
     let mut paths =
         ["/", "/sales.html", "/docs", "/docs/", "/missing", "/assets/missing.js"].map(str::to_owned).to_vec();
+    paths.extend([400, 413, 429, 500, 503].map(|status| format!("/problems/{status}.json")));
     for file in std::fs::read_dir(root.join("assets"))? {
         let file = file?.path();
         // Compressed variants are requested by the name of the original.

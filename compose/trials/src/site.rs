@@ -43,6 +43,13 @@ impl Answer {
         serde_json::from_str(&self.text).with_context(|| format!("invalid JSON: {}", self.text))
     }
 
+    /// 503 as a problem, with the time after which the client may retry.
+    pub fn is_unavailable(&self) -> Result<()> {
+        let is_problem = self.header("content-type") == "application/problem+json" && self.header("retry-after") == "1";
+        ensure!(self.status == StatusCode::SERVICE_UNAVAILABLE && is_problem, "not a 503 as a problem: {self:?}");
+        Ok(())
+    }
+
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }

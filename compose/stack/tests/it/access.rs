@@ -301,9 +301,8 @@ async fn public_paths_require_no_token_and_metrics_the_operator_role() {
         };
         for path in PUBLIC {
             let status = get(path, None).await.unwrap().status();
-            let expected = path.strip_prefix("/problems/").map_or(StatusCode::OK, |status| status.parse().unwrap());
             if status != StatusCode::NOT_FOUND {
-                assert_eq!(status, expected, "{} {path}", process.name);
+                assert_eq!(status, StatusCode::OK, "{} {path}", process.name);
                 answered.insert(path);
             }
         }

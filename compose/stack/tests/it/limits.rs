@@ -8,11 +8,12 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use reqwest::{Certificate, Client, Method, StatusCode};
 use serde_json::{Value, json};
 use stack::{open_files, ports};
+use testing::assert_problem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::running::Running;
+use crate::running::{Running, until};
 
 /// Idle connections per entry point.
 const IDLE: usize = 5000;
@@ -91,6 +92,64 @@ async fn an_incomplete_body_is_answered_408() {
     assert!(answer.contains("urn:sales:problem:body-too-slow"), "{answer}");
     assert!(started.elapsed() > Duration::from_secs(4));
     assert_served(&system).await;
+}
+
+/// With a key or without a length, Traefik reads the body itself.
+#[tokio::test]
+async fn an_unreadable_body_is_answered_4xx_through_traefik() {
+    let system = Running::up(&[]);
+    let address = ports::loopback(system.http_port());
+    let (key, no_key) = ("idempotency-key: a\r\n", "");
+    let half = "content-length: 20\r\n\r\n{";
+    let no_chunk = "transfer-encoding: chunked\r\n\r\nzz\r\n";
+    let (slow, malformed) = (Some("body-too-slow"), Some("unreadable-body"));
+    let cases = [
+        ("/api/buy_mpi", no_key, half, 408, slow),
+        // Traefik has given up the connection, and cannot fetch the document any more.
+        ("/api/buy_mpi", key, half, 400, None),
+        ("/api/session", no_key, half, 400, None),
+        ("/api/buy_mpi", no_key, no_chunk, 400, malformed),
+        ("/api/buy_mpi", key, no_chunk, 400, malformed),
+        ("/api/session", no_key, no_chunk, 400, malformed),
+    ];
+    join_all(cases.map(|(path, key, body, status, problem)| async move {
+        let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{key}");
+        let request = format!("{head}content-type: application/json\r\n{body}");
+        let answer = answer_to(address, request.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
+        if let Some(kind) = problem {
+            assert!(answer.contains("application/problem+json"), "{request}: {answer}");
+            assert!(answer.contains(&format!("urn:sales:problem:{kind}")), "{request}: {answer}");
+        }
+    }))
+    .await;
+    assert_served(&system).await;
+}
+
+#[tokio::test]
+async fn one_address_cannot_hold_all_exports() {
+    let system = Running::up(&[]);
+    // A request that has not arrived completely counts.
+    let unfinished =
+        b"GET /api/events HTTP/1.1\r\nhost: localhost\r\naccept: application/x-ndjson\r\ncontent-length: 5\r\n\r\n";
+    let hold = async || {
+        let mut peer = TcpStream::connect(ports::loopback(system.http_port())).await.unwrap();
+        peer.write_all(unfinished).await.unwrap();
+        peer
+    };
+    let export = || system.request(Method::GET, "/api/events").header("accept", "application/x-ndjson").send();
+    let mut refused = None;
+    until("another export is refused", async || {
+        let _held = [hold().await, hold().await, hold().await, hold().await];
+        refused = Some(export().await.unwrap());
+        refused.as_ref().is_some_and(|response| response.status() == 429)
+    })
+    .await;
+    let refused = refused.unwrap();
+    assert_eq!(refused.headers()["retry-after"], "1");
+    assert_problem(refused, 429, "too-many-requests").await;
+    assert_eq!(system.request(Method::GET, "/api/events").send().await.unwrap().status(), 200);
+    until("there is room again", async || export().await.unwrap().status() == 200).await;
 }
 
 #[tokio::test]

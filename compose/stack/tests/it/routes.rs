@@ -1,17 +1,9 @@
 use std::collections::BTreeSet;
 
-use reqwest::header::HOST;
-use reqwest::{Client, Method};
-use serde_json::{Value, json};
-use stack::interrupt::Interrupt;
-use stack::ports;
-use stack::traefik::Traefik;
-use tempfile::TempDir;
-use testing::tools;
+use reqwest::Method;
+use serde_json::Value;
 
 use crate::running::{Running, until};
-
-const KEY: &str = "8e03978e-40d5-43e8-bc93-6894a57f9324";
 
 #[tokio::test]
 async fn traefik_routes_each_request_to_its_service() {
@@ -120,13 +112,7 @@ async fn all_responses_have_the_security_headers() {
 #[tokio::test]
 async fn requests_are_balanced_over_the_replicas_without_a_frozen_one() {
     let system = Running::up(&["--replicas=query-api=2"]);
-    let up = async || {
-        let url = format!("http://{}/api/http/services", stack::ports::loopback(system.dashboard_port()));
-        let services: Vec<Value> = system.http.get(url).send().await.unwrap().json().await.unwrap();
-        let service = services.into_iter().find(|service| service["name"] == "query-api@file").unwrap();
-        let states = service["serverStatus"].as_object().unwrap().clone();
-        states.values().filter(|state| *state == "UP").count()
-    };
+    let up = async || system.healthy_replicas("query-api").await;
     assert_eq!(up().await, 2);
     let frozen = nix::unistd::Pid::from_raw(system.pid("query-api-2"));
 
@@ -139,69 +125,16 @@ async fn requests_are_balanced_over_the_replicas_without_a_frozen_one() {
     until("Traefik has noticed", async || up().await == 2).await;
 }
 
+/// During an update, Traefik looks for a missing page in the other version.
 #[tokio::test]
-async fn a_retried_purchase_is_recorded_once_when_command_api_is_killed() {
-    let system = Running::up(&["--replicas=command-api=2"]);
-    let buy = async || {
-        system
-            .request(Method::POST, "/api/buy_mpi")
-            .header("Idempotency-Key", KEY)
-            .json(&json!({ "license": "basic" }))
-            .send()
-            .await
-            .unwrap()
-    };
-    let victim = nix::unistd::Pid::from_raw(system.pid("command-api-2"));
-    nix::sys::signal::kill(victim, nix::sys::signal::Signal::SIGKILL).unwrap();
-
-    // Some requests reach the dead replica before the health check removes it; Traefik retries them.
-    let mut purchases = BTreeSet::new();
-    let mut last = 0;
-    for _ in 0..20 {
-        let reply = buy().await;
-        assert_eq!(reply.status(), 201);
-        let receipt: Value = reply.json().await.unwrap();
-        purchases.insert(receipt["purchase_id"].to_string());
-        last = receipt["position"].as_i64().unwrap();
-    }
-    assert_eq!(purchases.len(), 1);
-    assert_eq!(system.totals(last).await["sales_count"], 1);
-}
-
-#[tokio::test]
-async fn a_deployed_traefik_without_services_answers_503_and_not_404() {
-    let folder = TempDir::new().unwrap();
-    let traefik = Traefik {
-        binary: tools().traefik.clone(),
-        folder: folder.path().to_owned(),
-        log: folder.path().join("traefik.log"),
-        web: ports::free().unwrap(),
-        dashboard: ports::free().unwrap(),
-        command_api: Vec::new(),
-        query_api: Vec::new(),
-        pages: Vec::new(),
-        limit_per_address: None,
-        tls: None,
-    };
-    let mut server = traefik.server().unwrap();
-    for (name, value) in [("SALES_HOST", "shop.example"), ("SALES_PROVIDER", "swarm")] {
-        server.program.environment.push((name.to_owned(), value.to_owned()));
-    }
-    let _running = server.start_and_wait(&Interrupt::default()).unwrap();
-
-    let http = Client::new();
-    for (host, method, path, status) in [
-        ("shop.example", Method::GET, "/", 503),
-        ("shop.example", Method::GET, "/api/get_current_money", 503),
-        ("shop.example", Method::POST, "/api/buy_mpi", 503),
-        ("sales.shop.example", Method::POST, "/api/buy_mpi", 503),
-        ("shop.example", Method::DELETE, "/api/sales", 503),
-        ("sales.shop.example", Method::GET, "/api/events", 503),
-        ("sales.shop.example", Method::GET, "/", 404),
-        ("localhost", Method::GET, "/", 404),
-        ("127.0.0.1", Method::GET, "/", 404),
-    ] {
-        let request = http.request(method, format!("http://{}{path}", traefik.web)).header(HOST, host);
-        assert_eq!(request.send().await.unwrap().status(), status, "{host}{path}");
+async fn a_missing_page_is_missing_for_every_method() {
+    let system = Running::up(&[]);
+    for path in ["/missing", "/assets/missing.js"] {
+        for _ in 0..30 {
+            for method in [Method::GET, Method::HEAD] {
+                let response = system.request(method.clone(), path).send().await.unwrap();
+                assert_eq!(response.status(), 404, "{method} {path}");
+            }
+        }
     }
 }

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -119,6 +121,15 @@ impl Running {
         self.http.request(method, format!("http://{address}{path}")).header("Host", host).timeout(WITHIN)
     }
 
+    /// Replicas of a service that pass Traefik's health check.
+    pub async fn healthy_replicas(&self, service: &str) -> usize {
+        let url = format!("http://{}/api/http/services", ports::loopback(self.dashboard_port()));
+        let services: Vec<Value> = self.http.get(url).send().await.unwrap().json().await.unwrap();
+        let name = format!("{service}@file");
+        let service = services.into_iter().find(|service| service["name"] == name).expect("it is configured");
+        service["serverStatus"].as_object().unwrap().values().filter(|state| *state == "UP").count()
+    }
+
     /// Buys a licence and returns its position.
     pub async fn buy(&self, license: &str) -> i64 {
         let reply =
@@ -134,6 +145,28 @@ impl Running {
         assert_eq!(reply.status(), 200);
         reply.json().await.unwrap()
     }
+}
+
+/// A process that is frozen until this is dropped. While it is the supervisor, nothing is restarted.
+pub struct Frozen(Pid);
+
+impl Frozen {
+    pub fn new(pid: i32) -> Self {
+        kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
+        Self(Pid::from_raw(pid))
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = kill(self.0, Signal::SIGCONT);
+    }
+}
+
+/// Kills a process, and waits until it is dead.
+pub async fn kill_and_wait(pid: i32) {
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    until("the process is dead", async || !is_alive(pid)).await;
 }
 
 impl Drop for Running {

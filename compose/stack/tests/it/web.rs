@@ -1,14 +1,18 @@
 use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, header};
+use serde_json::Value;
 use stack::interrupt::Interrupt;
 use stack::launch::Program;
-use stack::ports;
 use stack::probe::Probe;
 use stack::process::Process;
+use stack::server::Server;
+use stack::{checkout, ports};
 use tempfile::TempDir;
 
 struct Web {
@@ -16,6 +20,28 @@ struct Web {
     http: Client,
     _process: Process,
     _folder: TempDir,
+}
+
+/// The web server, with the files of a folder.
+pub fn page_server(root: PathBuf, log: PathBuf) -> Server {
+    let address = ports::free().unwrap();
+    let program = Program {
+        name: "web".to_owned(),
+        path: env!("CARGO_BIN_EXE_stack").into(),
+        arguments: ["web".into(), "--listen".into(), address.to_string().into(), "--root".into(), root.into()].into(),
+        environment: Vec::new(),
+        account: None,
+        log,
+        stop_signal: Signal::SIGTERM,
+        stop_within: Duration::from_secs(10),
+    };
+    let probe = Probe::Http { address, path: "/readyz".to_owned() };
+    Server { program, address, probe, ready_within: Duration::from_secs(30) }
+}
+
+/// The documents for Traefik, as they are in the built pages.
+pub fn problem_documents() -> PathBuf {
+    checkout::root().join("web/public")
 }
 
 impl Web {
@@ -35,24 +61,14 @@ impl Web {
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, content).unwrap();
         }
-        let address = ports::free().unwrap();
-        let program = Program {
-            name: "web".to_owned(),
-            path: env!("CARGO_BIN_EXE_stack").into(),
-            arguments: ["web".into(), "--listen".into(), address.to_string().into(), "--root".into(), root.into()]
-                .into(),
-            environment: Vec::new(),
-            account: None,
-            log: folder.path().join("web.log"),
-            stop_signal: Signal::SIGTERM,
-            stop_within: std::time::Duration::from_secs(10),
-        };
-        let probe = Probe::Http { address, path: "/readyz".to_owned() };
-        let process = tokio::task::spawn_blocking(move || {
-            let mut process = Process::start(program).unwrap();
-            process.wait_ready(&probe, std::time::Duration::from_secs(30), &Interrupt::default()).unwrap();
-            process
-        });
+        let log = folder.path().join("web.log");
+        Self::serve(root, log, folder).await
+    }
+
+    async fn serve(root: PathBuf, log: PathBuf, folder: TempDir) -> Self {
+        let server = page_server(root, log);
+        let address = server.address;
+        let process = tokio::task::spawn_blocking(move || server.start_and_wait(&Interrupt::default()).unwrap());
         let http = Client::builder().redirect(Policy::none()).build().unwrap();
         Self { address, http, _process: process.await.unwrap(), _folder: folder }
     }
@@ -96,5 +112,36 @@ async fn a_missing_file_is_a_404_that_is_not_cached() {
         let reply = web.get(path).await;
         assert_eq!(reply.status(), 404, "{path}");
         assert_eq!(reply.headers()[header::CACHE_CONTROL], "no-cache", "{path}");
+    }
+}
+
+/// Of a retried response without a length, Traefik may send the headers before it retries.
+#[tokio::test]
+async fn a_missing_file_has_a_length_for_every_method() {
+    let web = Web::start().await;
+    for path in ["/missing", "/assets/missing.js"] {
+        let head = web.http.head(format!("http://{}{path}", web.address)).send().await.unwrap();
+        for (method, reply) in [("GET", web.get(path).await), ("HEAD", head)] {
+            assert_eq!(reply.status(), 404, "{method} {path}");
+            assert_eq!(reply.headers()[header::CONTENT_LENGTH], "0", "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_documents_for_the_proxy_are_problems() {
+    let folder = TempDir::new().unwrap();
+    let web = Web::serve(problem_documents(), folder.path().join("web.log"), folder).await;
+    for (status, retry_after) in [(400, None), (413, None), (429, Some("1")), (500, None), (503, Some("1"))] {
+        let document = web.get(&format!("/problems/{status}.json")).await;
+        assert_eq!(document.status(), 200, "{status}");
+        let headers = document.headers().clone();
+        assert_eq!(headers[header::CONTENT_TYPE], "application/problem+json", "{status}");
+        assert_eq!(headers[header::CACHE_CONTROL], "no-store", "{status}");
+        assert_eq!(headers.get(header::RETRY_AFTER).map(|value| value.to_str().unwrap()), retry_after, "{status}");
+        let problem: Value = document.json().await.unwrap();
+        assert_eq!(problem["status"], status);
+        assert!(problem["type"].as_str().unwrap().starts_with("urn:sales:problem:"), "{problem}");
+        assert!(problem["title"].is_string() && problem["detail"].is_string(), "{problem}");
     }
 }

@@ -21,17 +21,9 @@ use contract::role::Role;
 /// The security scheme in the OpenAPI documents.
 const SCHEME: &str = "token";
 
-/// Open to every caller: health, the API documents, and the problems that the proxy serves.
-pub const PUBLIC: [&str; 8] = [
-    "/livez",
-    "/startupz",
-    "/readyz",
-    "/problems/413",
-    "/problems/429",
-    "/docs/command-api.json",
-    "/docs/events.json",
-    "/docs/query-api.json",
-];
+/// Open to every caller: health and the API documents.
+pub const PUBLIC: [&str; 6] =
+    ["/livez", "/startupz", "/readyz", "/docs/command-api.json", "/docs/events.json", "/docs/query-api.json"];
 
 /// Responses that any endpoint may give, in addition to its own.
 const ALWAYS: [(&str, &str); 3] = [

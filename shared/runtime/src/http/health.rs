@@ -16,7 +16,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{api::method_not_allowed, problem::Problem};
+use super::api::method_not_allowed;
 use crate::{
     access::{Access, guard},
     process_metrics::{self, Readiness},
@@ -45,9 +45,6 @@ pub fn operations(registry: Registry, readiness: Readiness, started: Arc<AtomicB
                 Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
             }),
         )
-        // The proxy serves these when it refuses a request itself (`too-large`, `too-many` in its configuration).
-        .route("/problems/413", get(async || Problem::body_too_large()))
-        .route("/problems/429", get(async || Problem::too_many_requests()))
         .route(
             "/metrics",
             get(async move || {

@@ -11,7 +11,7 @@ use axum::{
 use serde::{Serialize, de::DeserializeOwned};
 use utoipa::ToSchema;
 
-/// Queues drain within seconds, and the proxy's token bucket refills continuously.
+/// Queues drain within seconds.
 const RETRY_AFTER_S: u32 = 1;
 
 /// An error in the format of RFC 9457.
@@ -52,15 +52,7 @@ impl Problem {
         Self { retry_after_s: Some(RETRY_AFTER_S), ..problem }
     }
 
-    /// 429: an address exceeds its rate limit. Served by the proxy.
-    pub fn too_many_requests() -> Self {
-        let detail = "This address exceeds its rate limit. Wait before you retry.";
-        let title = "Too many requests";
-        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", title, detail);
-        Self { retry_after_s: Some(RETRY_AFTER_S), ..problem }
-    }
-
-    /// 413. Served by the proxy too.
+    /// 413.
     pub fn body_too_large() -> Self {
         let detail = "Nothing was stored. A command takes some hundred bytes.";
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "Request body too large", detail)
