@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use clap::Args;
-use event_log::database;
+use event_log::{database, migration};
 use prometheus_client::registry::Registry;
 use runtime::{
     access::Access,
@@ -124,5 +124,5 @@ pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
     for (role, password) in [("monitor", &config.monitor_db_password), ("barman", &config.barman_db_password)] {
         passwords.extend(password.as_deref().map(|password| (role, password)));
     }
-    database::migrate(&config.event_store_admin_url, &files, &passwords).await
+    migration::migrate(&config.event_store_admin_url, &files, &passwords).await
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use clap::Args;
-use event_log::database;
+use event_log::{database, migration};
 use prometheus_client::registry::Registry;
 use runtime::{
     access::Access,
@@ -159,7 +159,7 @@ pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
         ("query_api", config.query_api_db_password.as_str()),
         ("auditor", config.auditor_db_password.as_str()),
     ];
-    database::migrate(&config.read_model_admin_url, &files, &passwords).await
+    migration::migrate(&config.read_model_admin_url, &files, &passwords).await
 }
 
 /// Rebuilds the read model from the log and switches to it.
