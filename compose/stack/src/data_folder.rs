@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+/// A log may become this large while its process runs, and the previous one beside it as well.
+const MAX_LOG_BYTES: u64 = 32 * 1024 * 1024;
 /// The supervisor's log.
 pub const SUPERVISOR: &str = "stack";
 
@@ -91,13 +93,30 @@ impl DataFolder {
         Ok(())
     }
 
+    /// Moves the content of large logs to `.log.1` while their processes run. They append, so they continue in the emptied file. A
+    /// line that is written in between is lost.
+    pub fn rotate_large_logs(&self) -> io::Result<()> {
+        self.rotate_logs_above(MAX_LOG_BYTES)
+    }
+
+    fn rotate_logs_above(&self, limit: u64) -> io::Result<()> {
+        for entry in fs::read_dir(self.0.join("logs"))? {
+            let log = entry?.path();
+            if log.extension().is_some_and(|extension| extension == "log") && log.metadata()?.len() > limit {
+                fs::copy(&log, log.with_extension("log.1"))?;
+                File::options().write(true).open(&log)?.set_len(0)?;
+            }
+        }
+        Ok(())
+    }
+
     pub fn new_supervisor_log(&self) -> Result<File> {
         let log = self.log(SUPERVISOR);
         fs::create_dir_all(self.0.join("logs"))?;
         if log.exists() {
             rotate(&log)?;
         }
-        Ok(File::create(&log)?)
+        Ok(File::options().create(true).append(true).open(&log)?)
     }
 
     pub fn why_locked(&self) -> String {
@@ -121,4 +140,29 @@ impl DataFolder {
 
 fn rotate(log: &Path) -> io::Result<()> {
     fs::rename(log, log.with_extension("log.1"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn a_large_log_is_rotated_while_it_is_written() {
+        let folder = TempDir::new().unwrap();
+        let folder = DataFolder::open(folder.path()).unwrap();
+        let mut log = folder.new_supervisor_log().unwrap();
+        let (path, rotated) = (folder.log(SUPERVISOR), folder.log(SUPERVISOR).with_extension("log.1"));
+        log.write_all(b"0123456789").unwrap();
+        folder.rotate_logs_above(10).unwrap();
+        assert!(!rotated.exists());
+        log.write_all(b"!").unwrap();
+        folder.rotate_logs_above(10).unwrap();
+        log.write_all(b"more").unwrap();
+        assert_eq!(fs::read_to_string(rotated).unwrap(), "0123456789!");
+        assert_eq!(fs::read_to_string(path).unwrap(), "more");
+    }
 }

@@ -18,7 +18,7 @@ use event_log::{
     scan::{scan, scan_type},
 };
 use futures::{StreamExt, stream};
-use runtime::http::problem::Problem;
+use runtime::{http::problem::Problem, log_limits::Sampler};
 use sqlx::PgPool;
 use tokio::{
     sync::OwnedSemaphorePermit,
@@ -73,7 +73,7 @@ pub async fn lines(
     let (first, rest) = export.chunk().await.map_err(|error| match error {
         ExportError::Log(error) => problems::event_store(error),
         error @ ExportError::Panicked(_) => {
-            error!(%error, "Export failed before its first byte");
+            log_failure(&error);
             Problem::internal()
         }
     })?;
@@ -81,12 +81,19 @@ pub async fn lines(
     let others = stream::try_unfold(rest.map(read_ahead), async |ahead| {
         let Some(ahead) = ahead else { return Ok(None) };
         let chunk = ahead.await.map_err(ExportError::from).flatten();
-        let (lines, rest) = chunk.inspect_err(|error| error!(%error, "Export aborted"))?;
+        let (lines, rest) = chunk.inspect_err(log_failure)?;
         Ok::<_, ExportError>(Some((lines, rest.map(read_ahead))))
     });
     let body = Body::from_stream(stream::once(ready(Ok(first))).chain(others));
     let content_type = HeaderValue::from_static(CONTENT_TYPE);
     Ok(([(header::CONTENT_TYPE, content_type), (POSITION, position)], body).into_response())
+}
+
+fn log_failure(error: &ExportError) {
+    static SAMPLER: Sampler = Sampler::new();
+    if let Some(left_out) = SAMPLER.admit() {
+        error!(%error, left_out, "Export failed");
+    }
 }
 
 /// Reads the next chunk while the previous one is sent, and no further.

@@ -45,6 +45,7 @@ pub fn run(options: &Options, output: Output) -> Result<()> {
     }
     while !interrupt.is_raised() {
         stack.restart_exited();
+        stack.rotate_large_logs();
         thread::sleep(POLL_INTERVAL);
     }
     stack.stop();
