@@ -8,6 +8,7 @@ mod high_availability;
 mod limits;
 mod monitoring;
 mod nats_cluster;
+mod pooler;
 mod routes;
 mod running;
 mod streams;
