@@ -29,7 +29,7 @@ mod latest;
 mod problems;
 pub mod purchases;
 mod router;
-mod session;
+pub mod session;
 mod sources;
 mod time;
 mod totals;
@@ -73,10 +73,11 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
     let mut registry = Registry::with_prefix("sales");
     let mut tasks = Tasks::default();
     let access = Access::new(&config.service.access, config.service.listen_address, &mut tasks)?;
-    let sign_in = SignIn::new(access.clone(), config.service.access.oidc_client_id.as_deref(), &config.sign_in)?;
     let event_store = database::pool("EVENT_STORE_URL", &config.event_store_url, "query-api", EVENT_STORE_CONNECTIONS)?;
     let read_model =
         database::pool("READ_MODEL_URL", &config.read_model_url, "query-api reads", READ_MODEL_CONNECTIONS)?;
+    let client_id = config.service.access.oidc_client_id.as_deref();
+    let sign_in = SignIn::new(access.clone(), event_store.clone(), client_id, &config.sign_in)?;
     let (watch, follower) =
         follow::follow(database::options("READ_MODEL_URL", &config.read_model_url, "query-api")?, &mut registry);
     tasks.spawn("totals", |stop| follower.run(stop));
