@@ -22,9 +22,8 @@ use crate::{ports, secrets};
 /// Superuser.
 pub const ADMIN: &str = "postgres";
 
-/// What `initdb` reads and makes, in the same folder.
+/// The file beside the data folder that `initdb` reads.
 const PASSWORD: &str = "password";
-const DATA: &str = "data";
 const INITDB_WITHIN: Duration = Duration::from_mins(1);
 /// Crash recovery replays up to `max_wal_size` of WAL.
 pub const READY_WITHIN: Duration = Duration::from_mins(2);
@@ -106,24 +105,25 @@ impl Cluster {
     /// Creates the data folder. It is moved to its place when it is complete.
     pub fn initialize(&self, interrupt: &Interrupt) -> Result<()> {
         let partial = self.data.with_extension("partial");
+        let (data, password) = (partial.join("data"), partial.join(PASSWORD));
         remove_folder(&partial)?;
-        DirBuilder::new().mode(0o700).create(&partial)?;
-        let password = partial.join(PASSWORD);
+        DirBuilder::new().recursive(true).mode(0o700).create(&data)?;
         let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&password)?;
         file.write_all(self.admin_password.as_bytes())?;
-        if let Some(account) = Account::for_postgres(&partial)? {
-            for path in [&partial, &password] {
+        if let Some(account) = Account::for_postgres(&data)? {
+            for path in [&partial, &data, &password] {
                 chown(path, Some(account.user_id), Some(account.group_id))?;
             }
         }
-        self.initdb(&partial, interrupt).context("cannot create the Postgres data folder")?;
-        fs::rename(partial.join(DATA), &self.data)?;
+        self.initdb(&data, interrupt).context("cannot create the Postgres data folder")?;
+        fs::rename(data, &self.data)?;
         Ok(remove_folder(&partial)?)
     }
 
-    fn initdb(&self, partial: &Path, interrupt: &Interrupt) -> Result<()> {
-        let (mut program, folder) = self.program("initdb", partial)?;
-        program.arguments = vec!["-D".into(), folder.join(DATA).into(), "--pwfile".into(), folder.join(PASSWORD).into()];
+    fn initdb(&self, data: &Path, interrupt: &Interrupt) -> Result<()> {
+        let (mut program, data) = self.program("initdb", data)?;
+        let password = data.join("..").join(PASSWORD);
+        program.arguments = vec!["-D".into(), data.into(), "--pwfile".into(), password.into()];
         program.arguments.extend(
             // The builtin locale sorts the same on every machine, independent of its C library.
             ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"].map(Into::into),
