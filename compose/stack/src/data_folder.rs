@@ -173,7 +173,9 @@ mod tests {
     #[test]
     fn a_name_that_servers_cannot_use_is_refused_with_the_character() {
         let folder = TempDir::new().unwrap();
-        for (name, wrong) in [("a\"b", r#"'"'"#), (r"a\b", r"'\\'"), ("$HOME", "'$'"), ("a\nb", r"'\n'"), ("\u{2028}", r"'\u{2028}'")] {
+        for (name, wrong) in
+            [("a\"b", r#"'"'"#), (r"a\b", r"'\\'"), ("$HOME", "'$'"), ("a\nb", r"'\n'"), ("\u{2028}", r"'\u{2028}'")]
+        {
             let named = folder.path().join(name);
             let refused = format!("{:#}", DataFolder::open(&named).unwrap_err());
             assert!(refused.contains(&format!("contains {wrong};")) && !named.exists(), "{refused}");

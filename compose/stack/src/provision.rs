@@ -53,7 +53,8 @@ pub fn tools(progress: Progress) -> Result<Tools> {
 
 /// The folder of the installed programs, locked: concurrent tests would install into it.
 fn tools_folder() -> Result<(PathBuf, File)> {
-    let create = |folder: &Path| fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()));
+    let create =
+        |folder: &Path| fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()));
     let mut folder = checkout::stack_folder().join("tools");
     create(&folder)?;
     if let Some(account) = Account::for_postgres(&folder)?

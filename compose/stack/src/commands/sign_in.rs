@@ -12,7 +12,8 @@ use crate::tool::Tool;
 pub fn run(data: &Data) -> Result<()> {
     let running = Running::find(data)?;
     let tokens = &running.secrets.access_tokens;
-    let token = |subject: &str| tokens.get(subject).context("the stack has never required tokens; start it with --secure");
+    let token =
+        |subject: &str| tokens.get(subject).context("the stack has never required tokens; start it with --secure");
     let address = |subject: &str| -> Result<String> {
         let code = Tool::new(checkout::binary(Service::QueryApi.name())?)
             .arg("link")

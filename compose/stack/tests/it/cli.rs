@@ -55,7 +55,8 @@ fn no_secret_is_an_argument_of_a_program() {
         fs::write(secrets.join(name), "").unwrap();
     }
     let recorder = programs.join("openssl");
-    fs::write(&recorder, "#!/bin/sh\nprintf '%s\\n' \"$@\" >>\"$ARGUMENTS\"\nPATH=${PATH#*:} exec openssl \"$@\"\n").unwrap();
+    fs::write(&recorder, "#!/bin/sh\nprintf '%s\\n' \"$@\" >>\"$ARGUMENTS\"\nPATH=${PATH#*:} exec openssl \"$@\"\n")
+        .unwrap();
     fs::set_permissions(&recorder, Permissions::from_mode(0o755)).unwrap();
     let arguments = folder.path().join("arguments");
     let path = format!("{}:{}", programs.display(), env::var("PATH").unwrap());

@@ -48,8 +48,7 @@ async fn pooler(mode: &str, postgres: SocketAddr, folder: &Path) -> (Process, So
         stop_signal: Signal::SIGTERM,
         stop_within: Duration::from_secs(10),
     };
-    let server =
-        Server { program, address, probe: Probe::Postgres { address }, ready_within: Duration::from_secs(30) };
+    let server = Server { program, address, probe: Probe::Postgres { address }, ready_within: Duration::from_secs(30) };
     let started = spawn_blocking(move || server.start_and_wait(&Interrupt::default())).await.unwrap();
     (started.unwrap_or_else(|error| panic!("{error:#}")), address)
 }

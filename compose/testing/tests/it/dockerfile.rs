@@ -47,8 +47,10 @@ fn every_base_image_can_be_pinned() {
     let dockerfile = dockerfile();
     let images = base_images(&dockerfile);
     assert!(images.contains("postgres:18") && images.contains("busybox:1.35"), "{images:?}");
-    let options: Vec<_> =
-        images.iter().map(|image| format!("--build-context {image}=docker-image://{image}@sha256:of-{image}")).collect();
+    let options: Vec<_> = images
+        .iter()
+        .map(|image| format!("--build-context {image}=docker-image://{image}@sha256:of-{image}"))
+        .collect();
     let output = pinned(folder.path());
     assert_eq!(String::from_utf8(output.stdout).unwrap().lines().collect::<Vec<_>>(), options);
     fs::write(&docker, "#!/bin/sh\necho unknown\n").unwrap();
