@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use clap::Args;
-use event_log::{database, migration, sessions};
+use event_log::{database, migration, pooler};
 use prometheus_client::registry::Registry;
 use runtime::{
     access::Access,
@@ -87,7 +87,7 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
     let writer_metrics = writer::Metrics::register(&mut registry);
     let options = database::options("EVENT_STORE_URL", &config.event_store_url, "command-api")?;
     let checked = options.clone();
-    tasks.spawn("event store sessions", |stop| sessions::require_own("EVENT_STORE_URL", checked, stop));
+    tasks.spawn("EVENT_STORE_URL", |stop| pooler::refuse("EVENT_STORE_URL", checked, stop));
     let (log, writer) = writer::new(options, Arc::clone(&handoff), writer_metrics);
     tasks.spawn("writer", |stop| writer.run(stop));
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use clap::Args;
-use event_log::{database, migration, sessions};
+use event_log::{database, migration, pooler};
 use prometheus_client::registry::Registry;
 use runtime::{
     access::Access,
@@ -119,7 +119,7 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
     let (event_store, read_model) = config.databases.pools("projector")?;
     for (setting, url) in config.databases.urls() {
         let options = database::options(setting, url, "projector")?;
-        tasks.spawn(setting, |stop| sessions::require_own(setting, options, stop));
+        tasks.spawn(setting, |stop| pooler::refuse(setting, options, stop));
     }
     let nats_url = config.nats_url.clone();
     tasks.spawn("projection", async move |stop| {

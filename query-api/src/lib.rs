@@ -13,7 +13,7 @@ use std::{path::PathBuf, sync::Arc};
 use anyhow::Context;
 use clap::Args;
 use contract::time_zone::TimeZones;
-use event_log::{database, sessions};
+use event_log::{database, pooler};
 use prometheus_client::{metrics::info::Info, registry::Registry};
 use runtime::{
     access::Access,
@@ -83,7 +83,7 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
     tasks.spawn("totals", |stop| follower.run(stop));
     for (setting, url) in [("EVENT_STORE_URL", &config.event_store_url), ("READ_MODEL_URL", &config.read_model_url)] {
         let options = database::options(setting, url, "query-api")?;
-        tasks.spawn(setting, |stop| sessions::require_own(setting, options, stop));
+        tasks.spawn(setting, |stop| pooler::refuse(setting, options, stop));
     }
     let known = watch.clone();
     let streams = Places::new(tasks.drain_token(), &mut registry);

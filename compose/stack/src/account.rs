@@ -77,6 +77,7 @@ mod tests {
         let private = TempDir::new().unwrap();
         let below = private.path().join("below");
         fs::create_dir(&below).unwrap();
+        fs::set_permissions(private.path(), Permissions::from_mode(0o700)).unwrap();
         let other = Account { user_id: u32::MAX, group_id: u32::MAX, folder: PathBuf::new() };
         assert!(!other.may_enter(&below).unwrap());
         let owner = Account { user_id: private.path().metadata().unwrap().uid(), ..other.clone() };
