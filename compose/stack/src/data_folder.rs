@@ -145,7 +145,8 @@ impl DataFolder {
 /// The servers' configuration files and options contain the name, and not all of them can quote these characters.
 fn check_name(folder: &Path) -> Result<()> {
     let absolute = path::absolute(folder)?;
-    let name = absolute.to_str().with_context(|| format!("the data folder {absolute:?} is not named in UTF-8"))?;
+    let name =
+        absolute.to_str().with_context(|| format!("the data folder {} is not named in UTF-8", absolute.display()))?;
     let wrong = name.chars().find(|c| matches!(c, '"' | '\\' | '$' | '\u{2028}' | '\u{2029}') || c.is_control());
     ensure!(
         wrong.is_none(),

@@ -1,4 +1,4 @@
-//! PgBouncer between a service and Postgres.
+//! `PgBouncer` between a service and Postgres.
 
 use std::fs;
 use std::net::SocketAddr;
