@@ -37,14 +37,18 @@ fn pbkdf2(password: &[u8], salt: &[u8]) -> [u8; 32] {
     let mut key = block;
     for _ in 1..ITERATIONS {
         block = hmac(password, &[&block]);
-        key.iter_mut().zip(block).for_each(|(key, byte)| *key ^= byte);
+        for (key, byte) in key.iter_mut().zip(block) {
+            *key ^= byte;
+        }
     }
     key
 }
 
 fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
-    parts.iter().for_each(|part| mac.update(part));
+    for part in parts {
+        mac.update(part);
+    }
     mac.finalize().into_bytes().into()
 }
 
