@@ -65,8 +65,8 @@ fn no_secret_is_an_argument_of_a_program() {
     let printed = succeed(&mut make);
     let (_, password) = printed.trim_end().split_once("dashboard: user admin, password ").unwrap();
 
-    let recorded = fs::read_to_string(arguments).unwrap();
-    assert!(recorded.starts_with("passwd\n") && !recorded.contains(password), "{recorded}");
+    let passed = fs::read_to_string(arguments).unwrap();
+    assert!(passed.starts_with("passwd\n") && !passed.contains(password), "{passed}");
     let users = fs::read_to_string(secrets.join("dashboard_users")).unwrap();
     let salt = users.split('$').nth(2).unwrap();
     let hash = succeed(Command::new("openssl").args(["passwd", "-apr1", "-salt", salt, password]));
