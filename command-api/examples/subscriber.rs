@@ -1,7 +1,7 @@
 //! Consumes the events of the shop in order, each once. `/docs/events.json` describes them.
 //!
 //! ```text
-//! cargo run --example subscriber -- --nats nats://user:password@127.0.0.1:4222 --last-position last.txt
+//! NATS_URL=nats://user:password@127.0.0.1:4222 cargo run --example subscriber -- --last-position last.txt
 //! ```
 //!
 //! It prints a line per event. A real system does its work there and stores the last position in the same transaction:
@@ -34,8 +34,8 @@ const ACK_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Parser)]
 struct Settings {
-    /// Address of NATS, with user and password.
-    #[arg(long)]
+    /// Address of NATS, with user and password. In the environment, other users of the machine cannot read it.
+    #[arg(long, env = "NATS_URL", hide_env_values = true)]
     nats: ServerAddr,
     /// File that stores the last processed position.
     #[arg(long, default_value = "last-position.txt")]

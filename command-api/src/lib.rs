@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use clap::Args;
-use event_log::database;
+use event_log::{database, migration, pooler};
 use prometheus_client::registry::Registry;
 use runtime::{
     access::Access,
@@ -86,6 +86,8 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
 
     let writer_metrics = writer::Metrics::register(&mut registry);
     let options = database::options("EVENT_STORE_URL", &config.event_store_url, "command-api")?;
+    let checked = options.clone();
+    tasks.spawn("EVENT_STORE_URL", |stop| pooler::refuse("EVENT_STORE_URL", checked, stop));
     let (log, writer) = writer::new(options, Arc::clone(&handoff), writer_metrics);
     tasks.spawn("writer", |stop| writer.run(stop));
 
@@ -114,7 +116,7 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
 pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
     let files = event_log::migration_files!("../../migrations/event_store":
         "0001_roles", "0002_event", "0003_head", "0004_append_only", "0005_append_events", "0006_rare_events", "0007_operators",
-        "0008_checked_events");
+        "0008_checked_events", "0010_sign_in_code");
     let mut passwords = vec![
         ("command_api", config.command_api_db_password.as_str()),
         ("projector", config.projector_db_password.as_str()),
@@ -124,5 +126,5 @@ pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
     for (role, password) in [("monitor", &config.monitor_db_password), ("barman", &config.barman_db_password)] {
         passwords.extend(password.as_deref().map(|password| (role, password)));
     }
-    database::migrate(&config.event_store_admin_url, &files, &passwords).await
+    migration::migrate(&config.event_store_admin_url, &files, &passwords).await
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use clap::Args;
-use event_log::database;
+use event_log::{database, migration, pooler};
 use prometheus_client::registry::Registry;
 use runtime::{
     access::Access,
@@ -54,6 +54,11 @@ pub struct Databases {
 }
 
 impl Databases {
+    /// With the names of their settings.
+    fn urls(&self) -> [(&'static str, &str); 2] {
+        [("EVENT_STORE_URL", &self.event_store_url), ("READ_MODEL_URL", &self.read_model_url)]
+    }
+
     /// Pools for the event store and the read model, which connect on first use.
     fn pools(&self, name: &str) -> anyhow::Result<(PgPool, PgPool)> {
         let event_store = database::pool("EVENT_STORE_URL", &self.event_store_url, name, POOL_CONNECTIONS)?;
@@ -112,6 +117,10 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
     let metrics = projection::Metrics::register(&mut registry);
     let (state, known) = watch::channel(projection::State::Starting);
     let (event_store, read_model) = config.databases.pools("projector")?;
+    for (setting, url) in config.databases.urls() {
+        let options = database::options(setting, url, "projector")?;
+        tasks.spawn(setting, |stop| pooler::refuse(setting, options, stop));
+    }
     let nats_url = config.nats_url.clone();
     tasks.spawn("projection", async move |stop| {
         let nats = nats::connect(&nats_url, "projector").await?;
@@ -159,7 +168,7 @@ pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
         ("query_api", config.query_api_db_password.as_str()),
         ("auditor", config.auditor_db_password.as_str()),
     ];
-    database::migrate(&config.read_model_admin_url, &files, &passwords).await
+    migration::migrate(&config.read_model_admin_url, &files, &passwords).await
 }
 
 /// Rebuilds the read model from the log and switches to it.

@@ -13,7 +13,7 @@ use std::{path::PathBuf, sync::Arc};
 use anyhow::Context;
 use clap::Args;
 use contract::time_zone::TimeZones;
-use event_log::database;
+use event_log::{database, pooler};
 use prometheus_client::{metrics::info::Info, registry::Registry};
 use runtime::{
     access::Access,
@@ -29,7 +29,7 @@ mod latest;
 mod problems;
 pub mod purchases;
 mod router;
-mod session;
+pub mod session;
 mod sources;
 mod time;
 mod totals;
@@ -73,13 +73,18 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
     let mut registry = Registry::with_prefix("sales");
     let mut tasks = Tasks::default();
     let access = Access::new(&config.service.access, config.service.listen_address, &mut tasks)?;
-    let sign_in = SignIn::new(access.clone(), config.service.access.oidc_client_id.as_deref(), &config.sign_in)?;
     let event_store = database::pool("EVENT_STORE_URL", &config.event_store_url, "query-api", EVENT_STORE_CONNECTIONS)?;
     let read_model =
         database::pool("READ_MODEL_URL", &config.read_model_url, "query-api reads", READ_MODEL_CONNECTIONS)?;
+    let client_id = config.service.access.oidc_client_id.as_deref();
+    let sign_in = SignIn::new(access.clone(), event_store.clone(), client_id, &config.sign_in)?;
     let (watch, follower) =
         follow::follow(database::options("READ_MODEL_URL", &config.read_model_url, "query-api")?, &mut registry);
     tasks.spawn("totals", |stop| follower.run(stop));
+    for (setting, url) in [("EVENT_STORE_URL", &config.event_store_url), ("READ_MODEL_URL", &config.read_model_url)] {
+        let options = database::options(setting, url, "query-api")?;
+        tasks.spawn(setting, |stop| pooler::refuse(setting, options, stop));
+    }
     let known = watch.clone();
     let streams = Places::new(tasks.drain_token(), &mut registry);
     let signer = config.license_key.as_deref().map(LicenseSigner::parse).transpose().context("LICENSE_KEY")?;

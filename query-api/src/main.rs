@@ -7,6 +7,7 @@ use event_log::config;
 use query_api::{
     Config,
     purchases::new_key::{self, KeyConfig},
+    session::link::{self, LinkConfig},
 };
 use runtime::{healthcheck, run};
 
@@ -26,6 +27,8 @@ enum Command {
     Serve(Box<Config>),
     /// Create the key that signs licence keys, and print its public key.
     Key(KeyConfig),
+    /// Print a one-time code that signs in for ten minutes, as /sales.html#token=CODE.
+    Link(LinkConfig),
     /// Container health check: exit 0 if the service in this container is up.
     Healthcheck(healthcheck::HealthcheckConfig),
 }
@@ -37,6 +40,7 @@ async fn main() -> ExitCode {
     run::exit_code(match cli.command {
         Command::Serve(config) => run::run("query-api", &config.service, || query_api::service(&config)).await,
         Command::Key(config) => new_key::make(&config),
+        Command::Link(config) => link::make(&config).await,
         Command::Healthcheck(config) => healthcheck::run(&config),
     })
 }

@@ -1,7 +1,7 @@
 //! Problems that several endpoints answer with.
 
 use event_log::{ReadError, transparency};
-use runtime::http::problem::Problem;
+use runtime::{http::problem::Problem, log_limits::Sampler};
 use tracing::error;
 
 pub fn invalid_query(detail: impl Into<String>) -> Problem {
@@ -9,8 +9,11 @@ pub fn invalid_query(detail: impl Into<String>) -> Problem {
 }
 
 pub fn event_store(error: impl Into<ReadError>) -> Problem {
+    static SAMPLER: Sampler = Sampler::new();
     let error = error.into();
-    error!(%error, "The event log cannot be read");
+    if let Some(left_out) = SAMPLER.admit() {
+        error!(%error, left_out, "The event log cannot be read");
+    }
     if error.is_integrity_violation() {
         Problem::internal()
     } else {
@@ -19,7 +22,10 @@ pub fn event_store(error: impl Into<ReadError>) -> Problem {
 }
 
 pub fn read_model(error: &sqlx::Error) -> Problem {
-    error!(%error, "The read model cannot be read");
+    static SAMPLER: Sampler = Sampler::new();
+    if let Some(left_out) = SAMPLER.admit() {
+        error!(%error, left_out, "The read model cannot be read");
+    }
     match error {
         sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => Problem::internal(),
         _ => Problem::unavailable("The read model does not answer. Try again."),
@@ -27,8 +33,11 @@ pub fn read_model(error: &sqlx::Error) -> Problem {
 }
 
 pub fn transparency_log(error: impl Into<transparency::ReadError>) -> Problem {
+    static SAMPLER: Sampler = Sampler::new();
     let error = error.into();
-    error!(%error, "The transparency log cannot be read");
+    if let Some(left_out) = SAMPLER.admit() {
+        error!(%error, left_out, "The transparency log cannot be read");
+    }
     match error {
         transparency::ReadError::Database(_) => Problem::unavailable("The read model does not answer. Try again."),
         transparency::ReadError::Tile(_) => Problem::internal(),

@@ -4,6 +4,7 @@ mod append;
 mod asyncapi;
 mod event_store;
 mod http;
+mod migration;
 mod nats_permissions;
 mod relay;
 mod subscriber;

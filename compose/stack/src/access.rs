@@ -1,12 +1,10 @@
 //! The access tokens of a stack with `--secure`.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, Result};
 
 use crate::checkout;
 use crate::data_folder::DataFolder;
-use crate::options::{Options, Service};
+use crate::options::Service;
 use crate::secrets::Secrets;
 use crate::tool::Tool;
 
@@ -33,18 +31,3 @@ pub fn create_tokens(secrets: &mut Secrets, folder: &DataFolder) -> Result<()> {
 }
 
 pub const IS_OPEN: &str = "Access is open: every user of this machine has all roles; --secure requires access tokens";
-
-/// Contains tokens: for a terminal, not for a log.
-pub fn how_to_sign_in(options: &Options, tokens: &BTreeMap<String, String>) -> String {
-    let url = options.origin("localhost");
-    let of = |name: &str| tokens.get(name).map_or("", String::as_str);
-    format!(
-        "Access is restricted: everything but buying requires a token\n  \
-           sales      {url}/sales.html#token={}\n  \
-           operator   {url}/sales.html#token={}\n  \
-           auditor    curl -H 'Authorization: Bearer {}' {url}/api/events\n",
-        of("sales-team"),
-        of("operator"),
-        of("auditor"),
-    )
-}

@@ -21,6 +21,8 @@ pub enum Command {
     Up(Up),
     /// List the processes with their addresses and readiness
     Status(Status),
+    /// Print new addresses that sign in to a stack with --secure, once
+    SignIn(Data),
     /// Stop everything
     Down(Data),
     /// Rebuild the read model from the event log; queries are served from the old one meanwhile

@@ -3,10 +3,12 @@
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
+/// A log may become this large while its process runs, and the previous one beside it as well.
+const MAX_LOG_BYTES: u64 = 32 * 1024 * 1024;
 /// The supervisor's log.
 pub const SUPERVISOR: &str = "stack";
 
@@ -16,11 +18,15 @@ pub struct DataFolder(PathBuf);
 impl DataFolder {
     /// Created if missing, readable by its owner alone.
     pub fn open(path: &Path) -> Result<Self> {
+        check_name(path)?;
         let create = || {
             DirBuilder::new().recursive(true).mode(0o700).create(path)?;
             path.canonicalize()
         };
-        Ok(Self(create().with_context(|| format!("cannot create the data folder {}", path.display()))?))
+        let folder = create().with_context(|| format!("cannot create the data folder {}", path.display()))?;
+        // Links are resolved now.
+        check_name(&folder)?;
+        Ok(Self(folder))
     }
 
     /// `None` if it is missing.
@@ -91,13 +97,30 @@ impl DataFolder {
         Ok(())
     }
 
+    /// Moves the content of large logs to `.log.1` while their processes run. They append, so they continue in the emptied file. A
+    /// line that is written in between is lost.
+    pub fn rotate_large_logs(&self) -> io::Result<()> {
+        self.rotate_logs_above(MAX_LOG_BYTES)
+    }
+
+    fn rotate_logs_above(&self, limit: u64) -> io::Result<()> {
+        for entry in fs::read_dir(self.0.join("logs"))? {
+            let log = entry?.path();
+            if log.extension().is_some_and(|extension| extension == "log") && log.metadata()?.len() > limit {
+                fs::copy(&log, log.with_extension("log.1"))?;
+                File::options().write(true).open(&log)?.set_len(0)?;
+            }
+        }
+        Ok(())
+    }
+
     pub fn new_supervisor_log(&self) -> Result<File> {
         let log = self.log(SUPERVISOR);
         fs::create_dir_all(self.0.join("logs"))?;
         if log.exists() {
             rotate(&log)?;
         }
-        Ok(File::create(&log)?)
+        Ok(File::options().create(true).append(true).open(&log)?)
     }
 
     pub fn why_locked(&self) -> String {
@@ -119,6 +142,69 @@ impl DataFolder {
     }
 }
 
+/// The servers' configuration files and options contain the name, and not all of them can quote these characters.
+fn check_name(folder: &Path) -> Result<()> {
+    let absolute = path::absolute(folder)?;
+    let name =
+        absolute.to_str().with_context(|| format!("the data folder {} is not named in UTF-8", absolute.display()))?;
+    let wrong = name.chars().find(|c| matches!(c, '"' | '\\' | '$' | '\u{2028}' | '\u{2029}') || c.is_control());
+    ensure!(
+        wrong.is_none(),
+        "the servers cannot use the data folder {name:?}, since its name contains {:?}; choose another one with --data-dir",
+        wrong.unwrap_or_default()
+    );
+    Ok(())
+}
+
 fn rotate(log: &Path) -> io::Result<()> {
     fs::rename(log, log.with_extension("log.1"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::io::Write;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn a_name_that_servers_cannot_use_is_refused_with_the_character() {
+        let folder = TempDir::new().unwrap();
+        for (name, wrong) in
+            [("a\"b", r#"'"'"#), (r"a\b", r"'\\'"), ("$HOME", "'$'"), ("a\nb", r"'\n'"), ("\u{2028}", r"'\u{2028}'")]
+        {
+            let named = folder.path().join(name);
+            let refused = format!("{:#}", DataFolder::open(&named).unwrap_err());
+            assert!(refused.contains(&format!("contains {wrong};")) && !named.exists(), "{refused}");
+        }
+        let not_utf8 = folder.path().join(OsStr::from_bytes(b"\xff"));
+        assert!(format!("{:#}", DataFolder::open(&not_utf8).unwrap_err()).contains("UTF-8"));
+        let plain = folder.path().join("it's 100% größer {a} #1 @tls@");
+        assert_eq!(DataFolder::open(&plain).unwrap().path(), plain.canonicalize().unwrap());
+        let link = folder.path().join("link");
+        let odd = folder.path().join("$");
+        fs::create_dir(&odd).unwrap();
+        symlink(odd, &link).unwrap();
+        assert!(DataFolder::open(&link).is_err());
+    }
+
+    #[test]
+    fn a_large_log_is_rotated_while_it_is_written() {
+        let folder = TempDir::new().unwrap();
+        let folder = DataFolder::open(folder.path()).unwrap();
+        let mut log = folder.new_supervisor_log().unwrap();
+        let (path, rotated) = (folder.log(SUPERVISOR), folder.log(SUPERVISOR).with_extension("log.1"));
+        log.write_all(b"0123456789").unwrap();
+        folder.rotate_logs_above(10).unwrap();
+        assert!(!rotated.exists());
+        log.write_all(b"!").unwrap();
+        folder.rotate_logs_above(10).unwrap();
+        log.write_all(b"more").unwrap();
+        assert_eq!(fs::read_to_string(rotated).unwrap(), "0123456789!");
+        assert_eq!(fs::read_to_string(path).unwrap(), "more");
+    }
 }

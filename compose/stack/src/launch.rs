@@ -64,7 +64,7 @@ impl Program {
 pub fn tied_to_parent(account: Option<&Account>, death_signal: Signal) -> Command {
     let mut command = Command::new("setpriv");
     if let Some(account) = account {
-        command.args(account.setpriv_options());
+        command.args(account.setpriv_options()).current_dir(&account.folder);
     }
     command.arg("--pdeathsig").arg(death_signal.as_str().trim_start_matches("SIG")).arg("--");
     command

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use stack::cli::{Cli, Command};
-use stack::commands::{audit, bench, down, rebuild, status, supervise, test, up};
+use stack::commands::{audit, bench, down, rebuild, sign_in, status, supervise, test, up};
 use stack::web;
 
 fn main() -> ExitCode {
@@ -22,6 +22,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Up(arguments) => up::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::SignIn(arguments) => sign_in::run(&arguments),
         Command::Down(arguments) => down::run(&arguments),
         Command::Rebuild(arguments) => rebuild::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),

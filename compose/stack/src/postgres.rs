@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
-use crate::account::Account;
+use crate::account::{Account, WORKING_FOLDER};
 use crate::interrupt::Interrupt;
 use crate::launch::Program;
 use crate::probe::Probe;
@@ -22,6 +22,8 @@ use crate::{ports, secrets};
 /// Superuser.
 pub const ADMIN: &str = "postgres";
 
+/// The file beside the data folder that `initdb` reads.
+const PASSWORD: &str = "password";
 const INITDB_WITHIN: Duration = Duration::from_mins(1);
 /// Crash recovery replays up to `max_wal_size` of WAL.
 pub const READY_WITHIN: Duration = Duration::from_mins(2);
@@ -100,43 +102,40 @@ impl Cluster {
         self.data.is_dir()
     }
 
-    /// Creates the data folder. It is renamed to its final name when it is complete.
+    /// Creates the data folder. It is moved to its place when it is complete.
     pub fn initialize(&self, interrupt: &Interrupt) -> Result<()> {
         let partial = self.data.with_extension("partial");
-        let password_file = self.data.with_extension("password");
+        let (data, password) = (partial.join("data"), partial.join(PASSWORD));
         remove_folder(&partial)?;
-        DirBuilder::new().mode(0o700).create(&partial)?;
-        if let Some(account) = Account::for_postgres()? {
-            chown(&partial, Some(account.user_id), Some(account.group_id))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&data)?;
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&password)?;
+        file.write_all(self.admin_password.as_bytes())?;
+        if let Some(account) = Account::for_postgres(&data)? {
+            for path in [&partial, &data, &password] {
+                chown(path, Some(account.user_id), Some(account.group_id))?;
+            }
         }
-        OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&password_file)?
-            .write_all(self.admin_password.as_bytes())?;
-        let initialized = self.initdb(&partial, &password_file, interrupt);
-        fs::remove_file(&password_file)?;
-        initialized.context("cannot create the Postgres data folder")?;
-        fs::rename(&partial, &self.data)?;
-        Ok(())
+        self.initdb(&data, interrupt).context("cannot create the Postgres data folder")?;
+        fs::rename(data, &self.data)?;
+        Ok(remove_folder(&partial)?)
     }
 
-    fn initdb(&self, data: &Path, password_file: &Path, interrupt: &Interrupt) -> Result<()> {
-        let mut program = self.program("initdb", data)?;
+    fn initdb(&self, data: &Path, interrupt: &Interrupt) -> Result<()> {
+        let (mut program, data) = self.program("initdb", data)?;
+        let password = data.join("..").join(PASSWORD);
+        program.arguments = vec!["-D".into(), data.into(), "--pwfile".into(), password.into()];
         program.arguments.extend(
             // The builtin locale sorts the same on every machine, independent of its C library.
             ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"].map(Into::into),
         );
         program.arguments.extend(["--auth=scram-sha-256", "--data-checksums", "--username", ADMIN].map(Into::into));
-        program.arguments.extend(["--pwfile".into(), password_file.into()]);
         program.arguments.extend(self.tuning.initdb.iter().map(Into::into));
         Process::start(program)?.wait_success(INITDB_WITHIN, interrupt)
     }
 
     pub fn server(&self) -> Result<Server> {
-        let mut program = self.program("postgres", &self.data)?;
+        let (mut program, data) = self.program("postgres", &self.data)?;
+        program.arguments = vec!["-D".into(), data.into()];
         let mut set = |name: &str, value: &str| {
             program.arguments.extend(["-c".into(), format!("{name}={value}").into()]);
         };
@@ -155,18 +154,22 @@ impl Cluster {
         })
     }
 
-    fn program(&self, name: &str, data: &Path) -> Result<Program> {
-        Ok(Program {
+    /// A program that works in a folder, and the path under which it finds this folder.
+    fn program(&self, name: &str, folder: &Path) -> Result<(Program, PathBuf)> {
+        let account = Account::for_postgres(folder)?;
+        let folder = if account.is_some() { WORKING_FOLDER.into() } else { folder.to_owned() };
+        let program = Program {
             name: name.to_owned(),
             path: self.binaries.join(name),
-            arguments: vec!["-D".into(), data.into()],
+            arguments: Vec::new(),
             environment: Vec::new(),
-            account: Account::for_postgres()?,
+            account,
             log: self.log.clone(),
             // SIGINT is the fast shutdown; SIGTERM would wait for all clients to disconnect.
             stop_signal: Signal::SIGINT,
             stop_within: STOP_WITHIN,
-        })
+        };
+        Ok((program, folder))
     }
 
     /// In one of the two layouts that packagers use.

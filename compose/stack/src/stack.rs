@@ -1,7 +1,6 @@
 //! The whole system: every server, started in dependency order and stopped in reverse.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -36,7 +35,7 @@ pub struct Stack {
     /// All servers with their roles, paused ones included.
     servers: Vec<(&'static str, Server)>,
     state: State,
-    state_file: PathBuf,
+    folder: DataFolder,
     progress: Progress,
     interrupt: Interrupt,
     /// Marks the data folder as in use.
@@ -58,13 +57,12 @@ impl Stack {
         }
         let plan = Plan::new(options, tools, &folder, &secrets)?;
         let state = State::new(Urls::new(options))?;
-        let state_file = folder.state();
-        state.write(&state_file)?;
+        state.write(&folder.state())?;
         let mut stack = Self {
             running: Vec::new(),
             servers: Vec::new(),
             state,
-            state_file,
+            folder: folder.clone(),
             progress,
             interrupt: interrupt.clone(),
             _lock: lock,
@@ -117,6 +115,13 @@ impl Stack {
         }
     }
 
+    /// Keeps the logs from filling the disk. To be called regularly.
+    pub fn rotate_large_logs(&self) {
+        if let Err(error) = self.folder.rotate_large_logs() {
+            eprintln!("cannot rotate the logs: {error}");
+        }
+    }
+
     /// Stops all servers in order.
     pub fn stop(self) {
         drop(self);
@@ -164,7 +169,7 @@ impl Stack {
 
     fn save_state(&mut self) -> Result<()> {
         self.state.processes = self.running.iter().map(Supervised::entry).collect();
-        self.state.write(&self.state_file)
+        self.state.write(&self.folder.state())
     }
 }
 
@@ -179,8 +184,9 @@ impl Drop for Stack {
                 self.progress.done(role, started.elapsed());
             }
         }
-        if let Err(error) = fs::remove_file(&self.state_file) {
-            eprintln!("cannot remove {}: {error}", self.state_file.display());
+        let state = self.folder.state();
+        if let Err(error) = fs::remove_file(&state) {
+            eprintln!("cannot remove {}: {error}", state.display());
         }
     }
 }

@@ -58,9 +58,10 @@ impl Traefik {
         let static_text = STATIC
             .replace("@web@", &self.web.to_string())
             .replace("@dashboard@", &self.dashboard.to_string())
-            .replace("@dynamic@", &dynamic.to_string_lossy())
             .replace("@limits@", self.limit_per_address.map_or("[]", |_| "[limits@file]"))
-            .replace("@tls@", self.tls.as_ref().map_or("", |_| "tls: {}"));
+            .replace("@tls@", self.tls.as_ref().map_or("", |_| "tls: {}"))
+            // The last one: its name may look like another placeholder.
+            .replace("@dynamic@", &dynamic.to_string_lossy());
         fs::write(&static_file, static_text)?;
         let services = SERVICES
             .replace("@command-api@", &servers(&self.command_api))

@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::pin;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -10,6 +12,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
+use axum::serve::Listener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tower_http::services::ServeDir;
@@ -26,6 +33,9 @@ const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json"
 /// Documents of problems that may be gone a second later.
 const TEMPORARY: [&str; 2] = ["/problems/429.json", "/problems/503.json"];
 
+/// From the accept or the last response to the end of the next request's head, as in the services.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Serves `root` until SIGTERM or Ctrl-C.
 pub async fn serve(listen: SocketAddr, root: &Path) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
@@ -36,8 +46,35 @@ pub async fn serve(listen: SocketAddr, root: &Path) -> io::Result<()> {
             _ = interrupt.recv() => {}
         }
     };
-    let listener = TcpListener::bind(listen).await?;
-    axum::serve(listener, router(root)).with_graceful_shutdown(shutdown).await
+    serve_until(shutdown, TcpListener::bind(listen).await?, router(root), HEAD_TIMEOUT).await;
+    Ok(())
+}
+
+/// `axum::serve` has no limit for heads.
+async fn serve_until(
+    shutdown: impl Future<Output = ()>,
+    mut listener: TcpListener,
+    router: Router,
+    head_timeout: Duration,
+) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(head_timeout);
+    let service = TowerToHyperService::new(router);
+    let connections = GracefulShutdown::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let (peer, _) = tokio::select! {
+            accepted = Listener::accept(&mut listener) => accepted,
+            () = &mut shutdown => break,
+        };
+        let connection = connections.watch(http.serve_connection(TokioIo::new(peer), service.clone()));
+        tokio::spawn(async move {
+            // A broken connection concerns only its client.
+            let _ = connection.await;
+        });
+    }
+    drop(listener);
+    connections.shutdown().await;
 }
 
 fn router(root: &Path) -> Router {
@@ -72,4 +109,28 @@ async fn set_headers(request: Request, next: Next) -> Response {
         }
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tempfile::TempDir;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_whose_head_does_not_end_is_closed() {
+        let folder = TempDir::new().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve_until(pending(), listener, router(folder.path()), Duration::from_millis(50)));
+        let mut peer = TcpStream::connect(address).await.unwrap();
+        peer.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        timeout(Duration::from_secs(10), peer.read_to_end(&mut answer)).await.expect("it is closed").unwrap();
+    }
 }

@@ -1,6 +1,7 @@
 //! Folders for the files of test servers, below the target folder.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,7 +27,8 @@ fn make_ours() -> PathBuf {
     remove_orphans(&all);
     let ours = ProcessId::own().expect("/proc is mounted");
     let folder = all.join(ours.to_string());
-    fs::create_dir(&folder).expect("the target folder is writable");
+    // Private, like the data folder of a stack.
+    DirBuilder::new().mode(0o700).create(&folder).expect("the target folder is writable");
     folder
 }
 

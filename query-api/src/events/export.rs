@@ -25,7 +25,10 @@ use event_log::{
     scan::{scan, scan_type},
 };
 use futures::{StreamExt, TryStreamExt, stream};
-use runtime::http::{problem::Problem, server::Hangup};
+use runtime::{
+    http::{problem::Problem, server::Hangup},
+    log_limits::Sampler,
+};
 use sqlx::PgPool;
 use tokio::{
     sync::OwnedSemaphorePermit,
@@ -87,7 +90,7 @@ pub async fn lines(
     let (first, rest) = export.chunk().await.map_err(|error| match error {
         ExportError::Log(error) => problems::event_store(error),
         error @ ExportError::Panicked(_) => {
-            error!(%error, "Export failed before its first byte");
+            log_failure(&error);
             Problem::internal()
         }
     })?;
@@ -95,7 +98,7 @@ pub async fn lines(
     let others = stream::try_unfold(rest.map(read_ahead), async |ahead| {
         let Some(ahead) = ahead else { return Ok(None) };
         let chunk = ahead.await.map_err(ExportError::from).flatten();
-        let (lines, rest) = chunk.inspect_err(|error| error!(%error, "Export aborted"))?;
+        let (lines, rest) = chunk.inspect_err(log_failure)?;
         Ok::<_, ExportError>(Some((lines, rest.map(read_ahead))))
     });
     let progress = Arc::new(AtomicUsize::new(0));
@@ -124,9 +127,19 @@ async fn hang_up_on_slow_reader(progress: Weak<AtomicUsize>, hangup: Hangup) {
         sleep(WINDOW).await;
         let Some(progress) = progress.upgrade() else { return };
         if progress.swap(0, Ordering::Relaxed) < MIN_BYTES_PER_WINDOW {
-            info!("Export ended: its client reads too slowly");
+            static SAMPLER: Sampler = Sampler::new();
+            if let Some(left_out) = SAMPLER.admit() {
+                info!(left_out, "Export ended: its client reads too slowly");
+            }
             return hangup.hang_up();
         }
+    }
+}
+
+fn log_failure(error: &ExportError) {
+    static SAMPLER: Sampler = Sampler::new();
+    if let Some(left_out) = SAMPLER.admit() {
+        error!(%error, left_out, "Export failed");
     }
 }
 

@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
 };
 use contract::{event::Event, receipt::Receipt};
-use runtime::http::problem::Problem;
+use runtime::{http::problem::Problem, log_limits::Sampler};
 use uuid::Uuid;
 
 use crate::{problems, sources::Sources};
@@ -50,7 +50,10 @@ pub async fn find(sources: &Sources, path: Result<Path<String>, PathRejection>) 
         }
         Ok(Event::SalesReset(_)) => Err(unknown()),
         Err(error) => {
-            tracing::error!(%error, position = recorded.position.get(), "A stored event cannot be decoded");
+            static SAMPLER: Sampler = Sampler::new();
+            if let Some(left_out) = SAMPLER.admit() {
+                tracing::error!(%error, position = recorded.position.get(), left_out, "A stored event cannot be decoded");
+            }
             Err(Problem::internal())
         }
     }

@@ -11,7 +11,10 @@ use axum::{
 use contract::role::Role;
 use cookie::SameSite;
 use runtime::{
-    access::{caller::Caller, session},
+    access::{
+        caller::{Caller, unauthenticated},
+        session,
+    },
     http::{body::JsonBody, problem::Problem},
 };
 use serde::{Deserialize, Serialize};
@@ -19,6 +22,7 @@ use utoipa::ToSchema;
 
 use super::{
     cookies::{ended, set_cookies},
+    link,
     oidc::SignIn,
 };
 
@@ -69,7 +73,7 @@ impl Session {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Credentials {
-    /// The access token.
+    /// The access token, or the one-time code of an address that signs in.
     token: String,
     /// Replace the session of another token. Pages ask first: a link of a stranger may have brought the token.
     #[serde(default)]
@@ -110,7 +114,7 @@ pub async fn get_session(State(sign_in): State<Arc<SignIn>>, caller: Caller) -> 
         (status = 409, description = "The browser has a session of another token, and `replace` is not true"),
         (status = 415, description = "Body is not application/json, or has a content encoding"),
         (status = 422, description = "Unknown field"),
-        (status = 503, description = "The issuer has not responded yet"),
+        (status = 503, description = "The issuer has not responded yet, or the event store with the codes is unreachable"),
     ),
 )]
 pub async fn create_session(
@@ -123,10 +127,22 @@ pub async fn create_session(
     if sign_in.access.is_open() {
         return Ok(Session::of(&sign_in, &Caller::of_open_access()).into_response());
     }
+    let used_up = || unauthenticated("The address to sign in is used up or has expired.");
+    let (token, code) = if link::is_code(&token) {
+        (link::find(&sign_in.event_store, &token).await?.ok_or_else(used_up)?, Some(token))
+    } else {
+        (token, None)
+    };
     let caller = sign_in.access.session_owner(&token).await?;
     if !replace && has_another_session(&sign_in, &headers, &token).await {
         let detail = "This browser is signed in with another token. Sign out first, or send `\"replace\": true`.";
         return Err(Problem::new(StatusCode::CONFLICT, "session-exists", "There is a session already", detail));
+    }
+    // Only now, so that the user may still answer the question.
+    if let Some(code) = code
+        && !link::use_up(&sign_in.event_store, &code).await?
+    {
+        return Err(used_up());
     }
     let cookie = session::new_cookie(&headers, session::COOKIE, &token, SameSite::Strict);
     Ok((set_cookies([cookie]), Session::of(&sign_in, &caller)).into_response())
@@ -165,6 +181,7 @@ mod tests {
         access::{Access, Settings, token_file},
         tasks::Tasks,
     };
+    use sqlx::postgres::PgPoolOptions;
     use tempfile::NamedTempFile;
 
     use super::*;
@@ -178,7 +195,8 @@ mod tests {
         }
         let settings = Settings { access_tokens: Some(file.path().to_owned()), ..Settings::default() };
         let access = Access::new(&settings, ([127, 0, 0, 1], 0).into(), &mut Tasks::default()).unwrap();
-        Arc::new(SignIn::new(access, None, &oidc::Settings::default()).unwrap())
+        let unreachable = PgPoolOptions::new().connect_lazy("postgres://nobody@127.0.0.1:1/nothing").unwrap();
+        Arc::new(SignIn::new(access, unreachable, None, &oidc::Settings::default()).unwrap())
     }
 
     #[tokio::test]

@@ -2,5 +2,6 @@
 
 mod cookies;
 pub mod current;
+pub mod link;
 pub mod oidc;
 pub mod sign_in;

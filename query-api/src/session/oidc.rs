@@ -18,6 +18,7 @@ use runtime::{
     http::problem::Problem,
 };
 use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
 
 /// Settings of the sign-in at the issuer.
 #[derive(Args, Clone, Debug, Default)]
@@ -37,6 +38,8 @@ pub struct Settings {
 /// The ways to sign in.
 pub struct SignIn {
     pub access: Access,
+    /// With the codes of addresses that sign in.
+    pub event_store: PgPool,
     client: Option<PagesClient>,
 }
 
@@ -89,7 +92,12 @@ impl Attempt {
 }
 
 impl SignIn {
-    pub fn new(access: Access, client_id: Option<&str>, settings: &Settings) -> anyhow::Result<Self> {
+    pub fn new(
+        access: Access,
+        event_store: PgPool,
+        client_id: Option<&str>,
+        settings: &Settings,
+    ) -> anyhow::Result<Self> {
         let client = client_id.map(|id| {
             let public_url = settings.public_url.clone();
             anyhow::Ok(PagesClient {
@@ -100,7 +108,7 @@ impl SignIn {
                     .context("OIDC_CLIENT_ID needs PUBLIC_URL, where the issuer leads browsers back to")?,
             })
         });
-        Ok(Self { access, client: client.transpose()? })
+        Ok(Self { access, event_store, client: client.transpose()? })
     }
 
     pub fn has_issuer(&self) -> bool {

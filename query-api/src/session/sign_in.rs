@@ -11,6 +11,7 @@ use cookie::SameSite;
 use runtime::{
     access::session,
     http::problem::{Problem, Query},
+    log_limits::{Sampler, shorten},
 };
 use serde::Deserialize;
 use tracing::warn;
@@ -92,7 +93,10 @@ pub async fn finish_sign_in(
             (set_cookies(over.into_iter().chain([session])), Redirect::to(SIGNED_IN)).into_response()
         }
         Err(error) => {
-            warn!(error = format!("{error:#}"), "Sign-in failed");
+            static SAMPLER: Sampler = Sampler::new();
+            if let Some(left_out) = SAMPLER.admit() {
+                warn!(error = shorten(&error), left_out, "Sign-in failed");
+            }
             (set_cookies(over), Redirect::to(FAILED)).into_response()
         }
     }

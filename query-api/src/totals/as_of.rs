@@ -8,7 +8,7 @@ use axum::{
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::{event::DecodeError, money::OutOfRange, position::Position, totals::Totals};
 use event_log::{LastEvent, ReadError, read_model::set_from_row, row::timestamp, scan::scan_following};
-use runtime::http::problem::Problem;
+use runtime::{http::problem::Problem, log_limits::Sampler};
 use sqlx::{PgPool, Row};
 use tracing::error;
 
@@ -121,7 +121,10 @@ fn problem(error: AsOfError) -> Problem {
         AsOfError::ReadModel(error) => problems::read_model(&error),
         AsOfError::TooFarBehind(_) => Problem::unavailable(format!("{error}. Try again later.")),
         AsOfError::Decode { .. } | AsOfError::Add(_) => {
-            error!(%error, "Earlier totals cannot be computed");
+            static SAMPLER: Sampler = Sampler::new();
+            if let Some(left_out) = SAMPLER.admit() {
+                error!(%error, left_out, "Earlier totals cannot be computed");
+            }
             Problem::internal()
         }
     }

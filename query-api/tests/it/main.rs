@@ -5,6 +5,7 @@ mod events;
 mod export;
 mod history;
 mod latest;
+mod link;
 mod purchases;
 mod service;
 mod stream;

@@ -1,5 +1,7 @@
 //! The service as a whole: settings, health, metrics, the OpenAPI document, invalid requests, and operation without the event store.
 
+use std::time::Instant;
+
 use reqwest::Method;
 use testing::{Databases, Proxy, Service, Until, assert_committed, assert_problem, purchased};
 
@@ -135,4 +137,18 @@ async fn pages_are_served_while_the_event_store_is_unreachable() {
     for path in ["/api/events", "/api/events/1", "/api/get_current_money?at_position=1"] {
         assert_problem(read_side.get(path).await, 503, "unavailable").await;
     }
+}
+
+#[tokio::test]
+async fn a_client_cannot_fill_the_log() {
+    let read_side = ReadSide::start().await;
+    let (before, started) = (read_side.query_api.log().len(), Instant::now());
+    let path = format!("/api/session/callback?state=s&error={}", "A".repeat(8000));
+    for _ in 0..100 {
+        read_side.request(&path).header("cookie", "sign-in-s=nonce.verifier").send().await.unwrap();
+    }
+    // One line per second at most, and a short one.
+    let seconds = usize::try_from(started.elapsed().as_secs()).unwrap();
+    let log = read_side.query_api.log();
+    assert!(log.contains("the issuer reports") && log.len() - before < (seconds + 2) * 1000, "{log}");
 }

@@ -5,6 +5,7 @@ pub mod bench;
 pub mod down;
 pub mod rebuild;
 mod running;
+pub mod sign_in;
 pub mod status;
 pub mod supervise;
 pub mod test;

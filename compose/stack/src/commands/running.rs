@@ -7,11 +7,12 @@ use anyhow::{Context, Result};
 use crate::data_folder::DataFolder;
 use crate::options::Data;
 use crate::secrets::Secrets;
-use crate::state::State;
+use crate::state::{State, Urls};
 
 pub struct Running {
     pub folder: DataFolder,
     pub secrets: Secrets,
+    pub urls: Urls,
     postgres: SocketAddr,
 }
 
@@ -22,7 +23,7 @@ impl Running {
         let state = State::read(&folder.state())?.with_context(not_running)?;
         let postgres = state.processes.iter().find(|entry| entry.name == "postgres").with_context(not_running)?.address;
         let secrets = Secrets::load_or_create(&folder.secrets())?;
-        Ok(Self { folder, secrets, postgres })
+        Ok(Self { folder, secrets, urls: state.urls, postgres })
     }
 
     pub fn url(&self, role: &str, password: &str, database: &str) -> String {

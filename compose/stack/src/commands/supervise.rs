@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::sign_in;
 use crate::access;
-use crate::data_folder::DataFolder;
 use crate::interrupt::Interrupt;
 use crate::options::Options;
 use crate::progress::Progress;
-use crate::secrets::Secrets;
 use crate::stack::Stack;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -35,9 +34,7 @@ pub fn run(options: &Options, output: Output) -> Result<()> {
     match output {
         Output::Terminal => {
             if options.secure {
-                let folder = DataFolder::open(&options.data.folder)?;
-                let secrets = Secrets::load_or_create(&folder.secrets())?;
-                print!("{}", access::how_to_sign_in(options, &secrets.access_tokens));
+                sign_in::run(&options.data)?;
             }
             println!("Press Ctrl-C to stop.");
         }
@@ -45,6 +42,7 @@ pub fn run(options: &Options, output: Output) -> Result<()> {
     }
     while !interrupt.is_raised() {
         stack.restart_exited();
+        stack.rotate_large_logs();
         thread::sleep(POLL_INTERVAL);
     }
     stack.stop();

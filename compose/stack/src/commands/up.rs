@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
+use super::sign_in;
 use super::supervise::{self, Output};
-use crate::access;
 use crate::build_services::build_services;
 use crate::cli::Up;
 use crate::data_folder::{DataFolder, SUPERVISOR};
@@ -19,7 +19,6 @@ use crate::interrupt::Interrupt;
 use crate::options::Options;
 use crate::prerequisites::{self, Need};
 use crate::progress::Progress;
-use crate::secrets::Secrets;
 use crate::state::State;
 use crate::{checkout, pages, provision};
 
@@ -36,8 +35,7 @@ pub fn run(up: &Up) -> Result<()> {
         follow(start_in_background(&up.options, &folder)?, &folder)?;
         // Not printed by the supervisor, whose output is logged.
         if up.options.secure {
-            let secrets = Secrets::load_or_create(&folder.secrets())?;
-            print!("{}", access::how_to_sign_in(&up.options, &secrets.access_tokens));
+            sign_in::run(&up.options.data)?;
         }
         Ok(())
     } else {

@@ -1,6 +1,10 @@
+use std::env;
+use std::fs::{self, Permissions};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
-use stack::ports;
+use stack::{checkout, ports};
 use tempfile::TempDir;
 
 use crate::running::{stack, succeed, text};
@@ -37,4 +41,34 @@ fn down_succeeds_if_no_stack_is_running() {
     let folder = TempDir::new().unwrap();
     succeed(&mut stack("down", folder.path()));
     succeed(&mut stack("down", &folder.path().join("missing")));
+}
+
+#[test]
+fn no_secret_is_an_argument_of_a_program() {
+    let folder = TempDir::new().unwrap();
+    let [programs, secrets] = ["programs", "secrets"].map(|name| folder.path().join(name));
+    for folder in [&programs, &secrets] {
+        fs::create_dir(folder).unwrap();
+    }
+    // They exist already, so that no image has to run.
+    for name in ["checkpoint_key", "license_key", "access_tokens", "metrics_token"] {
+        fs::write(secrets.join(name), "").unwrap();
+    }
+    let recorder = programs.join("openssl");
+    fs::write(&recorder, "#!/bin/sh\nprintf '%s\\n' \"$@\" >>\"$ARGUMENTS\"\nPATH=${PATH#*:} exec openssl \"$@\"\n")
+        .unwrap();
+    fs::set_permissions(&recorder, Permissions::from_mode(0o755)).unwrap();
+    let arguments = folder.path().join("arguments");
+    let path = format!("{}:{}", programs.display(), env::var("PATH").unwrap());
+    let mut make = Command::new(checkout::root().join("compose/make-secrets"));
+    make.env("PATH", path).env("ARGUMENTS", &arguments).env("SALES_SECRETS_FOLDER", &secrets).env("SALES_TAG", "1");
+    let printed = succeed(&mut make);
+    let (_, password) = printed.trim_end().split_once("dashboard: user admin, password ").unwrap();
+
+    let passed = fs::read_to_string(arguments).unwrap();
+    assert!(passed.starts_with("passwd\n") && !passed.contains(password), "{passed}");
+    let users = fs::read_to_string(secrets.join("dashboard_users")).unwrap();
+    let salt = users.split('$').nth(2).unwrap();
+    let hash = succeed(Command::new("openssl").args(["passwd", "-apr1", "-salt", salt, password]));
+    assert_eq!(users.trim_end(), format!("admin:{}", hash.trim_end()));
 }

@@ -2,9 +2,9 @@
 //! becomes three, and nobody commands them who may not.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::SocketAddr;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -91,6 +91,8 @@ impl Cluster {
     /// All but the nodes themselves.
     async fn prepare() -> Self {
         let folder = TempDir::new().unwrap();
+        // The nodes run as another account, each in a folder of its own.
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).unwrap();
         let port = || ports::free().unwrap();
         let (etcd_address, etcd_peers) = (port(), port());
         let arguments = [
@@ -180,11 +182,13 @@ impl Node {
         let name = format!("postgres-{number}");
         let own = folder.join(&name);
         fs::create_dir(&own).unwrap();
-        let account = Account::for_postgres().unwrap();
+        let account = Account::for_postgres(&own).unwrap();
         if let Some(account) = &account {
             chown(&own, Some(account.user_id), Some(account.group_id)).unwrap();
         }
-        let configuration = checkout::root().join("compose/ha/patroni.yml").display().to_string();
+        let configuration = own.join("patroni.yml");
+        fs::copy(checkout::root().join("compose/ha/patroni.yml"), &configuration).unwrap();
+        let configuration = configuration.display().to_string();
         let mut program = program(&name, "python3", folder, &["-m".to_owned(), "patroni".to_owned(), configuration]);
         program.account = account;
         let data = own.join("data");

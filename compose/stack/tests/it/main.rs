@@ -9,6 +9,7 @@ mod limits;
 mod monitoring;
 mod nats_cluster;
 mod outages;
+mod pooler;
 mod routes;
 mod running;
 mod streams;

@@ -1,3 +1,4 @@
+mod dockerfile;
 mod imports;
 mod proxy;
 mod servers;

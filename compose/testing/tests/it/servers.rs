@@ -1,5 +1,7 @@
+use sqlx::{Connection, PgConnection};
 use stack::probe::Probe;
 use testing::Nats;
+use tokio::task::spawn_blocking;
 
 #[test]
 fn postgres_is_shared_and_ready() {
@@ -16,6 +18,20 @@ fn an_own_postgres_stops_and_comes_back_on_the_same_port() {
     assert!(!probe.passes());
     postgres.start();
     assert!(probe.passes());
+}
+
+/// Started by root, too: its superuser runs any program.
+#[tokio::test]
+async fn the_database_reads_no_file_of_root_and_has_no_capability() {
+    let postgres = spawn_blocking(testing::postgres).await.unwrap();
+    let mut superuser = PgConnection::connect(&postgres.admin_url("postgres")).await.unwrap();
+    let refused = sqlx::query("select pg_read_file('/etc/shadow')").execute(&mut superuser).await.unwrap_err();
+    assert_eq!(refused.as_database_error().unwrap().code().unwrap(), "42501", "{refused}"); // insufficient_privilege
+    let read = "select pg_read_file('/proc/self/status')";
+    let status: String = sqlx::query_scalar(read).fetch_one(&mut superuser).await.unwrap();
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert!(status.contains(&format!("{set}:\t0000000000000000\n")), "{set}: {status}");
+    }
 }
 
 #[test]

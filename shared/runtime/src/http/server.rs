@@ -30,7 +30,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::http::{body, message, problem::Problem};
+use crate::{
+    http::{body, message, problem::Problem},
+    log_limits::Sampler,
+};
 
 /// Concurrent connections, idle ones included. An idle one takes about two kilobytes; a proxy opens some hundred.
 const MAX_CONNECTIONS: usize = 10_000;
@@ -147,11 +150,14 @@ fn room_for_connections() -> usize {
 /// Enforced by the kernel: while a peer reads nothing, the server does not poll the response body, so that a timer of the
 /// service would never run.
 fn bound_sending(peer: &TcpStream, limit: Duration) {
+    static SAMPLER: Sampler = Sampler::new();
     let socket = SockRef::from(peer);
     let bounded =
         socket.set_tcp_user_timeout(Some(limit)).and_then(|()| socket.set_tcp_notsent_lowat(UNSENT_LIMIT_BYTES));
-    if let Err(error) = bounded {
-        warn!(%error, "A stalled peer will not be disconnected");
+    if let Err(error) = bounded
+        && let Some(left_out) = SAMPLER.admit()
+    {
+        warn!(%error, left_out, "A stalled peer will not be disconnected");
     }
 }
 

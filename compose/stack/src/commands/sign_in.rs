@@ -1,0 +1,37 @@
+//! `cargo stack sign-in`
+
+use anyhow::{Context, Result};
+
+use super::running::Running;
+use crate::checkout;
+use crate::options::{Data, Service};
+use crate::services::EVENT_STORE;
+use crate::tool::Tool;
+
+/// Prints new one-time addresses for the subjects of `access`, and a token: for a terminal, not for a log.
+pub fn run(data: &Data) -> Result<()> {
+    let running = Running::find(data)?;
+    let tokens = &running.secrets.access_tokens;
+    let token =
+        |subject: &str| tokens.get(subject).context("the stack has never required tokens; start it with --secure");
+    let address = |subject: &str| -> Result<String> {
+        let code = Tool::new(checkout::binary(Service::QueryApi.name())?)
+            .arg("link")
+            .env("EVENT_STORE_URL", running.url("query_api", &running.secrets.query_api_db, EVENT_STORE))
+            .env("ACCESS_TOKEN", token(subject)?)
+            .output()?;
+        Ok(format!("{}#token={}", running.urls.sales, code.trim_end()))
+    };
+    println!(
+        "Access is restricted: everything but buying requires a token\n  \
+           sales      {}\n  \
+           operator   {}\n  \
+           auditor    curl -H 'Authorization: Bearer {}' {}api/events\n\
+         An address signs in once, within ten minutes; `cargo stack sign-in` prints new ones.",
+        address("sales-team")?,
+        address("operator")?,
+        token("auditor")?,
+        running.urls.shop,
+    );
+    Ok(())
+}
