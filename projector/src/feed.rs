@@ -15,12 +15,16 @@ use async_nats::{
 };
 use contract::{
     cloud_event::{self, CloudEvent},
+    event::Metadata,
     position::Position,
     recorded_event::RecordedEvent,
 };
 use event_log::{LastEvent, ReadError};
 use futures::{Stream, StreamExt, stream::ReadyChunks};
-use runtime::nats::{STREAM, holds_log};
+use runtime::{
+    nats::{STREAM, holds_log},
+    traces::TRACEPARENT,
+};
 use sqlx::PgPool;
 use tokio::{
     task::unconstrained,
@@ -184,7 +188,7 @@ fn contiguous(
     let mut last = after;
     for message in chunk {
         let message = message.map_err(ConsumeError::Lost)?;
-        let event = RecordedEvent::from(CloudEvent::parse(&message.payload)?);
+        let mut event = RecordedEvent::from(CloudEvent::parse(&message.payload)?);
         if event.position <= last {
             continue; // duplicate
         }
@@ -192,6 +196,12 @@ fn contiguous(
             return Err(ConsumeError::Gap { expected: last.next(), found: event.position });
         }
         last = event.position;
+        // The line hides the metadata. The trace continues with the message.
+        let traceparent = message.headers.as_ref().and_then(|headers| headers.get(TRACEPARENT));
+        if let Some(traceparent) = traceparent.filter(|_| event.metadata.is_none()) {
+            let traceparent = Some(traceparent.as_str().to_owned());
+            event.metadata = Metadata { traceparent, ..Metadata::default() }.encode();
+        }
         events.push(event);
     }
     Ok(events)

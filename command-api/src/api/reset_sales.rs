@@ -79,7 +79,7 @@ pub async fn reset_sales(
 ) -> Result<Json<Reset>, Problem> {
     let event = decide(Command::ResetSales { reason: reason.map(|Reason(text)| text) });
     let event_id = identity.event_id;
-    let recorded = log.append(NewEvent::new(event_id, &event, &identity.caused_by(Some(caller.as_operator())))).await?;
+    let recorded = log.append(NewEvent::new(event_id, &event, identity.caused_by(Some(caller.as_operator())))).await?;
     match recorded.decode() {
         Ok(stored) if stored == event => {
             Ok(Json(Reset { position: recorded.position, reset_at: recorded.recorded_at }))

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_nats::{
-    HeaderMap,
+    HeaderMap, HeaderValue,
     connection::State,
     header::NATS_EXPECTED_LAST_SEQUENCE,
     jetstream::{
@@ -17,7 +17,7 @@ use contract::{cloud_event::CloudEvent, position::Position, recorded_event::Reco
 use event_log::{self, ReadError};
 use runtime::{
     nats::{self, STREAM, SUBJECTS, holds_log, subject},
-    traces::{SpanKind, Step},
+    traces::{SpanKind, Step, TRACEPARENT},
 };
 use sqlx::PgPool;
 use tokio::time::{error::Elapsed, timeout};
@@ -143,11 +143,11 @@ impl Publisher {
         let Some((newest, before)) = events.split_last() else { return Ok(()) };
         for event in before {
             self.client
-                .publish_with_headers(subject(&event.event_type), follows(event), json(event)?.into())
+                .publish_with_headers(subject(&event.event_type), headers(event), json(event)?.into())
                 .await
                 .map_err(|error| RelayError::Stream(error.into()))?;
         }
-        let last = PublishMessage::build().headers(follows(newest)).payload(json(newest)?.into());
+        let last = PublishMessage::build().headers(headers(newest)).payload(json(newest)?.into());
         let acknowledged = self.jetstream.send_publish(subject(&newest.event_type), last).await?.await?;
         let end = Position::from_sequence(acknowledged.sequence);
         if end == newest.position { Ok(()) } else { Err(RelayError::Diverged { stream: end, log: newest.position }) }
@@ -213,10 +213,15 @@ impl Publisher {
     }
 }
 
-/// The header that makes a message fit one place of the stream only.
-fn follows(event: &RecordedEvent) -> HeaderMap {
+/// The headers of a message: one makes it fit one place of the stream only, the other one continues the trace of the event, which its
+/// line does not show.
+fn headers(event: &RecordedEvent) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(NATS_EXPECTED_LAST_SEQUENCE, (event.position.get() - 1).to_string());
+    let traceparent = event.decode_metadata().ok().and_then(|metadata| metadata.traceparent);
+    if let Some(traceparent) = traceparent.and_then(|text| text.parse::<HeaderValue>().ok()) {
+        headers.insert(TRACEPARENT, traceparent);
+    }
     headers
 }
 

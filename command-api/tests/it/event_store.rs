@@ -106,12 +106,15 @@ async fn every_event_that_a_service_writes_is_accepted() {
         actor_role: Some(role),
         traceparent: text("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
         idempotency_key: text("order-17"),
+        ..Metadata::default()
     }));
     metadata.push(Metadata { idempotency_key: text(r#"a"b\c"#), ..Metadata::default() });
-    let batch: Vec<NewEvent> = events
+    let mut batch: Vec<NewEvent> = events
         .iter()
-        .flat_map(|event| metadata.iter().map(|metadata| NewEvent::new(EventId::generate(), event, metadata)))
+        .flat_map(|event| metadata.iter().map(|metadata| NewEvent::new(EventId::generate(), event, metadata.clone())))
         .collect();
+    // The previous version may still append.
+    batch[1].metadata = Some(r#"{"actor":"a"}"#.to_owned());
     store::append(&mut command_api, batch.iter()).await.unwrap();
     let stored = event_log::read_after(databases.event_store(), Position::START, 1000).await.unwrap();
     assert_eq!(stored.len(), events.len() * metadata.len());
@@ -166,21 +169,26 @@ async fn an_event_that_no_projector_can_count_is_refused() {
     ] {
         events.push(("SalesReset", 2, data.to_owned(), None));
     }
-    for metadata in [
-        "{}",
-        "[]",
-        "null",
-        r#"{"actor":1}"#,
-        r#"{"actor":null}"#,
-        r#"{"actor": "a"}"#,
-        r#"{"actor":"\u0041"}"#,
-        r#"{"actor":"\u0000"}"#,
-        r#"{"actor":"a","actor":"b"}"#,
-        r#"{"actor":"a","colour":"red"}"#,
-        r#"{"actor_role":"king"}"#,
-        r#"{"traceparent":"t","actor":"a"}"#,
-        "{",
+    let salt = r#""salt":"8f14e45fceea467fa7d1b8c9e3a20b64""#;
+    let by_a = format!(r#"{{{salt},"actor":"a"}}"#);
+    let mut wrong_metadata = vec!["[]".to_owned(), "null".to_owned(), "{".to_owned(), format!("{{{salt}}}")];
+    wrong_metadata.extend(["", "8", "8F", "80f", "g8"].map(|start| by_a.replace("8f", start)));
+    wrong_metadata.push(format!(r#"{{"actor":"a",{salt}}}"#));
+    for members in [
+        "",
+        r#""actor":1"#,
+        r#""actor":null"#,
+        r#""actor": "a""#,
+        r#""actor":"\u0041""#,
+        r#""actor":"\u0000""#,
+        r#""actor":"a","actor":"b""#,
+        r#""actor":"a","colour":"red""#,
+        r#""actor_role":"king""#,
+        r#""traceparent":"t","actor":"a""#,
     ] {
+        wrong_metadata.extend([format!("{{{members}}}"), format!("{{{salt},{members}}}")]);
+    }
+    for metadata in wrong_metadata {
         events.push(("SalesReset", 1, "{}".to_owned(), Some(metadata)));
     }
     for (event_type, version, data, metadata) in events {
@@ -189,7 +197,7 @@ async fn an_event_that_no_projector_can_count_is_refused() {
             "select append_events(array[gen_random_uuid(), gen_random_uuid()], array['SalesReset', $1], array[1, $2]::smallint[],
                  array['{}', $3], array[null, $4])",
         );
-        let refused = append.bind(event_type).bind(version).bind(&data).bind(metadata).execute(&mut command_api).await;
+        let refused = append.bind(event_type).bind(version).bind(&data).bind(&metadata).execute(&mut command_api).await;
         let case = format!("{event_type} in version {version} with {data} and {metadata:?}");
         let code = refused.expect_err(&case).as_database_error().unwrap().code().unwrap().into_owned();
         // check_violation, or text that is no JSON, or none that Postgres can read

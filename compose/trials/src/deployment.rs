@@ -101,7 +101,8 @@ impl<'a> Deployment<'a> {
         };
         let sells = Progress::Shown.step("first start", || {
             stack.bring_up(&images.tag)?;
-            stack.until_available()
+            stack.until_available()?;
+            stack.encrypts_its_networks()
         });
         explained(sells, || stack.log())?;
         Ok(stack)
@@ -136,6 +137,17 @@ impl<'a> Deployment<'a> {
     pub fn until_available(&self) -> Result<()> {
         self.site.until("all replicas run", || self.is_complete())?;
         self.site.until("every address answers", || self.site.has_all_addresses().map(|()| true))
+    }
+
+    /// Every network of the stack encrypts what its nodes send to each other.
+    fn encrypts_its_networks(&self) -> Result<()> {
+        let ids = self.engine.output(["network", "ls", "--quiet", "--filter", &self.filter()])?;
+        let inspect = ["network", "inspect", "--format", "{{.Name}} {{.Driver}} {{json .Options}}"];
+        let networks = self.engine.output(inspect.into_iter().chain(ids.lines()))?;
+        for network in networks.lines() {
+            ensure!(network.contains(" overlay {") && network.contains("\"encrypted\""), "not encrypted: {network}");
+        }
+        Ok(())
     }
 
     /// Whether each service has all its replicas.

@@ -198,7 +198,12 @@ def canonical(event):
     """The line as TRANSPARENCY.md defines it, built anew from its parts."""
     data = event["data"]
     names = "specversion id source type time datacontenttype position schemaversion".split()
-    names += [name for name in ("actor", "actorrole", "traceparent", "idempotencykey") if name in event]
+    shown = [name for name in ("actor", "actorrole", "traceparent", "idempotencykey") if name in event]
+    if "metadatahash" in event:
+        ensure(not shown, "metadata that should be hidden")
+        ensure(len(base64.b64decode(event["metadatahash"], validate=True)) == 32, "not a hash of metadata")
+        shown = ["metadatahash"]
+    names += shown
     ensure(set(names) | {"data"} == set(event), "attributes that do not belong there")
     ordered = {name: event[name] for name in names} | {"data": data}
     return json.dumps(ordered, separators=(",", ":"), ensure_ascii=False).encode()
@@ -227,6 +232,9 @@ def check_vectors(path, log_path):
     for count, line in lines_of(log_path):
         time = check_line(count, line, time)
         ensure(leaf_hash(line) == leaves[count - 1], f"leaf {count - 1} differs")
+        metadata = vectors["metadata"][count - 1]
+        hidden = metadata and base64.b64encode(hashlib.sha256(metadata.encode()).digest()).decode()
+        ensure(json.loads(line).get("metadatahash") == hidden, f"the metadata of leaf {count - 1} differ")
         roots.push(leaves[count - 1])
         ensure(roots.root() == expected[count - 1], f"the root of {count} leaves differs")
     ensure(count == len(leaves) == len(expected), "not as many lines as hashes")

@@ -34,6 +34,10 @@ const DEFAULT_LIMIT: usize = 100;
 struct Page<'a> {
     /// In position order, without gaps unless a type is requested.
     events: Vec<CloudEvent<'a>>,
+    /// For each event, its metadata as the text that `metadatahash` is the hash of: JSON with salt, actor, role, trace context and
+    /// idempotency key. Null for an event without `metadatahash`.
+    #[schema(value_type = Vec<Option<String>>)]
+    metadata: Vec<Option<&'a str>>,
     /// Address of the next page; null on the last one.
     next: Option<String>,
 }
@@ -41,7 +45,7 @@ struct Page<'a> {
 /// The event log in position order
 ///
 /// `application/json` is a page, and the default. `application/x-ndjson`, for requests whose `Accept` names it with at least the same weight, is an export of the whole range up to the end of the log as of the request: one
-/// CloudEvent per line, with the same bytes as `GET /api/events/{event}`, at the client's speed. A complete export ends with a valid HTTP
+/// CloudEvent per line, without `metadata`, with the same bytes as `GET /api/events/{event}`, at the client's speed. A complete export ends with a valid HTTP
 /// message end; a failed one is aborted. To resume, pass the position of the last complete line as `after`: the bytes that follow are the
 /// same as in an uninterrupted export. The connection of a client that reads less than a megabyte in a minute is closed, and after an
 /// hour the proxy closes it.
@@ -101,6 +105,9 @@ async fn page(store: &PgPool, parameters: Parameters) -> Result<Response, ReadEr
         let link = HeaderValue::try_from(format!("<{next}>; rel=\"next\""));
         [(header::LINK, link.expect("the address is plain ASCII"))]
     });
-    let page = Page { events: events.iter().map(CloudEvent::try_from).collect::<Result<_, _>>()?, next };
+    let metadata = events.iter().map(|event| event.metadata.as_deref());
+    let events: Vec<CloudEvent<'_>> = events.iter().map(CloudEvent::try_from).collect::<Result<_, _>>()?;
+    let metadata = metadata.zip(&events).map(|(metadata, event)| metadata.filter(|_| event.metadatahash.is_some()));
+    let page = Page { metadata: metadata.collect(), events, next };
     Ok((link, [(POSITION, HeaderValue::from(position.get()))], Json(page)).into_response())
 }

@@ -1,14 +1,19 @@
 //! An event on the wire: a CloudEvent in JSON ("structured mode") on NATS, over HTTP and in exports. Its bytes are the same
 //! everywhere: the transparency log hashes them, and `TRANSPARENCY.md` of the log crate defines them.
 //!
-//! Source: CloudEvents 1.0.2, JSON event format. `position`, `schemaversion`, `actor`, `actorrole`, `traceparent` and
-//! `idempotencykey` are extension attributes; the specification allows lower-case letters and digits.
+//! The metadata of an event are not in its line: the proof of a purchase shows the line to anyone who knows the purchase id. The
+//! line has their salted hash. Only the lines of older events, whose metadata have no salt, show them.
+//!
+//! Source: CloudEvents 1.0.2, JSON event format. `position`, `schemaversion`, `metadatahash` and the metadata of older events are
+//! extension attributes; the specification allows lower-case letters and digits.
 
 use std::borrow::Cow;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::{DateTime, Datelike, Timelike, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -48,6 +53,7 @@ pub struct CloudEvent<'a> {
     pub position: Position,
     /// Version of the schema of `data` for this type.
     pub schemaversion: i16,
+    /// Only older events have it, `actorrole`, `traceparent` and `idempotencykey`.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     actor: Option<Cow<'a, str>>,
@@ -59,6 +65,10 @@ pub struct CloudEvent<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     idempotencykey: Option<Cow<'a, str>>,
+    /// SHA-256 of the salted metadata, in base64; absent without metadata. Older events have the metadata instead.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub metadatahash: Option<Cow<'a, str>>,
     /// The event itself.
     #[serde(borrow)]
     #[schema(value_type = Object)]
@@ -72,9 +82,11 @@ pub enum ParseError {
     Json(#[from] serde_json::Error),
     #[error("{attribute} is {found:?}, expected {expected:?}")]
     Attribute { attribute: &'static str, found: String, expected: &'static str },
+    #[error("metadatahash is not a SHA-256 hash in base64, or the event shows its metadata")]
+    Metadata,
 }
 
-/// This system did not write the row: its line would not give it back.
+/// This system did not write the row: another row could have the same line.
 #[derive(Debug, thiserror::Error)]
 #[error("the event at position {position} was not written by this system: {reason}")]
 pub struct NotCanonical {
@@ -96,7 +108,7 @@ pub enum Deviation {
 impl<'a, Text: AsRef<str>> TryFrom<&'a RecordedEvent<Text>> for CloudEvent<'a> {
     type Error = NotCanonical;
 
-    /// No two different rows become the same event: a row that the event would not give back is refused.
+    /// No two different rows become the same event: a row that is not encoded as this system encodes it is refused.
     fn try_from(event: &'a RecordedEvent<Text>) -> Result<Self, NotCanonical> {
         let not_canonical = |reason| NotCanonical { position: event.position, reason };
         let text = event.data.as_ref();
@@ -105,9 +117,12 @@ impl<'a, Text: AsRef<str>> TryFrom<&'a RecordedEvent<Text>> for CloudEvent<'a> {
             return Err(not_canonical(Deviation::Blanks));
         }
         let metadata = event.decode_metadata().map_err(|_| not_canonical(Deviation::Metadata))?;
-        if event.metadata.is_some() && metadata.encode().as_deref() != event.metadata.as_ref().map(AsRef::as_ref) {
+        let stored: Option<&str> = event.metadata.as_ref().map(AsRef::as_ref);
+        if stored.is_some() && metadata.encode().as_deref() != stored {
             return Err(not_canonical(Deviation::Metadata));
         }
+        let metadatahash = stored.filter(|_| metadata.salt.is_some()).map(hash);
+        let shown = if metadatahash.is_some() { Metadata::default() } else { metadata };
         Ok(Self {
             specversion: SPEC_VERSION.into(),
             id: event.event_id,
@@ -117,10 +132,11 @@ impl<'a, Text: AsRef<str>> TryFrom<&'a RecordedEvent<Text>> for CloudEvent<'a> {
             datacontenttype: DATA_CONTENT_TYPE.into(),
             position: event.position,
             schemaversion: event.schema_version,
-            actor: metadata.actor.map(Into::into),
-            actorrole: metadata.actor_role,
-            traceparent: metadata.traceparent.map(Into::into),
-            idempotencykey: metadata.idempotency_key.map(Into::into),
+            actor: shown.actor.map(Into::into),
+            actorrole: shown.actor_role,
+            traceparent: shown.traceparent.map(Into::into),
+            idempotencykey: shown.idempotency_key.map(Into::into),
+            metadatahash: metadatahash.map(Into::into),
             data: Cow::Borrowed(data),
         })
     }
@@ -149,6 +165,7 @@ impl<'a> CloudEvent<'a> {
         write_member(json, r#","actorrole":"#, self.actorrole.as_ref());
         write_member(json, r#","traceparent":"#, self.traceparent.as_ref());
         write_member(json, r#","idempotencykey":"#, self.idempotencykey.as_ref());
+        write_member(json, r#","metadatahash":"#, self.metadatahash.as_ref());
         json.extend_from_slice(br#","data":"#);
         json.extend_from_slice(self.data.get().as_bytes());
         json.push(b'}');
@@ -165,6 +182,13 @@ impl<'a> CloudEvent<'a> {
                 return Err(ParseError::Attribute { attribute, found: found.to_string(), expected });
             }
         }
+        let shows_metadata = event.actor.is_some()
+            || event.actorrole.is_some()
+            || event.traceparent.is_some()
+            || event.idempotencykey.is_some();
+        if event.metadatahash.as_ref().is_some_and(|hash| shows_metadata || !is_hash(hash)) {
+            return Err(ParseError::Metadata);
+        }
         Ok(event)
     }
 
@@ -174,8 +198,10 @@ impl<'a> CloudEvent<'a> {
 }
 
 impl From<CloudEvent<'_>> for RecordedEvent {
+    /// An event with a `metadatahash` becomes one without metadata, since they do not follow from the hash.
     fn from(event: CloudEvent<'_>) -> Self {
         let metadata = Metadata {
+            salt: None,
             actor: event.actor.map(Cow::into_owned),
             actor_role: event.actorrole,
             traceparent: event.traceparent.map(Cow::into_owned),
@@ -191,6 +217,15 @@ impl From<CloudEvent<'_>> for RecordedEvent {
             metadata: metadata.encode(),
         }
     }
+}
+
+/// The hash that the line has in place of the metadata.
+fn hash(metadata: &str) -> String {
+    STANDARD.encode(Sha256::digest(metadata))
+}
+
+fn is_hash(text: &str) -> bool {
+    STANDARD.decode(text).is_ok_and(|hash| hash.len() == Sha256::output_size())
 }
 
 const IN_MEMORY: &str = "strings and numbers serialize into memory";
@@ -251,6 +286,30 @@ mod tests {
     }
 
     #[test]
+    fn the_line_of_an_event_with_a_salt_hides_the_metadata() {
+        let shown = RecordedEvent::from(CloudEvent::parse(GOLDEN.as_bytes()).unwrap());
+        let line = |metadata: Metadata| {
+            let event = RecordedEvent { metadata: metadata.encode(), ..shown.clone() };
+            String::from_utf8(CloudEvent::try_from(&event).unwrap().to_json()).unwrap()
+        };
+        let metadata = Metadata {
+            salt: Some("8f14e45fceea467fa7d1b8c9e3a20b64".to_owned()),
+            actor: Some("carl".to_owned()),
+            actor_role: Some(Role::Customer),
+            traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
+            idempotency_key: Some("order-17".to_owned()),
+        };
+        let salted = line(metadata.clone());
+        let hash = "yk30atOp9EbFhxREiOmQHNw+kzktN2h+ulNp5tDXoxw=";
+        let hidden = GOLDEN.replace(r#""idempotencykey":"order-17""#, &format!(r#""metadatahash":"{hash}""#));
+        assert_eq!(salted, hidden);
+        assert_ne!(line(Metadata { actor: Some("carla".to_owned()), ..metadata.clone() }), salted);
+        assert_ne!(line(metadata.salted()), salted);
+        // Back from the line, the metadata are missing.
+        assert_eq!(RecordedEvent::from(CloudEvent::parse(salted.as_bytes()).unwrap()).metadata, None);
+    }
+
+    #[test]
     fn the_writer_and_serialize_give_the_same_bytes() {
         for line in include_str!("../golden/log.ndjson").lines() {
             let event = CloudEvent::parse(line.as_bytes()).unwrap();
@@ -280,6 +339,9 @@ mod tests {
             (r#""position":7"#, r#""position":-7"#),
             (r#""position":7,"#, ""),
             (r#""data":{"#, r#""data":{{"#),
+            ("idempotencykey", "metadatahash"),
+            (r#""idempotencykey":"order-17""#, r#""metadatahash":"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFV=""#),
+            (r#","data""#, r#","metadatahash":"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=","data""#),
         ] {
             let broken = GOLDEN.replace(from, to);
             assert_ne!(broken, GOLDEN);

@@ -120,6 +120,9 @@ impl Event {
 /// The circumstances of an event. They do not change its meaning.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Metadata {
+    /// Keeps the hash of the metadata from revealing them. Absent in older events, whose lines show the metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<String>,
     /// Subject that caused the event; absent for customers without a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
@@ -135,6 +138,13 @@ pub struct Metadata {
 }
 
 impl Metadata {
+    /// With a new salt; without one if every field is empty.
+    #[must_use]
+    pub fn salted(self) -> Self {
+        let salt = (self != Self::default()).then(|| Uuid::new_v4().simple().to_string());
+        Self { salt, ..self }
+    }
+
     /// The JSON to store; none if every field is empty.
     pub fn encode(&self) -> Option<String> {
         (*self != Self::default())
@@ -207,8 +217,18 @@ mod tests {
 
     #[test]
     fn empty_metadata_is_not_stored() {
-        assert_eq!(Metadata::default().encode(), None);
+        assert_eq!(Metadata::default().salted().encode(), None);
         let keyed = Metadata { idempotency_key: Some("order-17".into()), ..Metadata::default() };
         assert_eq!(keyed.encode().unwrap(), r#"{"idempotency_key":"order-17"}"#);
+    }
+
+    #[test]
+    fn every_event_has_a_salt_of_its_own() {
+        let keyed = Metadata { idempotency_key: Some("order-17".into()), ..Metadata::default() };
+        let salts = [keyed.clone(), keyed].map(|metadata| metadata.salted().salt.unwrap());
+        assert_ne!(salts[0], salts[1]);
+        for salt in salts {
+            assert!(salt.len() == 32 && salt.bytes().all(|digit| digit.is_ascii_hexdigit()), "{salt}");
+        }
     }
 }

@@ -18,9 +18,9 @@ pub struct NewEvent {
 }
 
 impl NewEvent {
-    pub fn new(event_id: EventId, event: &Event, metadata: &Metadata) -> Self {
+    pub fn new(event_id: EventId, event: &Event, metadata: Metadata) -> Self {
         let (event_type, schema_version, data) = event.encode();
-        Self { event_id, event_type, schema_version, data, metadata: metadata.encode() }
+        Self { event_id, event_type, schema_version, data, metadata: metadata.salted().encode() }
     }
 
     pub fn recorded(self, position: Position, recorded_at: DateTime<Utc>) -> RecordedEvent {

@@ -1,7 +1,7 @@
 //! OpenTelemetry traces, if `OTEL_EXPORTER_OTLP_ENDPOINT` is set; otherwise tracing costs a check of a flag.
 //!
 //! A trace starts with a request, or at its sender (W3C Trace Context). The event carries the request's span in its metadata,
-//! and on the wire in the CloudEvents extension `traceparent`, so that later processing joins the same trace in any process.
+//! and on NATS in the header `traceparent`, so that later processing joins the same trace in any process.
 //! A step that processes a batch becomes a span of each sampled event.
 
 use std::{fmt, sync::OnceLock, time::Duration, time::SystemTime};
@@ -32,7 +32,7 @@ pub use opentelemetry::trace::SpanKind;
 
 use contract::recorded_event::RecordedEvent;
 
-/// W3C Trace Context, as a header and as a CloudEvents extension.
+/// W3C Trace Context, as a header over HTTP and on NATS.
 pub const TRACEPARENT: &str = "traceparent";
 /// The standard's default. Only the shutdown waits for it.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -129,7 +129,9 @@ fn a_damaged_line_is_rejected_or_encodes_back_to_itself() {
         let written = event.to_json();
         let again = CloudEvent::parse(&written).expect("what we write can be read");
         prop_assert_eq!(&again.to_json(), &written);
+        let hides_metadata = again.metadatahash.is_some();
         match CloudEvent::try_from(&RecordedEvent::from(again)) {
+            Ok(again) if hides_metadata => prop_assert!(again.to_json().len() < written.len()),
             Ok(again) => prop_assert_eq!(again.to_json(), written),
             Err(error) => prop_assert!(matches!(error.reason, Deviation::Blanks), "{error}"),
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use contract::{cloud_event::CloudEvent, position::Position};
+use contract::{cloud_event::CloudEvent, position::Position, recorded_event::RecordedEvent};
 use event_log::transparency::{
     merkle::{Hash, Proof, TileId, Tree, record_hash},
     signed_checkpoint::SigningKey,
@@ -62,6 +62,13 @@ fn this_system_produces_the_golden_vectors() {
     for part in ["public_key", "leaf_hashes", "roots", "checkpoints", "inclusion_proofs", "consistency_proofs"] {
         assert_eq!(found[part], expected[part], "{part}");
     }
+    let metadata = expected["metadata"].as_array().unwrap();
+    assert_eq!(metadata.len(), log.lines().count());
+    for (line, metadata) in log.lines().zip(metadata) {
+        let mut event = RecordedEvent::from(CloudEvent::parse(line.as_bytes()).unwrap());
+        event.metadata = metadata.as_str().map(str::to_owned).or(event.metadata);
+        assert_eq!(String::from_utf8(CloudEvent::try_from(&event).unwrap().to_json()).unwrap(), line);
+    }
 }
 
 #[test]
@@ -73,7 +80,7 @@ fn the_second_verifier_accepts_the_golden_vectors_and_no_others() {
     let folder = tempfile::tempdir().unwrap();
     let changed = folder.path().join("vectors.json").to_str().unwrap().to_owned();
     let original: Value = serde_json::from_slice(&std::fs::read(&vectors).unwrap()).unwrap();
-    for part in ["leaf_hashes", "roots", "checkpoints", "inclusion_proofs", "consistency_proofs"] {
+    for part in ["leaf_hashes", "roots", "checkpoints", "metadata", "inclusion_proofs", "consistency_proofs"] {
         let mut vectors = original.clone();
         let entries = vectors[part].as_array_mut().unwrap();
         let (last, before) = (entries.len() - 1, entries.len() - 2);

@@ -4,7 +4,8 @@ use std::fs;
 
 use auditor::source::Source;
 use contract::position::Position;
-use serde_json::Value;
+use serde_json::{Value, json};
+use testing::{purchased, values};
 
 use crate::support::{SignedLog, audited};
 
@@ -54,6 +55,49 @@ async fn a_new_checkpoint_must_be_consistent_with_the_auditors_own() {
         .await;
     let refused = audited(1, &arguments);
     assert!(refused.contains("is not the beginning of what is signed now"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_hides_the_metadata_that_verify_and_a_page_open() {
+    let log = SignedLog::create().await;
+    // The first one is an older event, without a salt.
+    let (shown, hidden) = (r#"{"actor":"carl"}"#, r#"{"salt":"8f14e45fceea467fa7d1b8c9e3a20b64","actor":"carl"}"#);
+    let databases = &log.databases;
+    databases.append_unchecked(&[purchased("pro", 19_900), purchased("pro", 19_900)]).await;
+    for (position, metadata) in [(1, shown), (2, hidden)] {
+        databases.tamper(&format!("update event set metadata = '{metadata}' where position = {position}")).await;
+    }
+    let _projector = log.projector().await;
+    log.grow(10).await;
+    let query_api = databases.query_api().await;
+    let (file, key) = (log.file("proof.json"), log.public_key_file());
+    let line = async |position: i64| {
+        let proof = query_api.json(&format!("/api/events/{position}/proof")).await;
+        fs::write(&file, proof.to_string()).unwrap();
+        audited(0, &["proof", &file, "--public-key", &key]);
+        proof["event"].as_str().unwrap().to_owned()
+    };
+    assert!(line(1).await.contains(r#""actor":"carl""#));
+    let hash = "select encode(sha256(convert_to(metadata::text, 'utf8')), 'base64') from event where position = 2";
+    let hash = values::<String>(databases.event_store(), hash).await.remove(0);
+    let proved = line(2).await;
+    assert!(proved.contains(&format!(r#""metadatahash":"{hash}""#)) && !proved.contains("carl"), "{proved}");
+
+    let page = query_api.json("/api/events?limit=3").await;
+    assert_eq!(page["metadata"], json!([null, hidden, null]));
+    let read = |index: usize| page["events"][index].get("metadatahash");
+    assert_eq!([read(0), read(1), read(2)], [None, Some(&json!(hash)), None]);
+    audited(0, &["export", &query_api.url(), "--output", &log.file("log.ndjson")]);
+    let exported = fs::read_to_string(log.file("log.ndjson")).unwrap();
+    assert_eq!(exported.lines().nth(1), Some(&*proved));
+
+    let [event_store, read_model, address] = &log.both();
+    let verify = ["verify", event_store, read_model, address, "--public-key", &key];
+    audited(0, &verify);
+    let other = hidden.replace("carl", "carla");
+    databases.tamper(&format!("update event set metadata = '{other}' where position = 2")).await;
+    let verified = audited(1, &verify);
+    assert!(verified.contains("WRONG at position 2"), "{verified}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

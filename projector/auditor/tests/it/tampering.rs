@@ -101,7 +101,7 @@ struct Crime {
 }
 
 /// One change of one field, each of which changes what is stored.
-const CHANGES: [&str; 11] = [
+const CHANGES: [&str; 12] = [
     "recorded_at = recorded_at + interval '1 microsecond'",
     "recorded_at = recorded_at - interval '1 year'",
     "event_id = gen_random_uuid()",
@@ -113,6 +113,7 @@ const CHANGES: [&str; 11] = [
     "data = (E'\\n' || data::text)::json",
     "metadata = '{\"actor\":\"nobody\"}'",
     "metadata = '{}'",
+    "metadata = '{\"salt\":\"8f14e45fceea467fa7d1b8c9e3a20b64\",\"actor\":\"nobody\"}'",
 ];
 
 fn commit_crime(random: &mut StdRng, kept: i64, head: i64) -> Crime {
