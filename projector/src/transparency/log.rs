@@ -193,7 +193,8 @@ impl run_loop::Step for TransparencyLog {
         self.metrics.position.set(from.get());
         self.tree = if head == from {
             self.metrics.delay_seconds.set(0.0);
-            Some(tree)
+            // An operator may have discarded the stored one.
+            store::is_at(&self.read_model, from).await?.then_some(tree)
         } else {
             self.grow(tree, head).await?
         };

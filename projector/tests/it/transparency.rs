@@ -323,6 +323,42 @@ async fn a_truncated_log_or_a_foreign_event_gets_no_signature() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn after_a_restore_of_the_event_store_alone_the_documented_commands_lead_to_new_checkpoints() {
+    for sells_again in [false, true] {
+        let nats = Nats::start();
+        let (signed, _) = published_log(&nats).await;
+        signed.truncate_to(200).await;
+        if sells_again {
+            signed.buy(150).await;
+        }
+        let nats_url = nats.url("projector");
+        let projector = signed.projector_until("one", &nats_url, Until::Live).await;
+        eventually("it is refused", async || is_refused(&projector).await).await;
+        projector.kill();
+
+        fs::rename(signed.file("one"), signed.file("before")).unwrap();
+        let admin = runtime::nats::connect(&nats.admin_url(), "test").await.unwrap();
+        async_nats::jetstream::new(admin).delete_stream("SALES_CHECKPOINTS").await.unwrap();
+        let projector = signed.projector_until("one", &nats_url, Until::Live).await;
+        eventually("the tree is refused", async || is_refused(&projector).await).await;
+        let rebuilt = signed.databases.start_rebuild(&["--tree"]).ended().await;
+        assert!(rebuilt.success, "{}", rebuilt.log);
+        signed.signed(signed.databases.head().await).await;
+        eventually("the alarm ends", async || !is_refused(&projector).await).await;
+        signed.assert_true(signed.checkpoints("one")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_that_an_operator_discards_is_built_again_without_a_sale() {
+    let (signed, _projector) = signed_log(20, NO_NATS).await;
+    let before = signed.head().await;
+    let rebuilt = signed.databases.start_rebuild(&["--tree"]).ended().await;
+    assert!(rebuilt.success, "{}", rebuilt.log);
+    eventually("the tree is the same again", async || signed.head().await == before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_with_something_else_is_not_changed_and_stops_signing_alone() {
     let signed = Signed::create().await;
     let file = signed.file("one");
