@@ -15,6 +15,7 @@ pub struct Metrics {
     pub(super) lag_positions: Gauge,
     pub(super) lag_seconds: Gauge<f64, AtomicU64>,
     pub(super) diverged: Gauge,
+    pub(super) missing_messages: Gauge,
 }
 
 impl Metrics {
@@ -30,6 +31,8 @@ impl Metrics {
             "1 while the stream holds other events than the log",
             metrics.diverged.clone(),
         );
+        let help = "Messages that were deleted from within the stream";
+        registry.register("relay_missing_messages", help, metrics.missing_messages.clone());
         metrics
     }
 

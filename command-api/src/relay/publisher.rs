@@ -165,7 +165,9 @@ impl Publisher {
             },
         };
         let same_log = holds_log(&stream, &self.pool).await?;
-        let end = Position::from_sequence(stream.cached_info().state.last_sequence);
+        let state = &stream.cached_info().state;
+        let end = Position::from_sequence(state.last_sequence);
+        self.metrics.missing_messages.set(state.deleted_count.unwrap_or_default().cast_signed());
         self.metrics.diverged.set(i64::from(!same_log));
         if same_log {
             Ok(end)

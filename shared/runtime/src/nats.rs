@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use async_nats::{
     Client, ConnectOptions, ServerAddr,
-    jetstream::stream::{PersistenceMode, Stream},
+    jetstream::stream::{LastRawMessageErrorKind, PersistenceMode, Stream},
 };
 use clap::Args;
 use sqlx::PgPool;
@@ -64,23 +64,22 @@ pub async fn connect(url: &str, service: &str) -> anyhow::Result<Client> {
         .context("NATS_URL cannot be used")
 }
 
-/// Whether a stream holds this log: it does not end past the log, and its last message is the log's event at that position.
-/// The stream of another log, or from before a restore, must be neither followed nor written. The stream's state has to be
-/// read before the log's head.
+/// Whether a stream holds this log: it does not end past the log, and its newest message is the log's event at that position. That
+/// message may be before the end: later ones may have been deleted, which leaves their sequences. The stream of another log, or
+/// from before a restore, must be neither followed nor written. The stream's state has to be read before the log's head.
 pub async fn holds_log(stream: &Stream, event_store: &PgPool) -> Result<bool, async_nats::Error> {
-    let state = &stream.cached_info().state;
-    let end = Position::from_sequence(state.last_sequence);
+    let end = Position::from_sequence(stream.cached_info().state.last_sequence);
     if end > event_log::head(event_store).await? {
         return Ok(false);
     }
-    if state.messages == 0 {
-        return Ok(true);
-    }
-    let message = stream.get_raw_message(state.last_sequence).await?;
-    let before = Position::from_sequence(state.last_sequence - 1);
-    let stored = event_log::read_after(event_store, before, 1).await?;
-    let published = CloudEvent::parse(&message.payload).ok();
+    let newest = match stream.get_last_raw_message_by_subject(SUBJECTS).await {
+        Ok(newest) => newest,
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(true),
+        Err(error) => return Err(error.into()),
+    };
+    let stored = event_log::read_at(event_store, Position::from_sequence(newest.sequence)).await?;
+    let published = CloudEvent::parse(&newest.payload).ok();
     Ok(published
-        .zip(stored.first())
+        .zip(stored)
         .is_some_and(|(published, stored)| published.id == stored.event_id && published.position == stored.position))
 }
