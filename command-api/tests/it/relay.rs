@@ -245,6 +245,33 @@ async fn messages_that_were_deleted_are_reported_until_the_stream_is_refilled() 
     eventually("nothing is missing", async || missing().await < 0.5).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn started_without_nats_it_reports_that_nothing_is_known_to_be_published() {
+    let (databases, mut nats) = (Databases::create().await, Nats::start());
+    databases.append(&vec![purchased("pro", 1); 3]).await;
+    nats.stop();
+    let service = databases.command_api(&nats.url("command-api")).await;
+    let lag = async || service.metric("sales_relay_lag_seconds").await;
+    eventually("the lag grows", async || lag().await > 1.0).await;
+    assert!(service.metric("sales_relay_lag_positions").await.is_nan(), "no number of events is known");
+    assert!(service.log().contains("NATS cannot be used"), "{}", service.log());
+    nats.start_again();
+    eventually("the lag ends", async || lag().await <= 0.0).await;
+    assert!(service.metric("sales_relay_lag_positions").await <= 0.0);
+    assert_copy_of_log(&databases, &admin(&nats).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reason_why_nats_cannot_be_used_is_logged_when_it_changes() {
+    let (databases, mut nats) = (Databases::create().await, Nats::start());
+    nats.stop();
+    let refused = nats.url("command-api").replace("command-api:", "command-api:wrong-");
+    let service = databases.command_api(&refused).await;
+    eventually("it is unreachable", async || service.log().contains("IO error")).await;
+    nats.start_again();
+    eventually("it refuses the password", async || service.log().contains("authorization violation")).await;
+}
+
 #[tokio::test]
 async fn a_new_stream_for_a_long_log_holds_its_tail_under_the_right_sequences() {
     let (databases, nats) = (Databases::create().await, Nats::start());

@@ -13,7 +13,7 @@ use event_log::{
 use nix::sys::signal::Signal;
 use runtime::nats::CHECKPOINT_SUBJECT;
 use tempfile::TempDir;
-use testing::{Command, Databases, NO_NATS, Nats, Service, Until, eventually, purchased};
+use testing::{Command, Databases, NO_NATS, Nats, Proxy, Service, Until, eventually, purchased};
 
 struct Signed {
     databases: Databases,
@@ -356,6 +356,28 @@ async fn a_tree_that_an_operator_discards_is_built_again_without_a_sale() {
     let rebuilt = signed.databases.start_rebuild(&["--tree"]).ended().await;
     assert!(rebuilt.success, "{}", rebuilt.log);
     eventually("the tree is the same again", async || signed.head().await == before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreachable_database_does_not_end_the_alarm_of_a_refusal() {
+    let (signed, projector) = signed_log(20, NO_NATS).await;
+    projector.kill();
+    signed.change_the_past().await;
+    let proxy = Proxy::start(testing::postgres().address()).await;
+    let read_model = signed.databases.read_model_url_via("projector", proxy.address());
+    let file = signed.file("one");
+    let settings = [
+        ("NATS_URL", NO_NATS),
+        ("READ_MODEL_URL", &*read_model),
+        ("CHECKPOINT_KEY", &*signed.private_key),
+        ("CHECKPOINT_LOG", file.to_str().unwrap()),
+    ];
+    let projector = signed.databases.start("projector", Until::Ready, &settings).await;
+    eventually("the fork is detected", async || is_refused(&projector).await).await;
+    proxy.refuse(true);
+    proxy.cut();
+    eventually("it waits for the database", async || projector.log().contains("transparency.waiting")).await;
+    assert!(is_refused(&projector).await, "the alarm stays");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,15 +1,22 @@
 //! The JetStream streams: names, settings, connection.
 
-use std::time::Duration;
+use std::{
+    fmt::Display,
+    future::ready,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::Context;
 use async_nats::{
-    Client, ConnectOptions, ServerAddr,
+    Client, ConnectOptions, Event, ServerAddr,
     jetstream::stream::{LastRawMessageErrorKind, PersistenceMode, Stream},
 };
 use clap::Args;
 use sqlx::PgPool;
+use tracing::{info, warn};
 
+use crate::run_loop::Reported;
 use contract::{cloud_event::CloudEvent, position::Position};
 
 pub const STREAM: &str = "SALES_EVENTS";
@@ -43,7 +50,7 @@ pub fn subject(event_type: &str) -> String {
     format!("sales.events.{event_type}")
 }
 
-/// Connects in the background, and reconnects: a service starts while NATS is unreachable.
+/// Connects in the background, and reconnects: a service starts while NATS is unreachable. Logs why it is not connected.
 pub async fn connect(url: &str, service: &str) -> anyhow::Result<Client> {
     let server: ServerAddr = url.parse().context("NATS_URL is not a NATS URL (nats://user:password@host:port)")?;
     let options = match (server.username(), server.password()) {
@@ -51,8 +58,14 @@ pub async fn connect(url: &str, service: &str) -> anyhow::Result<Client> {
         (Some(user), Some(password)) => ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned()),
         _ => ConnectOptions::new(),
     };
+    let connection = service.to_owned();
+    let reported = Mutex::new(Reported::default());
     options
         .name(service)
+        .event_callback(move |event| {
+            report(&connection, &mut reported.lock().unwrap_or_else(PoisonError::into_inner), &event);
+            ready(())
+        })
         .retry_on_initial_connect()
         .request_timeout(Some(REQUEST_TIMEOUT))
         .connection_timeout(REQUEST_TIMEOUT)
@@ -62,6 +75,22 @@ pub async fn connect(url: &str, service: &str) -> anyhow::Result<Client> {
         .connect(server)
         .await
         .context("NATS_URL cannot be used")
+}
+
+/// Logs each reason once why the connection fails, or why the server refuses something.
+fn report(connection: &str, reported: &mut Reported, event: &Event) {
+    let reason: &dyn Display = match event {
+        Event::Connected if reported.recovered() => {
+            info!(event.name = "nats.recovered", connection, "NATS is connected");
+            return;
+        }
+        Event::ClientError(reason) => reason,
+        Event::ServerError(reason) => reason,
+        _ => return,
+    };
+    if reported.failed(reason) {
+        warn!(event.name = "nats.failed", connection, %reason, "NATS cannot be used");
+    }
 }
 
 /// Whether a stream holds this log: it does not end past the log, and its newest message is the log's event at that position. That
