@@ -25,6 +25,11 @@ pub fn is_wrong_clock(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(DatabaseError::code).is_some_and(|code| code == WRONG_CLOCK)
 }
 
+/// The time of the last event; the epoch while the log is empty.
+pub async fn last_recorded_at(connection: &mut PgConnection) -> sqlx::Result<DateTime<Utc>> {
+    timestamp(&sqlx::query("select recorded_at from head").fetch_one(connection).await?, "recorded_at")
+}
+
 /// Appends a batch in one statement, which takes effect as a whole or not at all. Events whose ids are in the log
 /// already are not appended again, so a batch whose outcome is unknown may simply be handed in once more.
 pub async fn append<'a>(

@@ -19,9 +19,10 @@ use prometheus_client::{
 };
 use runtime::{
     backoff::Backoff,
+    run_loop::Reported,
     traces::{SpanKind, Step},
 };
-use sqlx::{ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::{ConnectOptions, PgConnection, postgres::PgConnectOptions};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, timeout},
@@ -162,20 +163,17 @@ impl Writer {
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut connection = None;
         let mut batch = Vec::with_capacity(MAX_BATCH);
-        let mut failing_since: Option<Instant> = None;
+        let mut outage = Outage::default();
         let mut backoff = Backoff::default();
         loop {
-            match self.advance(&mut connection, &mut batch, &mut failing_since, &stop).await {
+            match self.advance(&mut connection, &mut batch, &mut outage, &stop).await {
                 Ok(true) => backoff.reset(),
                 Ok(false) => return Ok(()),
                 Err(error) => {
-                    self.metrics.clock_refused.set(i64::from(store::is_wrong_clock(&error)));
                     // The outcome of the statement is unknown. The batch is kept: appending it again is safe.
                     connection = None;
-                    let since = *failing_since.get_or_insert_with(|| {
-                        warn!(event.name = "append.failed", %error, "Append failed; retrying");
-                        Instant::now()
-                    });
+                    self.report(&mut outage, &error);
+                    let since = *outage.since.get_or_insert_with(Instant::now);
                     if since.elapsed() > RETRY_DEADLINE || self.store.down.load(Ordering::Relaxed) {
                         self.fail_pending(&mut batch);
                     }
@@ -189,25 +187,48 @@ impl Writer {
         }
     }
 
+    /// Logs each cause once. The refusal because of a clock stays reported while the event store is unreachable.
+    fn report(&self, outage: &mut Outage, error: &sqlx::Error) {
+        let is_news = if store::is_wrong_clock(error) {
+            self.metrics.clock_refused.set(1);
+            outage.reported.failed("a wrong clock") // the message has times, which always differ
+        } else {
+            outage.reported.failed(error)
+        };
+        if is_news {
+            warn!(event.name = "append.failed", %error, "Append failed; retrying");
+        }
+    }
+
+    /// Also reads how far the log is ahead: otherwise that would not be known before the next purchase.
+    async fn connect(&self) -> sqlx::Result<PgConnection> {
+        let connect = async {
+            let mut connection = self.options.connect().await?;
+            self.metrics.clock_ahead.set(seconds_ahead(store::last_recorded_at(&mut connection).await?));
+            Ok(connection)
+        };
+        timeout(DATABASE_TIMEOUT, connect).await.map_err(|_| timed_out())?
+    }
+
     /// Connects if necessary, waits for commands, appends them. False after the queue has closed.
     async fn advance(
         &mut self,
         connection: &mut Option<PgConnection>,
         batch: &mut Vec<Pending>,
-        failing_since: &mut Option<Instant>,
+        outage: &mut Outage,
         stop: &CancellationToken,
     ) -> sqlx::Result<bool> {
         let connected = match connection {
             Some(connected) => connected,
-            None => connection.insert(connect(&self.options).await?),
+            None => connection.insert(self.connect().await?),
         };
         if batch.is_empty() {
             // The failed batch has been answered: reset the retry deadline. A successful connect does not prove that writes work:
             // append an empty batch before reporting ready.
-            if failing_since.is_some() {
+            if outage.since.is_some() {
                 append(connected, &[]).await?;
                 self.metrics.clock_refused.set(0);
-                *failing_since = None;
+                *outage = Outage::default();
                 info!(event.name = "append.recovered", "Appends succeed again");
             }
             self.store.set_available(true);
@@ -297,21 +318,19 @@ impl Writer {
     }
 }
 
+/// While appends fail.
+#[derive(Default)]
+struct Outage {
+    since: Option<Instant>,
+    reported: Reported,
+}
+
 fn seconds_ahead(time: DateTime<Utc>) -> f64 {
     (time - Utc::now()).as_seconds_f64().max(0.0)
 }
 
 fn depth(waiting: usize) -> i64 {
     i64::try_from(waiting).unwrap_or(i64::MAX)
-}
-
-async fn connect(options: &PgConnectOptions) -> sqlx::Result<PgConnection> {
-    let connect = async {
-        let mut connection = options.connect().await?;
-        connection.ping().await?;
-        Ok(connection)
-    };
-    timeout(DATABASE_TIMEOUT, connect).await.map_err(|_| timed_out())?
 }
 
 async fn append(connection: &mut PgConnection, batch: &[Pending]) -> sqlx::Result<Appended> {

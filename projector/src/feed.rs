@@ -4,7 +4,7 @@
 //! from the event store. The projection position makes consumption durable, so the consumer on the stream is ephemeral and
 //! starts after it.
 
-use std::{pin::Pin, time::Duration};
+use std::{fmt::Display, pin::Pin, time::Duration};
 
 use async_nats::{
     connection::State,
@@ -23,6 +23,7 @@ use event_log::{LastEvent, ReadError};
 use futures::{Stream, StreamExt, stream::ReadyChunks};
 use runtime::{
     nats::{STREAM, holds_log},
+    run_loop::Reported,
     traces::TRACEPARENT,
 };
 use sqlx::PgPool;
@@ -30,7 +31,7 @@ use tokio::{
     task::unconstrained,
     time::{Instant, sleep_until, timeout},
 };
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 /// Events per transaction: bounds memory, and is large enough for the cost of a commit not to matter.
 pub const MAX_BATCH: usize = 1000;
@@ -74,12 +75,15 @@ pub struct Feed {
     listen_at: Instant,
     /// The last page of the event store was full.
     behind: bool,
+    /// Why there is no stream to consume.
+    reported: Reported,
 }
 
 impl Feed {
     pub fn new(event_store: PgPool, nats: async_nats::Client) -> Self {
         let now = Instant::now();
-        Self { event_store, nats, messages: None, poll_at: now, verify_at: now, listen_at: now, behind: false }
+        let (messages, reported) = (None, Reported::default());
+        Self { event_store, nats, messages, poll_at: now, verify_at: now, listen_at: now, behind: false, reported }
     }
 
     /// Waits, bounded, for events after the last one. They follow it without a gap.
@@ -119,7 +123,8 @@ impl Feed {
         self.listen_at = Instant::now() + if full { Duration::ZERO } else { MIN_BATCH_INTERVAL };
         match chunk.map(|chunk| contiguous(after, chunk)) {
             Some(Ok(events)) => return Some(events),
-            Some(Err(ConsumeError::Lost(_))) | None => self.lose_stream(),
+            Some(Err(reason @ ConsumeError::Lost(_))) => self.lose_stream(&reason),
+            None => self.lose_stream(&"the server has ended it"),
             Some(Err(reason)) => {
                 debug!(%reason, position = after.get(), "The stream cannot be consumed; reading the event store");
             }
@@ -127,21 +132,27 @@ impl Feed {
         None
     }
 
-    fn lose_stream(&mut self) {
-        if self.messages.take().is_some() {
-            warn!("The stream is lost; reading the event store until it is back");
+    fn lose_stream(&mut self, reason: &dyn Display) {
+        self.messages = None;
+        if self.reported.failed(reason) {
+            warn!(event.name = "stream.lost", %reason, "The stream cannot be consumed; reading the event store until it can");
         }
     }
 
-    /// Only when connected: the event store must not wait for NATS.
+    /// Only when connected: the event store must not wait for NATS. Why it is not connected, the connection logs.
     async fn subscribe(&mut self, after: Position) {
         if self.nats.connection_state() != State::Connected {
             return;
         }
         let subscribed = timeout(SUBSCRIBE_TIMEOUT, messages(self.nats.clone(), &self.event_store, after)).await;
         match subscribed.map_err(Into::into).flatten() {
-            Ok(messages) => self.messages = Some(messages.ready_chunks(MAX_BATCH)),
-            Err(error) => debug!(%error, "There is no stream to consume yet"),
+            Ok(messages) => {
+                self.messages = Some(messages.ready_chunks(MAX_BATCH));
+                if self.reported.recovered() {
+                    info!(event.name = "stream.recovered", "The stream is consumed again");
+                }
+            }
+            Err(error) => self.lose_stream(&error),
         }
     }
 }

@@ -26,7 +26,7 @@ use runtime::{
 };
 use sqlx::PgPool;
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{info, warn};
 
 pub mod batch_delta;
 pub mod chunk;
@@ -90,6 +90,10 @@ pub struct RebuildConfig {
     pub databases: Databases,
     #[command(flatten)]
     pub options: rebuild::Options,
+    /// Instead of the read model, rebuild the Merkle tree over the log: discard it, so that the running projector builds it again. The
+    /// projector signs it only if the log agrees with the published checkpoints.
+    #[arg(long, conflicts_with_all = ["dry_run", "from_start"])]
+    pub tree: bool,
 }
 
 /// Settings of the migration.
@@ -162,7 +166,7 @@ fn reconciliation(config: &Config, registry: &mut Registry) -> anyhow::Result<re
 pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
     let files = event_log::migration_files!("../../migrations/read_model":
         "0001_roles", "0002_projection", "0003_license_total", "0004_transparency_log", "0005_history",
-        "0006_totals_snapshot", "0007_latest_purchase", "0008_last_event");
+        "0006_totals_snapshot", "0007_latest_purchase", "0008_last_event", "0010_discard_tree");
     let passwords = [
         ("projector", config.projector_db_password.as_str()),
         ("query_api", config.query_api_db_password.as_str()),
@@ -171,8 +175,13 @@ pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
     migration::migrate(&config.read_model_admin_url, &files, &passwords).await
 }
 
-/// Rebuilds the read model from the log and switches to it.
+/// Rebuilds the read model from the log and switches to it, or discards the tree over the log.
 pub async fn rebuild(config: &RebuildConfig) -> anyhow::Result<()> {
     let (event_store, read_model) = config.databases.pools("projector rebuild")?;
+    if config.tree {
+        transparency::discard(&read_model).await?;
+        info!("The tree is discarded; the running projector builds it again from the log");
+        return Ok(());
+    }
     rebuild::rebuild(&event_store, &read_model, config.options).await
 }

@@ -222,19 +222,23 @@ impl run_loop::Step for Projection {
     }
 
     async fn observe(&mut self, outcome: Result<(), &ProjectionError>) {
+        // A database that is unreachable meanwhile does not end a halt.
         let state = match outcome {
-            Ok(()) => State::Running,
+            Ok(()) => {
+                self.metrics.halted.set(0);
+                State::Running
+            }
             Err(error) => {
                 self.live = None;
                 self.metrics.lag_seconds.set(self.complete_at.elapsed().as_secs_f64());
                 if error.is_integrity_violation() {
+                    self.metrics.halted.set(1);
                     State::Halted(error.to_string())
                 } else {
                     State::Waiting(error.to_string())
                 }
             }
         };
-        self.metrics.halted.set(i64::from(matches!(state, State::Halted(_))));
         self.state.send_if_modified(|current| {
             let changed = *current != state;
             *current = state;

@@ -18,7 +18,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, error, info};
+use tracing::{error, info, warn};
 
 use crate::{
     chunk::add_up,
@@ -181,7 +181,9 @@ impl run_loop::Step for Reconciliation {
 
     fn report(&self, failure: Option<&ProjectionError>) {
         if let Some(error) = failure {
-            debug!(%error, "The reconciliation is waiting"); // the projection warns
+            warn!(event.name = "reconciliation.waiting", %error, "The totals are not compared; retrying");
+        } else {
+            info!("The totals are compared again");
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Every message names the sequence that must be the last of the stream. The stream rejects a second relay, a retry or a
 //! relay presumed dead; that relay reads the end of the stream and continues from there. So any number of relays may run
-//! without an election, and a stream that was wiped or fell behind is refilled from the log.
+//! without an election, and a stream that was wiped or fell behind is refilled from the log. One from which messages were deleted
+//! is continued.
 //!
 //! - [`publisher`]: one batch at a time
 //! - [`metrics`]: lag and divergence

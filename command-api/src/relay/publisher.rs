@@ -17,11 +17,12 @@ use contract::{cloud_event::CloudEvent, position::Position, recorded_event::Reco
 use event_log::{self, ReadError};
 use runtime::{
     nats::{self, STREAM, SUBJECTS, holds_log, subject},
+    run_loop::Reported,
     traces::{SpanKind, Step, TRACEPARENT},
 };
 use sqlx::PgPool;
-use tokio::time::{error::Elapsed, timeout};
-use tracing::{error, info};
+use tokio::time::{Instant, error::Elapsed, timeout};
+use tracing::{info, warn};
 
 use super::metrics::Metrics;
 use crate::handoff::HandoffBuffer;
@@ -71,6 +72,10 @@ pub struct Publisher {
     handoff: Arc<HandoffBuffer>,
     /// The last position on the stream; `None` when it may have changed.
     published: Option<Position>,
+    /// When the stream was last known to hold the whole log; initially the start.
+    complete_at: Instant,
+    /// Why the log could not be read while publishing fails.
+    lag_reported: Reported,
     new_stream: NewStream,
     metrics: Metrics,
 }
@@ -91,7 +96,8 @@ impl Publisher {
         metrics: Metrics,
     ) -> Self {
         let jetstream = jetstream::new(client.clone());
-        Self { pool, client, jetstream, handoff, published: None, new_stream, metrics }
+        let (complete_at, lag_reported) = (Instant::now(), Reported::default());
+        Self { pool, client, jetstream, handoff, published: None, complete_at, lag_reported, new_stream, metrics }
     }
 
     /// The last position known to be on the stream.
@@ -118,7 +124,7 @@ impl Publisher {
         if events.is_empty() {
             events = event_log::read_after(&self.pool, last, MAX_BATCH).await?;
         }
-        self.metrics.record_lag(events.first(), i64::try_from(events.len()).unwrap_or(i64::MAX));
+        self.metrics.record_lag(events.first(), u32::try_from(events.len()).unwrap_or(u32::MAX));
         let end = match events.last() {
             None => last,
             Some(newest) => {
@@ -133,6 +139,8 @@ impl Publisher {
         self.metrics.position.set(end.get());
         if events.len() < MAX_BATCH {
             self.metrics.record_lag(None, 0);
+            self.complete_at = Instant::now();
+            self.lag_reported.recovered();
         }
         Ok(events.len())
     }
@@ -165,7 +173,9 @@ impl Publisher {
             },
         };
         let same_log = holds_log(&stream, &self.pool).await?;
-        let end = Position::from_sequence(stream.cached_info().state.last_sequence);
+        let state = &stream.cached_info().state;
+        let end = Position::from_sequence(state.last_sequence);
+        self.metrics.missing_messages.set(state.deleted_count.unwrap_or_default().cast_signed());
         self.metrics.diverged.set(i64::from(!same_log));
         if same_log {
             Ok(end)
@@ -193,22 +203,29 @@ impl Publisher {
         self.jetstream.create_stream(config).await.map_err(|error| RelayError::Stream(error.into()))
     }
 
-    /// Records the lag while publishing fails, if the end of the stream is known.
-    pub(super) async fn observe_lag(&self) {
+    /// Records the lag while publishing fails. After a start without NATS, the end of the stream is not known, and any event may be
+    /// unpublished.
+    pub(super) async fn observe_lag(&mut self) {
         let published = Position::try_from(self.position()).unwrap_or_default();
         if published == Position::START {
-            self.metrics.lag_seconds.set(f64::NAN); // unknown; another replica may know it
+            self.metrics.record_unknown_lag(self.complete_at.elapsed());
             return;
         }
         let lag = async {
             let head = event_log::head(&self.pool).await?;
             let oldest = event_log::read_after(&self.pool, published, 1).await?;
-            Ok::<_, ReadError>((head.get() - published.get(), oldest))
+            Ok::<_, RelayError>((head.get() - published.get(), oldest))
         };
-        if let Ok(Ok((positions, oldest))) = timeout(LAG_TIMEOUT, lag).await {
-            self.metrics.record_lag(oldest.first(), positions);
-        } else {
-            error!("The relay can neither publish nor read the log");
+        match timeout(LAG_TIMEOUT, lag).await.map_err(RelayError::from).flatten() {
+            Ok((positions, oldest)) => {
+                self.metrics.record_lag(oldest.first(), u32::try_from(positions.max(0)).unwrap_or(u32::MAX));
+            }
+            Err(error) => {
+                self.metrics.record_unknown_lag(self.complete_at.elapsed());
+                if self.lag_reported.failed(&error) {
+                    warn!(event.name = "relay.lag_unknown", %error, "The relay can neither publish nor read the log");
+                }
+            }
         }
     }
 }

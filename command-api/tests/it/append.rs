@@ -274,6 +274,29 @@ async fn a_reachable_database_that_rejects_writes_counts_as_unavailable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_cause_of_a_lasting_outage_is_logged() {
+    let databases = Databases::create().await;
+    let service = databases.command_api(NO_NATS).await;
+    service.buy("pro").await;
+    let set = "do $$ begin execute format('alter database %I set default_transaction_read_only = on', current_database()); end $$";
+    databases.change_event_store(set).await;
+    let terminate = "select pg_terminate_backend(pid) from pg_stat_activity
+                     where datname = current_database() and application_name = 'command-api'";
+    databases.change_event_store(terminate).await;
+    assert_eq!(buy(&service, "pro", Uuid::new_v4()).await.unwrap().status(), 503);
+    let log = service.log();
+    assert!(log.contains("read-only transaction"), "{log}");
+    assert_eq!(log.matches("append.failed").count(), 2, "the lost connection, and once the refusal: {log}");
+
+    let reset = "begin; set transaction read write;
+                 do $$ begin execute format('alter database %I reset default_transaction_read_only', current_database()); end $$;
+                 commit";
+    databases.change_event_store(reset).await;
+    eventually("it has recovered", async || service.log().contains("append.recovered")).await;
+    assert_eq!(service.buy("pro").await["position"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_ahead_stops_purchases_with_an_alarm_instead_of_recording_its_time() {
     let databases = Databases::create().await;
     let service = databases.command_api(NO_NATS).await;
@@ -284,6 +307,7 @@ async fn a_clock_that_is_ahead_stops_purchases_with_an_alarm_instead_of_recordin
     assert!(service.metric("sales_append_clock_refused").await > 0.5);
     assert!(!service.is(Until::Ready).await);
     assert!(service.log().contains("more than a year ahead of the last event"), "{}", service.log());
+    assert_eq!(service.log().matches("append.failed").count(), 1, "{}", service.log());
     assert_eq!(databases.head().await, 1);
     // The clock was right, and nothing was sold for a year.
     databases.change_event_store("update head set recorded_at = now()").await;
@@ -298,6 +322,7 @@ async fn a_log_that_ends_in_the_future_is_continued_at_its_time_with_an_alarm() 
     let databases = Databases::create().await;
     databases.change_event_store("update head set recorded_at = '2999-01-01'").await;
     let service = databases.command_api(NO_NATS).await;
+    assert!(service.metric("sales_append_clock_ahead_seconds").await > 86_400.0, "known before the first purchase");
     assert_eq!(service.buy("pro").await["purchased_at"], "2999-01-01T00:00:00Z");
     assert!(service.metric("sales_append_clock_ahead_seconds").await > 86_400.0);
 }

@@ -168,14 +168,19 @@ async fn a_stream_of_another_log_is_left_unchanged() {
         ..Default::default()
     };
     jetstream.create_stream(config).await.unwrap();
-    jetstream.publish("sales.events.LicensePurchased", "not of this log".into()).await.unwrap().await.unwrap();
+    for _ in 0..2 {
+        jetstream.publish("sales.events.LicensePurchased", "not of this log".into()).await.unwrap().await.unwrap();
+    }
     let mut publisher = publisher(&databases, &nats).await;
     let diverged = publisher.publish_next().await;
     assert!(matches!(diverged, Err(RelayError::Diverged { .. })), "ahead of the log: {diverged:?}");
     databases.append(&vec![purchased("pro", 1); 3]).await;
     let diverged = publisher.publish_next().await;
     assert!(matches!(diverged, Err(RelayError::Diverged { .. })), "other events than the log: {diverged:?}");
-    assert_eq!(end_of(&jetstream).await, 1);
+    assert!(jetstream.get_stream(STREAM).await.unwrap().delete_message(2).await.unwrap());
+    let diverged = publisher.publish_next().await;
+    assert!(matches!(diverged, Err(RelayError::Diverged { .. })), "other events before a damaged end: {diverged:?}");
+    assert_eq!(end_of(&jetstream).await, 2);
     // The remedy that the error names.
     jetstream.delete_stream(STREAM).await.unwrap();
     assert_eq!(publisher.publish_next().await.unwrap(), 3);
@@ -198,6 +203,73 @@ async fn a_purged_stream_continues_at_the_right_sequence() {
     assert_eq!(stream.cached_info().state.last_sequence, 2501);
     let event: Value = serde_json::from_slice(&stream.get_raw_message(2501).await.unwrap().payload).unwrap();
     assert_eq!(event["position"], 2501);
+}
+
+#[tokio::test]
+async fn a_stream_whose_end_was_deleted_continues_at_the_right_sequence() {
+    for purged in [false, true] {
+        let (databases, nats) = (Databases::create().await, Nats::start());
+        let jetstream = admin(&nats).await;
+        databases.append(&[purchased("pro", 1), reset(), purchased("pro", 2), purchased("pro", 3)]).await;
+        assert_eq!(publisher(&databases, &nats).await.publish_next().await.unwrap(), 4);
+        let stream = jetstream.get_stream(STREAM).await.unwrap();
+        if purged {
+            stream.purge().filter("sales.events.LicensePurchased").await.unwrap();
+        } else {
+            assert!(stream.delete_message(4).await.unwrap());
+        }
+        for position in 5..7 {
+            databases.append(&[purchased("basic", 1)]).await;
+            // Each has just started: it does not know the end of the stream.
+            assert_eq!(publisher(&databases, &nats).await.publish_next().await.unwrap(), 1);
+            let message = jetstream.get_stream(STREAM).await.unwrap().get_raw_message(position).await.unwrap();
+            let event: Value = serde_json::from_slice(&message.payload).unwrap();
+            assert_eq!(event["position"], position);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_were_deleted_are_reported_until_the_stream_is_refilled() {
+    let (databases, nats) = (Databases::create().await, Nats::start());
+    databases.append(&vec![purchased("pro", 1); 3]).await;
+    let service = databases.command_api(&nats.url("command-api")).await;
+    let jetstream = admin(&nats).await;
+    eventually("the log is published", async || end_of(&jetstream).await == 3).await;
+    assert!(jetstream.get_stream(STREAM).await.unwrap().delete_message(2).await.unwrap());
+    let missing = async || service.metric("sales_relay_missing_messages").await;
+    eventually("the missing message is reported", async || missing().await > 0.5).await;
+    // The remedy that the guide names.
+    jetstream.delete_stream(STREAM).await.unwrap();
+    assert_copy_of_log(&databases, &jetstream).await;
+    eventually("nothing is missing", async || missing().await < 0.5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn started_without_nats_it_reports_that_nothing_is_known_to_be_published() {
+    let (databases, mut nats) = (Databases::create().await, Nats::start());
+    databases.append(&vec![purchased("pro", 1); 3]).await;
+    nats.stop();
+    let service = databases.command_api(&nats.url("command-api")).await;
+    let lag = async || service.metric("sales_relay_lag_seconds").await;
+    eventually("the lag grows", async || lag().await > 1.0).await;
+    assert!(service.metric("sales_relay_lag_positions").await.is_nan(), "no number of events is known");
+    assert!(service.log().contains("NATS cannot be used"), "{}", service.log());
+    nats.start_again();
+    eventually("the lag ends", async || lag().await <= 0.0).await;
+    assert!(service.metric("sales_relay_lag_positions").await <= 0.0);
+    assert_copy_of_log(&databases, &admin(&nats).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reason_why_nats_cannot_be_used_is_logged_when_it_changes() {
+    let (databases, mut nats) = (Databases::create().await, Nats::start());
+    nats.stop();
+    let refused = nats.url("command-api").replace("command-api:", "command-api:wrong-");
+    let service = databases.command_api(&refused).await;
+    eventually("it is unreachable", async || service.log().contains("IO error")).await;
+    nats.start_again();
+    eventually("it refuses the password", async || service.log().contains("authorization violation")).await;
 }
 
 #[tokio::test]

@@ -77,6 +77,10 @@ pub struct Rebuild {
     /// Discard an interrupted rebuild instead of resuming it
     #[arg(long)]
     pub from_start: bool,
+
+    /// Instead of the read model, rebuild the Merkle tree over the log, for example after a restore of the event store alone
+    #[arg(long, conflicts_with_all = ["dry_run", "from_start"])]
+    pub tree: bool,
 }
 
 #[derive(Args, Debug)]

@@ -193,7 +193,8 @@ impl run_loop::Step for TransparencyLog {
         self.metrics.position.set(from.get());
         self.tree = if head == from {
             self.metrics.delay_seconds.set(0.0);
-            Some(tree)
+            // An operator may have discarded the stored one.
+            store::is_at(&self.read_model, from).await?.then_some(tree)
         } else {
             self.grow(tree, head).await?
         };
@@ -204,11 +205,16 @@ impl run_loop::Step for TransparencyLog {
     }
 
     async fn observe(&mut self, outcome: Result<(), &TransparencyError>) {
-        self.metrics.refused.set(i64::from(outcome.is_err_and(TransparencyError::is_integrity_violation)));
-        if outcome.is_err() {
-            self.tree = None;
-            self.metrics.delay_seconds.set(self.complete_at.elapsed().as_secs_f64());
+        let Err(error) = outcome else {
+            self.metrics.refused.set(0);
+            return;
+        };
+        // A database that is unreachable meanwhile does not end a refusal.
+        if error.is_integrity_violation() {
+            self.metrics.refused.set(1);
         }
+        self.tree = None;
+        self.metrics.delay_seconds.set(self.complete_at.elapsed().as_secs_f64());
     }
 
     fn report(&self, failure: Option<&TransparencyError>) {

@@ -15,4 +15,6 @@ mod on_nats;
 mod published;
 mod store;
 
-pub use self::{error::TransparencyError, log::TransparencyLog, metrics::Metrics, published::Published};
+pub use self::{
+    error::TransparencyError, log::TransparencyLog, metrics::Metrics, published::Published, store::discard,
+};

@@ -20,6 +20,21 @@ pub async fn load(read_model: &PgPool) -> Result<Tree, TransparencyError> {
     Ok(Tree::restore(position.as_sequence(), &tiles)?)
 }
 
+/// Whether the stored tree ends there.
+pub async fn is_at(read_model: &PgPool, position: Position) -> sqlx::Result<bool> {
+    Ok(head(read_model).await?.0 == position)
+}
+
+/// Removes the tree and its checkpoint. A running projector builds the tree again from the log, and signs it only if it passes
+/// through the published checkpoints.
+pub async fn discard(read_model: &PgPool) -> sqlx::Result<()> {
+    let mut connection = read_model.acquire().await?;
+    let mut transaction = connection.begin().await?;
+    sqlx::query("update tree_head set position = 0, checkpoint = null").execute(&mut *transaction).await?;
+    sqlx::query("truncate tree_tile").execute(&mut *transaction).await?;
+    transaction.commit().await
+}
+
 /// Stores a tree that has grown since `from`. Returns false, and changes nothing, when the stored one is no longer at `from`.
 pub async fn grow(
     read_model: &PgPool,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testing::{Databases, NO_NATS, Nats, Until, eventually, purchased, values};
+use testing::{Databases, NO_NATS, Nats, Proxy, Until, eventually, purchased, values};
 
 use crate::support::{assert_projected, readiness, restore_log};
 
@@ -96,6 +96,33 @@ async fn an_unknown_event_halts_it_and_is_not_skipped() {
     assert_eq!(databases.checkpoint().await, 1, "earlier events are counted, later ones are not");
     assert!(projector.log().contains("projection.halted"), "{}", projector.log());
     assert!(projector.is(Until::Live).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreachable_database_is_logged_and_does_not_end_the_alarm_of_a_halt() {
+    let databases = Databases::create().await;
+    let proxy = Proxy::start(testing::postgres().address()).await;
+    let read_model = databases.read_model_url_via("projector", proxy.address());
+    let settings = [("NATS_URL", NO_NATS), ("READ_MODEL_URL", &*read_model)];
+    let projector = databases.start("projector", Until::Ready, &settings).await;
+    databases.append_unchecked(&[("LicenseRented", "{}".to_owned())]).await;
+    let halted = async || projector.metric("sales_projection_halted").await > 0.5;
+    eventually("it halts", async || halted().await).await;
+    proxy.refuse(true);
+    proxy.cut();
+    for waiting in ["projection.waiting", "reconciliation.waiting"] {
+        eventually(waiting, async || projector.log().contains(waiting)).await;
+    }
+    assert!(halted().await, "the alarm stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_there_is_no_stream_to_consume_is_logged() {
+    let (databases, nats) = (Databases::create().await, Nats::start());
+    let projector = databases.projector(&nats.url("projector")).await;
+    eventually("it reports the reason", async || projector.log().contains("stream not found")).await;
+    let _command_api = databases.command_api(&nats.url("command-api")).await;
+    eventually("it consumes the stream", async || projector.log().contains("stream.recovered")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

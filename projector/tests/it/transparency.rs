@@ -13,7 +13,7 @@ use event_log::{
 use nix::sys::signal::Signal;
 use runtime::nats::CHECKPOINT_SUBJECT;
 use tempfile::TempDir;
-use testing::{Command, Databases, NO_NATS, Nats, Service, Until, eventually, purchased};
+use testing::{Command, Databases, NO_NATS, Nats, Proxy, Service, Until, eventually, purchased};
 
 struct Signed {
     databases: Databases,
@@ -320,6 +320,64 @@ async fn a_truncated_log_or_a_foreign_event_gets_no_signature() {
     let reason = "the event log ends at position 10, before position 20";
     eventually("the cut is detected once more", async || projector.log().contains(reason)).await;
     assert_eq!(signed.head().await, (0, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restore_of_the_event_store_alone_the_documented_commands_lead_to_new_checkpoints() {
+    for sells_again in [false, true] {
+        let nats = Nats::start();
+        let (signed, _) = published_log(&nats).await;
+        signed.truncate_to(200).await;
+        if sells_again {
+            signed.buy(150).await;
+        }
+        let nats_url = nats.url("projector");
+        let projector = signed.projector_until("one", &nats_url, Until::Live).await;
+        eventually("it is refused", async || is_refused(&projector).await).await;
+        projector.kill();
+
+        fs::rename(signed.file("one"), signed.file("before")).unwrap();
+        let admin = runtime::nats::connect(&nats.admin_url(), "test").await.unwrap();
+        async_nats::jetstream::new(admin).delete_stream("SALES_CHECKPOINTS").await.unwrap();
+        let projector = signed.projector_until("one", &nats_url, Until::Live).await;
+        eventually("the tree is refused", async || is_refused(&projector).await).await;
+        let rebuilt = signed.databases.start_rebuild(&["--tree"]).ended().await;
+        assert!(rebuilt.success, "{}", rebuilt.log);
+        signed.signed(signed.databases.head().await).await;
+        eventually("the alarm ends", async || !is_refused(&projector).await).await;
+        signed.assert_true(signed.checkpoints("one")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_that_an_operator_discards_is_built_again_without_a_sale() {
+    let (signed, _projector) = signed_log(20, NO_NATS).await;
+    let before = signed.head().await;
+    let rebuilt = signed.databases.start_rebuild(&["--tree"]).ended().await;
+    assert!(rebuilt.success, "{}", rebuilt.log);
+    eventually("the tree is the same again", async || signed.head().await == before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreachable_database_does_not_end_the_alarm_of_a_refusal() {
+    let (signed, projector) = signed_log(20, NO_NATS).await;
+    projector.kill();
+    signed.change_the_past().await;
+    let proxy = Proxy::start(testing::postgres().address()).await;
+    let read_model = signed.databases.read_model_url_via("projector", proxy.address());
+    let file = signed.file("one");
+    let settings = [
+        ("NATS_URL", NO_NATS),
+        ("READ_MODEL_URL", &*read_model),
+        ("CHECKPOINT_KEY", &*signed.private_key),
+        ("CHECKPOINT_LOG", file.to_str().unwrap()),
+    ];
+    let projector = signed.databases.start("projector", Until::Ready, &settings).await;
+    eventually("the fork is detected", async || is_refused(&projector).await).await;
+    proxy.refuse(true);
+    proxy.cut();
+    eventually("it waits for the database", async || projector.log().contains("transparency.waiting")).await;
+    assert!(is_refused(&projector).await, "the alarm stays");
 }
 
 #[tokio::test(flavor = "multi_thread")]

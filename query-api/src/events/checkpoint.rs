@@ -7,7 +7,6 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use contract::position::Position;
 use event_log::transparency;
 use runtime::http::problem::Problem;
 
@@ -27,14 +26,7 @@ use crate::{headers::REVALIDATE, problems, sources::Sources};
     ),
 )]
 pub async fn get_checkpoint(State(sources): State<Arc<Sources>>) -> Result<Response, Problem> {
-    let (_, note) = newest(&sources).await?;
+    let (_, note) = transparency::head(&sources.read_model).await.map_err(problems::transparency_log)?;
+    let note = note.ok_or_else(|| Problem::unavailable("No checkpoint of the log is signed yet."))?;
     Ok(([(header::CACHE_CONTROL, REVALIDATE)], note).into_response())
-}
-
-/// The newest checkpoint and its position.
-pub async fn newest(sources: &Sources) -> Result<(Position, String), Problem> {
-    match transparency::head(&sources.read_model).await.map_err(problems::transparency_log)? {
-        (position, Some(note)) => Ok((position, note)),
-        (_, None) => Err(Problem::unavailable("No checkpoint of the log is signed yet.")),
-    }
 }

@@ -7,3 +7,4 @@ pub mod get;
 pub mod list;
 pub mod proofs;
 mod range;
+mod signed_tree;

@@ -8,10 +8,7 @@ use axum::{
     extract::{Path, State, rejection::PathRejection},
 };
 use contract::{event::LICENSE_PURCHASED, position::Position, role::Role};
-use event_log::transparency::{
-    self,
-    merkle::{Proof, record_hash},
-};
+use event_log::transparency::merkle::{Hash, record_hash};
 use runtime::{
     access::caller::Caller,
     http::problem::{Problem, Query},
@@ -21,10 +18,10 @@ use tokio::time::{Instant, sleep};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    checkpoint,
     get::{self, Name},
+    signed_tree::SignedTree,
 };
-use crate::{problems, sources::Sources};
+use crate::sources::Sources;
 
 /// Longer than signing takes in normal operation.
 const SIGNED_WITHIN: Duration = Duration::from_secs(2);
@@ -69,7 +66,7 @@ pub struct InclusionProof {
         (status = 200, description = "The proof", body = InclusionProof),
         (status = 400, description = "Invalid query parameter"),
         (status = 404, description = "Unknown event"),
-        (status = 500, description = "The log is damaged; operators are alerted"),
+        (status = 500, description = "The log is damaged, or is not the one that was signed; operators are alerted"),
         (status = 503, description = "A database is unreachable, or the event is not signed yet, which takes less than a second"),
     ),
 )]
@@ -89,40 +86,40 @@ pub async fn get_inclusion_proof(
     if event.event_type != LICENSE_PURCHASED && !caller.roles.contains(&Role::Auditor) {
         return Err(get::unknown(name));
     }
-    let (newest, note) = signed(&sources, event.position).await?;
+    let mut tree = signed(&sources, event.position).await?;
+    let newest = tree.position();
     let tree_size = parameters.checkpoint.unwrap_or(newest);
     if tree_size < event.position || tree_size > newest {
         let detail = format!("checkpoint is a position from {} to {newest}.", event.position);
         return Err(Problem::bad_request("invalid-query", "The checkpoint does not cover the event", detail));
     }
-    let leaf = event.position.as_sequence() - 1;
-    let proof = Proof::Inclusion { leaf, size: tree_size.as_sequence() };
-    let hashes = prove(&sources, proof).await?;
     let line = get::line(&event)?;
+    let leaf_hash = record_hash(&line);
+    let hashes = tree.inclusion(event.position, leaf_hash, tree_size).await?;
     Ok(Json(InclusionProof {
-        leaf_hash: record_hash(&line).to_string(),
+        leaf_hash: leaf_hash.to_string(),
         event: String::from_utf8(line).expect("JSON is UTF-8"),
         position: event.position,
         tree_size,
-        hashes,
-        checkpoint: parameters.checkpoint.is_none().then_some(note),
+        hashes: base64(&hashes),
+        checkpoint: parameters.checkpoint.is_none().then_some(tree.note),
     }))
 }
 
-/// The hashes of a proof, in base64.
-async fn prove(sources: &Sources, proof: Proof) -> Result<Vec<String>, Problem> {
-    let hashes = transparency::prove(&sources.read_model, proof).await.map_err(problems::transparency_log)?;
-    Ok(hashes.iter().map(ToString::to_string).collect())
+fn base64(hashes: &[Hash]) -> Vec<String> {
+    hashes.iter().map(ToString::to_string).collect()
 }
 
-/// The newest checkpoint, once it covers the position, so that a buyer need not retry directly after the purchase.
-async fn signed(sources: &Sources, position: Position) -> Result<(Position, String), Problem> {
+/// The signed tree, once it covers the position, so that a buyer need not retry directly after the purchase.
+async fn signed(sources: &Sources, position: Position) -> Result<SignedTree, Problem> {
     let deadline = Instant::now() + SIGNED_WITHIN;
     loop {
-        let (newest, note) = checkpoint::newest(sources).await?;
+        let tree = SignedTree::read(sources).await?;
+        let newest = tree.position();
         if newest >= position {
-            return Ok((newest, note));
+            return Ok(tree);
         }
+        drop(tree); // its connection, for other requests
         if Instant::now() > deadline {
             let detail =
                 format!("The log is signed up to position {newest}, not yet up to the event at position {position}.");
@@ -164,7 +161,7 @@ pub struct ConsistencyProof {
     responses(
         (status = 200, description = "The proof", body = ConsistencyProof),
         (status = 400, description = "Invalid query parameter"),
-        (status = 500, description = "The transparency log is damaged; operators are alerted"),
+        (status = 500, description = "The transparency log is damaged, or is not the one that was signed; operators are alerted"),
         (status = 503, description = "The read model is unreachable, or no checkpoint is signed yet"),
     ),
 )]
@@ -172,13 +169,18 @@ pub async fn get_consistency_proof(
     State(sources): State<Arc<Sources>>,
     Query(ConsistencyParameters { from, to }): Query<ConsistencyParameters>,
 ) -> Result<Json<ConsistencyProof>, Problem> {
-    let (newest, note) = checkpoint::newest(&sources).await?;
+    let mut tree = SignedTree::read(&sources).await?;
+    let newest = tree.position();
     let size = to.unwrap_or(newest);
     if from == Position::START || from > size || size > newest {
         let detail = format!("Required: 1 ≤ from ≤ to ≤ {newest}, the position up to which the log is signed.");
         return Err(Problem::bad_request("invalid-query", "Unknown checkpoints", detail));
     }
-    let proof = Proof::Consistency { older: from.as_sequence(), size: size.as_sequence() };
-    let hashes = prove(&sources, proof).await?;
-    Ok(Json(ConsistencyProof { from, to: size, hashes, checkpoint: to.is_none().then_some(note) }))
+    let hashes = tree.consistency(from, size).await?;
+    Ok(Json(ConsistencyProof {
+        from,
+        to: size,
+        hashes: base64(&hashes),
+        checkpoint: to.is_none().then_some(tree.note),
+    }))
 }

@@ -16,12 +16,15 @@ use prometheus_client::{
     metrics::gauge::Gauge,
     registry::{Registry, Unit},
 };
-use runtime::backoff::Backoff;
+use runtime::{backoff::Backoff, run_loop::Reported};
 use sqlx::{
     PgPool, Row,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -43,13 +46,16 @@ pub struct Follower {
     newest: watch::Sender<Option<Snapshot>>,
     position: Gauge,
     age: Gauge<f64, AtomicU64>,
+    started_at: Instant,
 }
 
 pub fn follow(options: PgConnectOptions, registry: &mut Registry) -> (Watch, Follower) {
     let (newest, watch) = watch::channel(None);
-    let follower = Follower { options, newest, position: Gauge::default(), age: Gauge::default() };
+    let (position, age) = (Gauge::default(), Gauge::default());
+    let follower = Follower { options, newest, position, age, started_at: Instant::now() };
     registry.register("totals_position", "Log position that the answers reflect", follower.position.clone());
-    let help = "How long ago the totals were last known to be complete";
+    let help =
+        "How long ago the totals were last known to be complete; time since the start before they are first read";
     registry.register_with_unit("totals_age", help, Unit::Seconds, follower.age.clone());
     (watch, follower)
 }
@@ -57,20 +63,23 @@ pub fn follow(options: PgConnectOptions, registry: &mut Registry) -> (Watch, Fol
 impl Follower {
     /// Follows the read model until shutdown. While it is unreachable, the last totals are kept, and their age grows.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut backoff = Backoff::default();
+        let (mut backoff, mut reported) = (Backoff::default(), Reported::default());
         loop {
             let ended = tokio::select! {
-                ended = self.listen(&mut backoff) => ended,
+                ended = self.listen(&mut backoff, &mut reported) => ended,
                 () = stop.cancelled() => return Ok(()),
             };
-            warn!(error = %ended.unwrap_err(), "Read model unreachable; serving the last totals");
+            let Err(error) = ended;
+            if reported.failed(&error) {
+                warn!(event.name = "totals.waiting", %error, "Read model unreachable; serving the last totals");
+            }
             self.observe_age();
             backoff.wait().await;
         }
     }
 
     /// Subscribes, then reads, then reads again after each notification. Returns only errors.
-    async fn listen(&self, backoff: &mut Backoff) -> sqlx::Result<Infallible> {
+    async fn listen(&self, backoff: &mut Backoff, reported: &mut Reported) -> sqlx::Result<Infallible> {
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(READ_TIMEOUT)
@@ -80,10 +89,12 @@ impl Follower {
             .await?;
         let mut listener = PgListener::connect_with(&pool).await?;
         timeout(READ_TIMEOUT, listener.listen("totals_changed")).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
-        info!("Following the read model");
         loop {
             let snapshot = timeout(READ_TIMEOUT, read(&pool)).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
             backoff.reset();
+            if reported.recovered() {
+                info!(event.name = "totals.recovered", "Following the read model again");
+            }
             self.position.set(snapshot.position.get());
             self.newest.send_replace(Some(snapshot));
             self.observe_age();
@@ -98,9 +109,8 @@ impl Follower {
     }
 
     fn observe_age(&self) {
-        if let Some(newest) = &*self.newest.borrow() {
-            self.age.set(newest.age().as_secs_f64());
-        }
+        let age = self.newest.borrow().as_ref().map_or_else(|| self.started_at.elapsed(), Snapshot::age);
+        self.age.set(age.as_secs_f64());
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use reqwest::Method;
-use testing::{Databases, Proxy, Service, Until, assert_committed, assert_problem, purchased};
+use testing::{Databases, Proxy, Service, Until, assert_committed, assert_problem, eventually, purchased};
 
 use crate::ReadSide;
 
@@ -118,6 +118,17 @@ fn an_invalid_setting_is_named_without_showing_secrets() {
     let no_file =
         said(&[("EVENT_STORE_URL_FILE", "/nonexistent"), ("READ_MODEL_URL", "postgres://localhost/read_model")]);
     assert!(no_file.contains("EVENT_STORE_URL_FILE names /nonexistent"), "{no_file}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_model_that_was_never_reachable_is_reported() {
+    let databases = Databases::create().await;
+    let nothing_listens = ("READ_MODEL_URL", "postgres://query_api@127.0.0.1:1/read_model");
+    let query_api = databases.start("query-api", Until::Live, &[nothing_listens]).await;
+    let age = async || query_api.metric("sales_totals_age_seconds").await;
+    // An attempt to connect takes two seconds.
+    eventually("the totals grow old", async || age().await > 5.0).await;
+    assert_eq!(query_api.log().matches("totals.waiting").count(), 1, "{}", query_api.log());
 }
 
 /// The event store is the database that purchases are written to. Nothing that pages poll or stream may add to its load.

@@ -1,15 +1,22 @@
 //! The JetStream streams: names, settings, connection.
 
-use std::time::Duration;
+use std::{
+    fmt::Display,
+    future::ready,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::Context;
 use async_nats::{
-    Client, ConnectOptions, ServerAddr,
-    jetstream::stream::{PersistenceMode, Stream},
+    Client, ConnectOptions, Event, ServerAddr,
+    jetstream::stream::{LastRawMessageErrorKind, PersistenceMode, Stream},
 };
 use clap::Args;
 use sqlx::PgPool;
+use tracing::{info, warn};
 
+use crate::run_loop::Reported;
 use contract::{cloud_event::CloudEvent, position::Position};
 
 pub const STREAM: &str = "SALES_EVENTS";
@@ -43,7 +50,7 @@ pub fn subject(event_type: &str) -> String {
     format!("sales.events.{event_type}")
 }
 
-/// Connects in the background, and reconnects: a service starts while NATS is unreachable.
+/// Connects in the background, and reconnects: a service starts while NATS is unreachable. Logs why it is not connected.
 pub async fn connect(url: &str, service: &str) -> anyhow::Result<Client> {
     let server: ServerAddr = url.parse().context("NATS_URL is not a NATS URL (nats://user:password@host:port)")?;
     let options = match (server.username(), server.password()) {
@@ -51,8 +58,14 @@ pub async fn connect(url: &str, service: &str) -> anyhow::Result<Client> {
         (Some(user), Some(password)) => ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned()),
         _ => ConnectOptions::new(),
     };
+    let connection = service.to_owned();
+    let reported = Mutex::new(Reported::default());
     options
         .name(service)
+        .event_callback(move |event| {
+            report(&connection, &mut reported.lock().unwrap_or_else(PoisonError::into_inner), &event);
+            ready(())
+        })
         .retry_on_initial_connect()
         .request_timeout(Some(REQUEST_TIMEOUT))
         .connection_timeout(REQUEST_TIMEOUT)
@@ -64,23 +77,38 @@ pub async fn connect(url: &str, service: &str) -> anyhow::Result<Client> {
         .context("NATS_URL cannot be used")
 }
 
-/// Whether a stream holds this log: it does not end past the log, and its last message is the log's event at that position.
-/// The stream of another log, or from before a restore, must be neither followed nor written. The stream's state has to be
-/// read before the log's head.
+/// Logs each reason once why the connection fails, or why the server refuses something.
+fn report(connection: &str, reported: &mut Reported, event: &Event) {
+    let reason: &dyn Display = match event {
+        Event::Connected if reported.recovered() => {
+            info!(event.name = "nats.recovered", connection, "NATS is connected");
+            return;
+        }
+        Event::ClientError(reason) => reason,
+        Event::ServerError(reason) => reason,
+        _ => return,
+    };
+    if reported.failed(reason) {
+        warn!(event.name = "nats.failed", connection, %reason, "NATS cannot be used");
+    }
+}
+
+/// Whether a stream holds this log: it does not end past the log, and its newest message is the log's event at that position. That
+/// message may be before the end: later ones may have been deleted, which leaves their sequences. The stream of another log, or
+/// from before a restore, must be neither followed nor written. The stream's state has to be read before the log's head.
 pub async fn holds_log(stream: &Stream, event_store: &PgPool) -> Result<bool, async_nats::Error> {
-    let state = &stream.cached_info().state;
-    let end = Position::from_sequence(state.last_sequence);
+    let end = Position::from_sequence(stream.cached_info().state.last_sequence);
     if end > event_log::head(event_store).await? {
         return Ok(false);
     }
-    if state.messages == 0 {
-        return Ok(true);
-    }
-    let message = stream.get_raw_message(state.last_sequence).await?;
-    let before = Position::from_sequence(state.last_sequence - 1);
-    let stored = event_log::read_after(event_store, before, 1).await?;
-    let published = CloudEvent::parse(&message.payload).ok();
+    let newest = match stream.get_last_raw_message_by_subject(SUBJECTS).await {
+        Ok(newest) => newest,
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(true),
+        Err(error) => return Err(error.into()),
+    };
+    let stored = event_log::read_at(event_store, Position::from_sequence(newest.sequence)).await?;
+    let published = CloudEvent::parse(&newest.payload).ok();
     Ok(published
-        .zip(stored.first())
+        .zip(stored)
         .is_some_and(|(published, stored)| published.id == stored.event_id && published.position == stored.position))
 }

@@ -36,6 +36,25 @@ pub trait Step: Send {
     fn report(&self, failure: Option<&Self::Error>);
 }
 
+/// The cause that was reported last: each cause of a lasting failure is reported once, and so is its end.
+#[derive(Debug, Default)]
+pub struct Reported(Option<String>);
+
+impl Reported {
+    /// Takes note of a failure. Returns whether to report it, as its cause differs from the one before.
+    pub fn failed(&mut self, cause: impl Display) -> bool {
+        let cause = Some(cause.to_string());
+        let is_news = self.0 != cause;
+        self.0 = cause;
+        is_news
+    }
+
+    /// Takes note of a success. Returns whether to report it, as a failure was reported.
+    pub fn recovered(&mut self) -> bool {
+        self.0.take().is_some()
+    }
+}
+
 /// Runs iterations until the shutdown signal. A failure is reported when its cause differs from the one before.
 pub async fn run_loop(task: &mut impl Step, stop: &CancellationToken) {
     stop.run_until_cancelled(Box::pin(iterate(task, ITERATION_TIMEOUT))).await;
@@ -43,24 +62,20 @@ pub async fn run_loop(task: &mut impl Step, stop: &CancellationToken) {
 
 async fn iterate(task: &mut impl Step, iteration_timeout: Duration) -> Infallible {
     let mut backoff = Backoff::default();
-    let mut reported: Option<String> = None;
+    let mut reported = Reported::default();
     loop {
         task.due().await;
         let outcome = timeout(iteration_timeout, task.step()).await.unwrap_or_else(|elapsed| Err(elapsed.into()));
         task.observe(outcome.as_ref().copied()).await;
         let Err(error) = outcome else {
             backoff.reset();
-            if reported.take().is_some() {
+            if reported.recovered() {
                 task.report(None);
             }
             continue;
         };
-        if !task.is_routine(&error) {
-            let cause = error.to_string();
-            if reported.as_ref() != Some(&cause) {
-                task.report(Some(&error));
-                reported = Some(cause);
-            }
+        if !task.is_routine(&error) && reported.failed(&error) {
+            task.report(Some(&error));
         }
         backoff.wait().await;
     }

@@ -12,7 +12,8 @@ use crate::tool::Tool;
 pub fn run(arguments: &cli::Rebuild) -> Result<()> {
     let running = Running::find(&arguments.data)?;
     let url = |database| running.url("projector", &running.secrets.projector_db, database);
-    let options = [(arguments.dry_run, "--dry-run"), (arguments.from_start, "--from-start")];
+    let options =
+        [(arguments.dry_run, "--dry-run"), (arguments.from_start, "--from-start"), (arguments.tree, "--tree")];
     Tool::new(checkout::binary("projector")?)
         .arg("rebuild")
         .args(options.into_iter().filter_map(|(given, option)| given.then_some(option)))

@@ -46,13 +46,14 @@ async fn a_new_checkpoint_must_be_consistent_with_the_auditors_own() {
         log.grow(57).await;
     }
     assert_eq!(fs::read_to_string(&kept).unwrap().matches("sales.example/test\n").count(), 3);
-    // The tree is forged: another one is signed with the same key.
+    // The log is changed, and signed with the same key by a projector that has lost the published checkpoints.
     projector.kill();
-    log.databases
-        .change_read_model(
-            "update tree_tile set hashes = overlay(hashes placing decode(repeat('00', 32), 'hex') from 1)",
-        )
-        .await;
+    let earlier = "update event set recorded_at = recorded_at - interval '1 second' where position = 1";
+    log.databases.tamper(earlier).await;
+    log.databases.change_read_model("truncate tree_tile; update tree_head set position = 0, checkpoint = null").await;
+    fs::remove_file(log.checkpoints_file()).unwrap();
+    let _forger = log.projector().await;
+    log.signed(log.databases.head().await).await;
     let refused = audited(1, &arguments);
     assert!(refused.contains("is not the beginning of what is signed now"), "{refused}");
 }
@@ -98,6 +99,43 @@ async fn a_proof_hides_the_metadata_that_verify_and_a_page_open() {
     databases.tamper(&format!("update event set metadata = '{other}' where position = 2")).await;
     let verified = audited(1, &verify);
     assert!(verified.contains("WRONG at position 2"), "{verified}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_proof_is_served_that_does_not_verify_against_the_signed_checkpoint() {
+    let log = SignedLog::create().await;
+    log.fill(300).await;
+    let query_api = log.databases.query_api().await;
+    let assert_answers = async |answers: &[(&str, u16)]| {
+        for (path, status) in answers {
+            assert_eq!(query_api.get(path).await.status(), *status, "{path}");
+        }
+    };
+    // The event store alone is restored, and the shop sells again.
+    log.databases.tamper("delete from event where position > 100; update head set position = 100").await;
+    log.databases.append(&vec![purchased("pro", 19_900); 50]).await;
+    assert_answers(&[
+        ("/api/events/101/proof", 500),
+        ("/api/events/150/proof?checkpoint=150", 500),
+        ("/api/events/100/proof?checkpoint=100", 200),
+        ("/api/events/consistency?from=7", 200),
+        ("/api/events/consistency?from=7&to=200", 200),
+    ])
+    .await;
+    let (file, key) = (log.file("proof.json"), log.public_key_file());
+    fs::write(&file, query_api.text("/api/events/100/proof").await).unwrap();
+    audited(0, &["proof", &file, "--public-key", &key]);
+
+    let forged = "update tree_tile set hashes = overlay(hashes placing decode(repeat('00', 32), 'hex') from 1)
+                  where level = 0 and index = 0";
+    log.databases.change_read_model(forged).await;
+    assert_answers(&[
+        ("/api/events/100/proof", 500),
+        ("/api/events/100/proof?checkpoint=100", 500),
+        ("/api/events/consistency?from=7", 500),
+        ("/api/events/consistency?from=7&to=200", 500),
+    ])
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,6 +25,19 @@ pub struct Checkpoint {
     pub root: Hash,
 }
 
+impl Checkpoint {
+    /// What a note states, whoever has signed it.
+    pub fn unverified(note: &str) -> Option<Self> {
+        Self::of(&Note::from_bytes(note.as_bytes()).ok()?)
+    }
+
+    fn of(note: &Note) -> Option<Self> {
+        let checkpoint = tlog_tiles::Checkpoint::from_bytes(note.text()).ok()?;
+        let position = i64::try_from(checkpoint.size()).ok().and_then(|size| Position::try_from(size).ok())?;
+        Some(Self { origin: checkpoint.origin().to_owned(), position, root: *checkpoint.hash() })
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum NotACheckpoint {
     #[error("it is not a signed note")]
@@ -102,14 +115,8 @@ impl VerifyingKey {
             signed_note::NoteError::UnverifiedNote => NotACheckpoint::Unsigned(self.text.clone()),
             _ => NotACheckpoint::Forged(self.text.clone()),
         })?;
-        let other_log = || NotACheckpoint::OtherLog(self.origin().to_owned());
-        let checkpoint = tlog_tiles::Checkpoint::from_bytes(note.text()).map_err(|_| other_log())?;
-        let position = i64::try_from(checkpoint.size()).ok().and_then(|size| Position::try_from(size).ok());
-        let position = position.ok_or_else(other_log)?;
-        if checkpoint.origin() != self.origin() {
-            return Err(other_log());
-        }
-        Ok(Checkpoint { origin: checkpoint.origin().to_owned(), position, root: *checkpoint.hash() })
+        let checkpoint = Checkpoint::of(&note).filter(|checkpoint| checkpoint.origin == self.origin());
+        checkpoint.ok_or_else(|| NotACheckpoint::OtherLog(self.origin().to_owned()))
     }
 }
 
@@ -182,6 +189,8 @@ mod tests {
         let checkpoint = verifying.open(&note).unwrap();
         assert_eq!(checkpoint, Checkpoint { origin: "sales.example/log".to_owned(), position: position(17), root });
         assert!(matches!(keys().1.open(&note), Err(NotACheckpoint::Unsigned(_))));
+        assert_eq!(Checkpoint::unverified(&note), Some(checkpoint));
+        assert_eq!(Checkpoint::unverified("sales.example/log\n17\n"), None);
         let forged = note.replace("\n17\n", "\n18\n");
         assert!(matches!(verifying.open(&forged), Err(NotACheckpoint::Forged(_))));
         assert!(matches!(verifying.open("sales.example/log\n17\n"), Err(NotACheckpoint::NotANote)));

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::caller::Caller;
-use crate::{backoff::Backoff, log_events};
+use crate::{backoff::Backoff, log_events, run_loop::Reported};
 use contract::role::Role;
 
 /// Asymmetric ones alone: with any other, the public key would be enough to forge a token.
@@ -97,13 +97,13 @@ impl Issuer {
 
     /// Keeps the keys up to date until stopped.
     pub async fn follow(self: Arc<Self>, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut backoff = Backoff::default();
+        let (mut backoff, mut reported) = (Backoff::default(), Reported::default());
         let mut is_known = false;
         loop {
             let wait = async {
                 match self.discover().await {
                     Ok(published) => {
-                        if !is_known {
+                        if reported.recovered() || !is_known {
                             info!(
                                 event.name = log_events::ISSUER_AVAILABLE,
                                 issuer = self.name,
@@ -117,12 +117,15 @@ impl Issuer {
                         let _ = timeout(REFRESH_EVERY, self.wanted.notified()).await;
                     }
                     Err(error) => {
-                        warn!(
-                            event.name = log_events::ISSUER_UNAVAILABLE,
-                            issuer = self.name,
-                            error = format!("{error:#}"),
-                            "The issuer is unavailable; retrying"
-                        );
+                        let error = format!("{error:#}");
+                        if reported.failed(&error) {
+                            warn!(
+                                event.name = log_events::ISSUER_UNAVAILABLE,
+                                issuer = self.name,
+                                error,
+                                "The issuer is unavailable; retrying"
+                            );
+                        }
                         backoff.wait().await;
                         sleep(Duration::from_secs(1)).await;
                     }
