@@ -19,7 +19,7 @@ async fn before_the_first_sale_all_totals_are_zero() {
             "by_license": { "basic": none, "pro": none, "enterprise": none },
         })
     );
-    assert_eq!(read_side.json("/api/events").await, json!({ "events": [], "next": null }));
+    assert_eq!(read_side.json("/api/events").await, json!({ "events": [], "metadata": [], "next": null }));
 }
 
 #[tokio::test]
