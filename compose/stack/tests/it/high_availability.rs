@@ -71,6 +71,18 @@ fn program(name: &str, path: &str, folder: &Path, arguments: &[String]) -> Progr
     }
 }
 
+/// Options of `setpriv`, for a program of the account that enters every folder: Python and its packages may be below one that only root
+/// may enter.
+fn with_access_of_root(account: &Account) -> Vec<String> {
+    let mut options = account.setpriv_options().to_vec();
+    for option in options.iter_mut().filter(|option| option.contains("caps") || option.contains("bounding-set")) {
+        option.push_str(",+dac_override");
+    }
+    // Postgres checks its programs with access(2), which ignores the capability unless this bit is set.
+    options.extend(["--securebits=+no_setuid_fixup", "--pdeathsig=TERM", "--"].map(ToOwned::to_owned));
+    options
+}
+
 async fn start(program: Program, address: SocketAddr, path: &str) -> Process {
     let probe = Probe::Http { address, path: path.to_owned() };
     let server = Server { program, address, probe, ready_within: Duration::from_mins(1) };
@@ -189,11 +201,14 @@ impl Node {
         let configuration = own.join("patroni.yml");
         fs::copy(checkout::root().join("compose/ha/patroni.yml"), &configuration).unwrap();
         let configuration = configuration.display().to_string();
-        let mut program = program(&name, "python3", folder, &["-m".to_owned(), "patroni".to_owned(), configuration]);
-        program.account = account;
+        let patroni = ["python3", "-m", "patroni", &configuration].map(ToOwned::to_owned);
+        let program = match &account {
+            Some(account) => program(&name, "setpriv", folder, &[&with_access_of_root(account)[..], &patroni].concat()),
+            None => program(&name, &patroni[0], folder, &patroni[1..]),
+        };
         let data = own.join("data");
         let text = |path: PathBuf| path.display().to_string();
-        program.environment = [
+        let environment = [
             ("PYTHONPATH", text(packages.to_owned())),
             ("PATRONI_NAME", name),
             ("PATRONI_RESTAPI_LISTEN", address.to_string()),
@@ -212,7 +227,7 @@ impl Node {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .to_vec();
-        Self { address, data, program, patroni: None }
+        Self { address, data, program: Program { environment, ..program }, patroni: None }
     }
 
     /// As the loss of the machine does it.
