@@ -4,7 +4,7 @@ import { promisify } from "node:util";
 import { brotliCompress, constants, gzip } from "node:zlib";
 import type { Plugin } from "vite";
 
-/** Writes a `.br` and a `.gz` for each text file of the build, so the server does not compress at run time. */
+/** Writes a `.br` and a `.gz` for each file that pages consist of, so the server does not compress at run time. Licences are rarely read. */
 export function precompress(): Plugin {
   let outDir = "";
   return {
@@ -15,7 +15,7 @@ export function precompress(): Plugin {
     },
     closeBundle: async () => {
       const entries = await readdir(outDir, { recursive: true, withFileTypes: true });
-      const texts = entries.filter((entry) => entry.isFile() && /\.(html|css|js|svg|txt)$/.test(entry.name));
+      const texts = entries.filter((entry) => entry.isFile() && /\.(html|css|js|svg)$/.test(entry.name));
       await Promise.all(texts.map((entry) => compress(join(entry.parentPath, entry.name))));
     },
   };
