@@ -35,12 +35,18 @@ return case
     else 'its type or version is unknown'
 end;
 
-create function is_metadata(metadata text, actor text, actor_role text, traceparent text, idempotency_key text) returns boolean
+-- The line of an event has the hash of the metadata in place of the metadata. The salt keeps the hash from revealing them: it is the
+-- first member of the metadata, 32 hexadecimal digits. Events without it have the metadata in their lines. The previous version, which
+-- may run during an upgrade, appends such events.
+create function is_metadata(metadata text, actor text, actor_role text, traceparent text, idempotency_key text)
+    returns boolean
 language sql
 immutable
 parallel safe
-return metadata = '{' || concat_ws(',', '"actor":' || actor, '"actor_role":' || actor_role,
-        '"traceparent":' || traceparent, '"idempotency_key":' || idempotency_key) || '}'
+return metadata = case when starts_with(metadata, '{"salt":"') then '{"salt":"' || substr(metadata, 10, 32) || '",' else '{' end
+        || concat_ws(',', '"actor":' || actor, '"actor_role":' || actor_role,
+            '"traceparent":' || traceparent, '"idempotency_key":' || idempotency_key) || '}'
+    and (not starts_with(metadata, '{"salt":"') or translate(substr(metadata, 10, 32), '0123456789abcdef', '') = '')
     and metadata <> '{}' and length(metadata) <= 16384
     and coalesce(starts_with(actor, '"'), true)
     and coalesce(actor_role in ('"customer"', '"sales"', '"auditor"', '"operator"'), true)
@@ -51,6 +57,9 @@ return metadata = '{' || concat_ws(',', '"actor":' || actor, '"actor_role":' || 
 comment on function is_purchase is 'Whether this is the JSON of a purchase of that licence for that amount.';
 comment on function why_refused is 'Why an event must not enter the log; null if it may.';
 comment on function is_metadata is 'Whether the members, each as it is written, make up this JSON: nothing else is in it, and their order is that of the services.';
+
+comment on column event.metadata is
+    'Who and why: actor, actor_role, traceparent and idempotency_key where known, after a random salt; null when none is. The line of the event has the hash of this exact text.';
 
 alter function is_purchase owner to event_store_owner;
 alter function why_refused owner to event_store_owner;
