@@ -21,7 +21,7 @@ pub const PROJECTION_VERSION: i32 = 3;
 const GC_ROWS: i64 = 50_000;
 
 /// Moves a generation from the position at which it was loaded to the last event of the batch. Returns false, and changes
-/// nothing, when the generation is no longer at that position.
+/// nothing, when the generation is no longer at that position, or another rebuild has resumed it.
 pub async fn advance(database: impl PgExecutor<'_>, from: &Generation, delta: &BatchDelta) -> sqlx::Result<bool> {
     let BatchDelta { totals, snapshots, history, purchase_count, latest, last } = delta;
     let to = last.ok_or_else(|| sqlx::Error::Protocol("no event to advance to".to_owned()))?;
@@ -66,6 +66,7 @@ pub async fn advance(database: impl PgExecutor<'_>, from: &Generation, delta: &B
         .bind(latest.iter().map(|purchase| purchase.price.amount_minor()).collect::<Vec<_>>())
         .bind(latest.iter().map(|purchase| purchase.price.currency().code()).collect::<Vec<_>>())
         .bind(to.event_id.map(EventId::as_uuid))
+        .bind(from.attempt)
         .fetch_one(database)
         .await?;
     Ok(advanced)
@@ -103,10 +104,11 @@ pub async fn confirm(database: impl PgExecutor<'_>, live: &Generation) -> sqlx::
     Ok(confirmed.rows_affected() == 1)
 }
 
-/// Locks the generation of an interrupted rebuild until the transaction ends, and returns its projection version. Waits for the last
-/// statement of a killed rebuild, which the next statement of the transaction sees.
+/// Locks the generation of an interrupted rebuild until the transaction ends, begins the next attempt, and returns the projection
+/// version of the generation. Waits for the last statement of a killed rebuild, which the next statement of the transaction sees. One that
+/// arrives later changes nothing.
 pub async fn lock_interrupted(transaction: &mut PgConnection) -> sqlx::Result<Option<i32>> {
-    sqlx::query_scalar("select projection_version from projection where not live for update")
+    sqlx::query_scalar("update projection set attempt = attempt + 1 where not live returning projection_version")
         .fetch_optional(transaction)
         .await
 }
@@ -117,14 +119,14 @@ pub async fn start_building(transaction: &mut PgConnection) -> sqlx::Result<Gene
     let start = "insert into projection (live, projection_version, history_position) values (false, $1, 0)
                  returning generation";
     let number = sqlx::query_scalar(start).bind(PROJECTION_VERSION).fetch_one(transaction).await?;
-    Ok(Generation { number, live: false, last: LastEvent::START, totals: Totals::default() })
+    Ok(Generation { number, live: false, attempt: 0, last: LastEvent::START, totals: Totals::default() })
 }
 
 /// Removes the built generation. Returns false when another rebuild has resumed it.
 pub async fn remove_built(database: impl PgExecutor<'_>, built: &Generation) -> sqlx::Result<bool> {
-    let removed = sqlx::query("delete from projection where generation = $1 and not live and position = $2")
+    let removed = sqlx::query("delete from projection where generation = $1 and not live and attempt = $2")
         .bind(built.number)
-        .bind(built.last.position.get())
+        .bind(built.attempt)
         .execute(database)
         .await?;
     Ok(removed.rows_affected() == 1)
@@ -142,11 +144,12 @@ pub async fn switch(transaction: &mut PgConnection, live: &Generation, built: &G
     // The new generation is at the same position, so the confirmation holds for it as well.
     let switched = sqlx::query(
         "update projection set live = true, confirmed_at = coalesce($3, confirmed_at)
-         where generation = $1 and not live and position = $2",
+         where generation = $1 and not live and position = $2 and attempt = $4",
     )
     .bind(built.number)
     .bind(built.last.position.get())
     .bind(removed)
+    .bind(built.attempt)
     .execute(&mut *transaction)
     .await?;
     sqlx::query("select pg_notify('totals_changed', $1::text)")

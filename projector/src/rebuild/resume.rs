@@ -1,6 +1,6 @@
 //! Where a rebuild starts: at the position of an interrupted one, or at the start of the log.
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use contract::position::Position;
 use event_log::ReadError;
 use sqlx::{PgConnection, PgPool};
@@ -11,7 +11,7 @@ use crate::read_model::{self, Generation, PROJECTION_VERSION};
 /// Rejects a second generation alongside the live one.
 const ONE_OF_EACH: &str = "projection_one_of_each";
 
-/// Another rebuild has advanced, replaced or switched the generation of this one.
+/// Another rebuild has resumed, replaced or switched the generation of this one.
 #[derive(Debug, thiserror::Error)]
 #[error("superseded by another rebuild")]
 pub struct Superseded;
@@ -19,40 +19,46 @@ pub struct Superseded;
 /// The generation to fill up to `target`: that of an interrupted rebuild, if this program would have built the same from this
 /// log, or else a new one.
 ///
-/// Two rebuilds may resume the same generation. Each can only advance it from the position that it knows, so the first to do
-/// so wins.
+/// Of two rebuilds that resume the same generation, the later one goes on. The other one, which usually was killed, is superseded.
 pub async fn resume_or_start(
     event_store: &PgPool,
     read_model: &PgPool,
     target: Position,
     from_start: bool,
 ) -> anyhow::Result<Generation> {
-    let mut transaction = read_model.begin().await?;
-    if let Some(projection_version) = read_model::lock_interrupted(&mut transaction).await? {
-        let usable = if from_start {
-            Err("--from-start was given")
-        } else {
-            usable(event_store, &mut transaction, projection_version, target).await?
-        };
-        match usable {
+    loop {
+        let mut transaction = read_model.begin().await?;
+        if let Some(projection_version) = read_model::lock_interrupted(&mut transaction).await? {
+            let usable = if from_start {
+                Err("--from-start was given")
+            } else {
+                usable(event_store, &mut transaction, projection_version, target).await?
+            };
+            match usable {
+                Ok(building) => {
+                    transaction.commit().await?;
+                    let (generation, position) = (building.number, building.last.position.get());
+                    info!(generation, position, until = target.get(), "Resuming an interrupted rebuild");
+                    return Ok(building);
+                }
+                Err(reason) => warn!(reason, "Discarding the generation of an interrupted rebuild"),
+            }
+        }
+        match read_model::start_building(&mut transaction).await {
             Ok(building) => {
                 transaction.commit().await?;
-                let (generation, position) = (building.number, building.last.position.get());
-                info!(generation, position, until = target.get(), "Resuming an interrupted rebuild");
+                info!(
+                    generation = building.number,
+                    until = target.get(),
+                    "Building a new generation of the read model"
+                );
                 return Ok(building);
             }
-            Err(reason) => warn!(reason, "Discarding the generation of an interrupted rebuild"),
+            // Another rebuild has started at the same moment: its generation is resumed.
+            Err(error) if error.as_database_error().and_then(|error| error.constraint()) == Some(ONE_OF_EACH) => (),
+            Err(error) => return Err(error).context("a new generation cannot be started"),
         }
     }
-    let building = match read_model::start_building(&mut transaction).await {
-        Err(error) if error.as_database_error().and_then(|error| error.constraint()) == Some(ONE_OF_EACH) => {
-            bail!(Superseded) // another rebuild started at the same moment
-        }
-        started => started.context("a new generation cannot be started")?,
-    };
-    transaction.commit().await?;
-    info!(generation = building.number, until = target.get(), "Building a new generation of the read model");
-    Ok(building)
 }
 
 /// The generation of the interrupted rebuild, or why it cannot be resumed.

@@ -1,9 +1,10 @@
 -- Moves the projection from position $3 to $4 together with the totals, their snapshots, the history and the newest purchases, or changes
--- nothing: another projector may have advanced it first, or another generation may be live. Listeners are notified in the same transaction.
+-- nothing: another projector may have advanced it first, another rebuild may have resumed it, or another generation may be live. Listeners
+-- are notified in the same transaction.
 with advanced as (
     update projection
     set position = $4, as_of = $5, event_id = $30, history_position = $4, purchase_count = purchase_count + $24
-    where generation = $1 and live = $2 and position = $3
+    where generation = $1 and live = $2 and position = $3 and attempt = $31
     returning generation, live, position, purchase_count
 ),
 counted as (

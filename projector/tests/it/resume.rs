@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use projector::{chunk::add_up, read_model};
 use sqlx::Connection;
 use testing::{Databases, eventually};
 use tokio::time::timeout;
@@ -59,6 +60,44 @@ async fn a_rebuild_stopped_during_its_switch_does_not_block_the_live_totals_fore
     completed(&databases, &[]).await;
 }
 
+/// Such a statement waits for a processor or for the network while the rebuild that sent it is killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_of_a_killed_rebuild_changes_nothing_once_the_next_has_resumed() {
+    let databases = Databases::create().await;
+    interrupted(&databases).await;
+    append_some(&databases).await;
+    let (event_store, read_model) = (databases.event_store(), databases.read_model());
+    let killed = read_model::load_building(read_model).await.unwrap().unwrap();
+    let until = killed.last.position.plus(databases.head().await - killed.last.position.get());
+    let delta = add_up(event_store, &killed.totals, &killed.last, until).await.unwrap();
+
+    read_model::lock_interrupted(&mut *read_model.acquire().await.unwrap()).await.unwrap();
+    let resumed = read_model::load_building(read_model).await.unwrap().unwrap();
+    assert!(!read_model::advance(read_model, &killed, &delta).await.unwrap());
+    assert_eq!(read_model::load_building(read_model).await.unwrap().as_ref(), Some(&resumed));
+    let live = read_model::load_live(read_model).await.unwrap();
+    let mut transaction = read_model.begin().await.unwrap();
+    assert!(!read_model::switch(&mut transaction, &live, &killed).await.unwrap());
+    transaction.rollback().await.unwrap();
+    assert!(read_model::advance(read_model, &resumed, &delta).await.unwrap());
+    completed(&databases, &[]).await;
+}
+
+/// Both find no interrupted rebuild, and each starts one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_resumes_one_that_has_started_at_the_same_moment() {
+    let databases = Databases::create().await;
+    append_some(&databases).await;
+    let mut other = databases.read_model().begin().await.unwrap();
+    read_model::start_building(&mut other).await.unwrap();
+    let rebuild = databases.start_rebuild(&[]);
+    eventually("it starts one as well", async || rebuilds_held(&databases, "returning generation").await == 1).await;
+    other.commit().await.unwrap();
+    let ended = rebuild.ended().await;
+    assert!(ended.success && ended.log.contains("Resuming an interrupted rebuild"), "{}", ended.log);
+    assert_projected(&databases).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_version_of_the_projection_starts_from_scratch() {
     let databases = Databases::create().await;
@@ -106,7 +145,7 @@ async fn of_two_rebuilds_that_resume_the_same_generation_one_is_superseded() {
     let mut both = [databases.start_rebuild(&[]), databases.start_rebuild(&[])];
     eventually("both have started", async || rebuilds_held(&databases, AT_START).await == 2).await;
     at_start.rollback().await.unwrap();
-    // The second resumes it before or after the first has advanced it, so it is superseded by a chunk or at the switch.
+    // The first has advanced it before the second resumes it, or not, so it is superseded by a chunk or at the switch.
     let settled = async || {
         let ended = both.iter_mut().filter_map(|rebuild| (!rebuild.is_running()).then_some(())).count();
         rebuilds_held(&databases, AT_SWITCH).await + ended == 2

@@ -20,7 +20,7 @@ pub async fn hold_live(databases: &Databases) -> Transaction<'static, Postgres> 
 }
 
 /// Where a rebuild can be blocked: before it loads an interrupted one, and before its switch.
-pub const AT_START: &str = "where not live for update";
+pub const AT_START: &str = "where not live returning projection_version";
 pub const AT_SWITCH: &str = "where live for update";
 
 /// How many rebuilds wait for a lock there.

@@ -23,6 +23,8 @@ pub const LATEST_PURCHASES: usize = 100;
 pub struct Generation {
     pub number: i64,
     pub live: bool,
+    /// The attempt of a rebuild that it was loaded for: a later one resumes it with the next number.
+    pub attempt: i32,
     /// The last event that it includes.
     pub last: LastEvent,
     pub totals: Totals,
@@ -58,7 +60,7 @@ pub async fn load_building(database: impl PgExecutor<'_>) -> sqlx::Result<Option
 
 async fn load(database: impl PgExecutor<'_>, live: bool) -> sqlx::Result<Option<Generation>> {
     let rows = sqlx::query(
-        "select generation, position, as_of, event_id, license, sales_count, revenue_minor, currency
+        "select generation, attempt, position, as_of, event_id, license, sales_count, revenue_minor, currency
          from projection left join license_total using (generation) where live = $1",
     )
     .bind(live)
@@ -68,6 +70,7 @@ async fn load(database: impl PgExecutor<'_>, live: bool) -> sqlx::Result<Option<
     let mut generation = Generation {
         number: first.try_get("generation")?,
         live,
+        attempt: first.try_get("attempt")?,
         last: LastEvent {
             position: position(first, "position")?,
             recorded_at: timestamp(first, "as_of")?,
