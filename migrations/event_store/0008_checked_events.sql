@@ -36,8 +36,7 @@ return case
 end;
 
 -- The line of an event has the hash of the metadata in place of the metadata. The salt keeps the hash from revealing them: it is the
--- first member of the metadata, 32 hexadecimal digits. Events without it have the metadata in their lines. The previous version, which
--- may run during an upgrade, appends such events.
+-- first member of the metadata, 32 hexadecimal digits. Events without it show the metadata in their lines.
 create function is_metadata(metadata text, actor text, actor_role text, traceparent text, idempotency_key text)
     returns boolean
 language sql
