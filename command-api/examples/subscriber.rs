@@ -11,26 +11,20 @@ use std::{
     fs,
     io::{ErrorKind, Write},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use anyhow::{Context, bail};
 use async_nats::{
     ConnectOptions, ServerAddr,
-    jetstream::{
-        self,
-        consumer::{AckPolicy, pull},
-    },
+    jetstream::{self, consumer::pull},
 };
 use clap::Parser;
 use futures::StreamExt;
 use serde_json::Value;
 
 const STREAM: &str = "SALES_EVENTS";
-/// Name of the durable consumer: that of the user, who may have no other.
-const DURABLE: &str = "subscriber";
-/// Exceeds the processing time of an event: past it, JetStream redelivers.
-const ACK_WAIT: Duration = Duration::from_secs(5);
+/// The durable consumer that the shop creates for the user of this name. It delivers one event at a time.
+const CONSUMER: &str = "subscriber";
 
 #[derive(Parser)]
 struct Settings {
@@ -49,15 +43,7 @@ async fn main() -> anyhow::Result<()> {
     let options = ConnectOptions::with_user_and_password(user, password);
     let client = options.connect(nats.clone()).await.context("NATS is unreachable")?;
     let stream = jetstream::new(client).get_stream(STREAM).await.context("the shop has not published anything yet")?;
-    let config = pull::Config {
-        durable_name: Some(DURABLE.to_owned()),
-        ack_policy: AckPolicy::Explicit,
-        ack_wait: ACK_WAIT,
-        // One at a time: otherwise later events would overtake a redelivered one.
-        max_ack_pending: 1,
-        ..pull::Config::default()
-    };
-    let consumer = stream.get_or_create_consumer(DURABLE, config).await?;
+    let consumer = stream.get_consumer::<pull::Config>(CONSUMER).await.map_err(anyhow::Error::from_boxed)?;
     let mut messages = consumer.messages().await?;
     let mut last = read(&file)?;
     while let Some(message) = messages.next().await {

@@ -8,6 +8,7 @@ use async_nats::{
     header::NATS_EXPECTED_LAST_SEQUENCE,
     jetstream::{
         self, ErrorCode,
+        consumer::pull,
         context::{GetStreamErrorKind, PublishError, PublishErrorKind},
         message::PublishMessage,
         stream::{Config, StorageType, Stream},
@@ -31,6 +32,11 @@ use crate::handoff::HandoffBuffer;
 pub const MAX_BATCH: usize = 1000;
 /// Time to read the lag from the log while publishing fails.
 const LAG_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The durable consumer of another system, named as its NATS user.
+const SUBSCRIBER: &str = "subscriber";
+/// Exceeds the processing time of an event: past it, JetStream redelivers.
+const ACK_WAIT: Duration = Duration::from_secs(5);
 
 /// Why a batch was not published.
 #[derive(Debug, thiserror::Error)]
@@ -172,6 +178,9 @@ impl Publisher {
                 _ => return Err(RelayError::Stream(error.into())),
             },
         };
+        if let Err(error) = stream.get_or_create_consumer(SUBSCRIBER, subscriber()).await {
+            warn!(event.name = "relay.no_subscriber", %error, "The consumer of other systems cannot be created");
+        }
         let same_log = holds_log(&stream, &self.pool).await?;
         let state = &stream.cached_info().state;
         let end = Position::from_sequence(state.last_sequence);
@@ -227,6 +236,17 @@ impl Publisher {
                 }
             }
         }
+    }
+}
+
+/// The consumer of another system. Created here: its creator determines where the server delivers, even onto other streams.
+pub fn subscriber() -> pull::Config {
+    pull::Config {
+        durable_name: Some(SUBSCRIBER.to_owned()),
+        ack_wait: ACK_WAIT,
+        // One at a time: otherwise later events would overtake a redelivered one.
+        max_ack_pending: 1,
+        ..pull::Config::default()
     }
 }
 

@@ -4,6 +4,7 @@ use async_nats::{
     Client,
     jetstream::{self, consumer::pull, stream},
 };
+use command_api::relay::publisher;
 use futures::{FutureExt, StreamExt};
 use runtime::nats::STREAM;
 use serde_json::{Value, json};
@@ -107,6 +108,23 @@ async fn readers_change_neither_streams_nor_the_consumers_of_others() {
     }
 }
 
+/// The server delivers within the account of the streams, without checking permissions.
+#[tokio::test]
+async fn a_subscriber_does_not_choose_where_the_server_delivers() {
+    let (nats, admin) = server().await;
+    let before = state(&admin).await;
+    let client = client(&nats, "subscriber").await;
+    for deliver_subject in
+        ["sales.checkpoints", "$JS.API.STREAM.PURGE.SALES_EVENTS", "$JS.API.STREAM.DELETE.SALES_EVENTS"]
+    {
+        let config = json!({ "durable_name": "subscriber", "deliver_subject": deliver_subject, "ack_policy": "none" });
+        let body = json!({ "stream_name": STREAM, "config": config }).to_string();
+        let create = format!("$JS.API.CONSUMER.CREATE.{STREAM}.subscriber");
+        send(&client, [(create, client.new_inbox(), body)]).await;
+        assert_eq!(state(&admin).await, before, "{deliver_subject}");
+    }
+}
+
 #[tokio::test]
 async fn readers_do_not_see_the_answers_to_others() {
     let (nats, _admin) = server().await;
@@ -128,9 +146,9 @@ async fn readers_do_not_see_the_answers_to_others() {
 #[tokio::test]
 async fn a_subscriber_reads_and_acknowledges() {
     let (nats, admin) = server().await;
+    admin.get_stream(STREAM).await.unwrap().create_consumer(publisher::subscriber()).await.unwrap();
     let stream = jetstream::new(client(&nats, "subscriber").await).get_stream(STREAM).await.unwrap();
-    let config = pull::Config { durable_name: Some("subscriber".to_owned()), ..Default::default() };
-    let consumer = stream.get_or_create_consumer("subscriber", config).await.unwrap();
+    let consumer = stream.get_consumer::<pull::Config>("subscriber").await.unwrap();
     let message = consumer.messages().await.unwrap().next().await.unwrap().unwrap();
     assert_eq!(&message.payload[..], b"{}");
     message.ack().await.unwrap();

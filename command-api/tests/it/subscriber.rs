@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_nats::jetstream;
+use command_api::relay::publisher;
 use runtime::nats::STREAM;
 use stack::checkout;
 use tempfile::TempDir;
@@ -65,7 +66,9 @@ async fn a_killed_subscriber_resumes_without_losing_or_duplicating_an_event() {
     second.kill().await.unwrap();
 
     // JetStream loses the consumer's state and redelivers everything.
-    jetstream.get_stream(STREAM).await.unwrap().delete_consumer("subscriber").await.unwrap();
+    let stream = jetstream.get_stream(STREAM).await.unwrap();
+    stream.delete_consumer("subscriber").await.unwrap();
+    stream.create_consumer(publisher::subscriber()).await.unwrap();
     buy(20).await;
     let _third = subscriber(&nats, folder.path());
     assert_processed(folder.path(), 80).await;
