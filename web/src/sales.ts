@@ -1,4 +1,4 @@
-// First: removes the token from the page's address.
+// First: removes the code from the page's address.
 import { takeUrlParams, urlParams } from "./url-params";
 import {
   endSession,
@@ -129,11 +129,11 @@ listen({
     focusHeading();
   },
 });
-// Pasting an address with a token into the open page does not reload it.
+// Pasting an address with a code into the open page does not reload it.
 addEventListener("hashchange", () => {
-  const { token } = takeUrlParams();
-  if (token !== undefined) {
-    void signIn(token);
+  const { code } = takeUrlParams();
+  if (code !== undefined) {
+    void signIn(code);
   }
 });
 // The user may have signed in in another tab.
@@ -195,10 +195,10 @@ const latest = refresh(
 );
 
 update(state);
-if (urlParams.token === undefined) {
+if (urlParams.code === undefined) {
   session.refetch();
 } else {
-  void signIn(urlParams.token);
+  void signIn(urlParams.code);
 }
 chart.refetch();
 let minute = thisMinute();

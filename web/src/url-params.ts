@@ -1,7 +1,7 @@
 /** Parameters of the page's address. They are removed from it, so they do not end up in the browser's history. */
 export interface UrlParams {
-  /** An access token from a sign-in link: `/sales.html#token=…` */
-  token: string | undefined;
+  /** The one-time code of a sign-in link, `/sales.html#token=once_…`. The browser may keep the address, so a lasting token is ignored. */
+  code: string | undefined;
   /** The issuer sent the user back without signing them in. */
   issuerFailed: boolean;
 }
@@ -19,8 +19,8 @@ export function takeUrlParams(): UrlParams {
   if (token !== undefined || issuerFailed) {
     history.replaceState(null, "", address.pathname + address.search + address.hash);
   }
-  return { token: token === "" ? undefined : token, issuerFailed };
+  return { code: token?.startsWith("once_") ? token : undefined, issuerFailed };
 }
 
-/** Read when the module is loaded, so the token has left the address before the page sends its first request. */
+/** Read when the module is loaded, so the code has left the address before the page sends its first request. */
 export const urlParams = takeUrlParams();

@@ -1,8 +1,17 @@
 /** A closed system: its pages, its session cookie, and a real OpenID Connect issuer. */
+import { execFileSync } from "node:child_process";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Page } from "@playwright/test";
-import { buyViaApi, closedSystemTest as test, expect } from "./stack";
+import { buyViaApi, closedSystemTest as test, expect, required } from "./stack";
+
+/** The fragments of new one-time addresses. */
+function fragments(): { sales: string; operator: string } {
+  const args = ["sign-in", "--data-dir", required("SALES_SECURE_DATA")];
+  const printed = execFileSync(required("SALES_STACK"), args, { encoding: "utf8" });
+  const [sales, operator] = printed.match(/#token=\S+/g) ?? [];
+  return { sales: sales ?? "", operator: operator ?? "" };
+}
 
 async function signIn(page: Page, token: string): Promise<void> {
   await page.goto("/sales.html");
@@ -145,12 +154,11 @@ test("a session that ends unexpectedly hides the figures, reports this and stops
   await shownCount(page);
 });
 
-test("an address with a token signs in, and the token is removed from the address and the browser history", async ({
+test("an address with a code signs in, and the code is removed from the address and the browser history", async ({
   page,
-  tokens,
 }) => {
   await page.goto("/");
-  await page.goto(`/sales.html#token=${tokens.sales}`);
+  await page.goto(`/sales.html${fragments().sales}`);
   await shownCount(page);
   // The browser's own list of entries, which the page cannot read.
   const browser = await page.context().newCDPSession(page);
@@ -164,23 +172,29 @@ test("an address with a token signs in, and the token is removed from the addres
   expect((await places()).filter((place) => place.includes("token"))).toEqual([]);
 });
 
-test("an address with a token works when it is pasted into the open page", async ({ page, tokens }) => {
+test("an address with a code works when it is pasted into the open page", async ({ page }) => {
   await page.goto("/sales.html");
   await expectSignedOut(page);
-  await page.evaluate((token) => {
-    location.hash = `token=${token}`;
-  }, tokens.sales);
+  await page.evaluate((fragment) => {
+    location.hash = fragment;
+  }, fragments().sales);
   await shownCount(page);
   expect(page.url()).not.toContain("token");
 });
 
-test("an address with another user's token asks before it replaces the session", async ({ page, tokens }) => {
+test("an address with a lasting token does not sign in", async ({ page, tokens }) => {
+  await page.goto(`/sales.html#token=${tokens.sales}`);
+  await expectSignedOut(page);
+  expect(page.url()).not.toContain("token");
+});
+
+test("an address with another user's code asks before it replaces the session", async ({ page, tokens }) => {
   await signIn(page, tokens.sales);
   const who = await page.getByTestId("who").innerText();
   const question = page.getByRole("heading", { name: "Mit einem anderen Token anmelden?" });
 
   await page.goto("/");
-  await page.goto(`/sales.html#token=${tokens.operator}`);
+  await page.goto(`/sales.html${fragments().operator}`);
   await expect(question).toBeFocused();
   await expect(page.getByTestId("who")).toHaveText(who);
   expect(page.url()).not.toContain("token");
@@ -191,9 +205,9 @@ test("an address with another user's token asks before it replaces the session",
   await expect(question).toBeHidden();
 
   // Another page may also change the fragment of an open page.
-  await page.evaluate((token) => {
-    location.hash = `token=${token}`;
-  }, tokens.operator);
+  await page.evaluate((fragment) => {
+    location.hash = fragment;
+  }, fragments().operator);
   await page.getByRole("button", { name: "Mit dem anderen Token anmelden" }).click();
   await expect(page.getByTestId("who")).not.toHaveText(who);
   await expect(question).toBeHidden();
@@ -201,7 +215,7 @@ test("an address with another user's token asks before it replaces the session",
 
   // The link of the current session asks nothing.
   await page.goto("/");
-  await page.goto(`/sales.html#token=${tokens.operator}`);
+  await page.goto(`/sales.html${fragments().operator}`);
   await shownCount(page);
   await expect(question).toBeHidden();
 });
@@ -218,8 +232,8 @@ test("a token that is entered while another tab is signed in asks, too", async (
   await expect(page.getByTestId("who")).toHaveText(who);
 });
 
-test("an address with an invalid token is rejected with a reason", async ({ page }) => {
-  await page.goto("/sales.html#token=sales_not_a_valid_token");
+test("an address with an invalid code is rejected with a reason", async ({ page }) => {
+  await page.goto("/sales.html#token=once_not_a_valid_code");
   await expect(page.getByRole("alert").first()).toHaveText(/^Dieses Zugangstoken ist ungültig\./);
   await expectSignedOut(page);
   expect(page.url()).not.toContain("token");

@@ -57,6 +57,8 @@ fn browser() -> Result<()> {
         .env("SALES_STATE", DataFolder::open(&options.data.folder)?.state())
         .env("SALES_SECURE_URL", closed_options.origin("localhost"))
         .env("SALES_SECURE_TOKENS", tokens)
+        .env("SALES_SECURE_DATA", &closed_options.data.folder)
+        .env("SALES_STACK", checkout::binary("stack")?)
         .env("VERIFY_PYTHONPATH", provision::licence_key_packages(Progress::Shown)?)
         .env("VERIFY_RUST", build_licence_key_example()?)
         .env("CHROMIUM", prerequisites::chromium().context("Chromium was there when the tests began")?);
