@@ -42,10 +42,12 @@ create function is_metadata(metadata text, actor text, actor_role text, tracepar
 language sql
 immutable
 parallel safe
-return metadata = case when starts_with(metadata, '{"salt":"') then '{"salt":"' || substr(metadata, 10, 32) || '",' else '{' end
-        || concat_ws(',', '"actor":' || actor, '"actor_role":' || actor_role,
-            '"traceparent":' || traceparent, '"idempotency_key":' || idempotency_key) || '}'
-    and (not starts_with(metadata, '{"salt":"') or translate(substr(metadata, 10, 32), '0123456789abcdef', '') = '')
+return metadata = '{' || substr(
+        case when starts_with(metadata, '{"salt":"') then ',"salt":"' || substr(metadata, 10, 32) || '"' else '' end
+            || coalesce(',"actor":' || actor, '') || coalesce(',"actor_role":' || actor_role, '')
+            || coalesce(',"traceparent":' || traceparent, '') || coalesce(',"idempotency_key":' || idempotency_key, ''),
+        2) || '}'
+    and (not starts_with(metadata, '{"salt":"') or substr(metadata, 10, 32) !~ '[^0-9a-f]')
     and metadata <> '{}' and length(metadata) <= 16384
     and coalesce(starts_with(actor, '"'), true)
     and coalesce(actor_role in ('"customer"', '"sales"', '"auditor"', '"operator"'), true)
@@ -96,24 +98,32 @@ security definer
 set search_path = public, pg_temp
 as $$
 declare
+    kind text;
+    accepted text[] := '{}';
     refused text;
+    has_metadata boolean := false;
     last_at timestamptz;
     last_position bigint;
     now_or_later timestamptz;
     appended bigint;
 begin
     -- Before the lock, so that no other writer waits for it. Most events of a batch are equal but for their ids.
-    select format('an event %s in version %s is refused, because %s: %s', type, version, why, left(data, 200))
-        into refused
-        from (
-            select distinct type, version, data from unnest(event_types, schema_versions, events_data) as batch (type, version, data)
-        ) as kind
-        cross join lateral why_refused(type, version, data, split_part(data, '"', 4), split_part(split_part(data, ':', 4), ',', 1))
-            as reason (why)
-        where why is not null
-        limit 1;
-    if refused is null then
-        select format('an event is refused, because its metadata is not what the services write: %s', left(metadata, 200))
+    for nth in 1 .. cardinality(event_ids) loop
+        kind := concat_ws(' ', event_types[nth], schema_versions[nth], events_data[nth]);
+        if kind <> all (accepted) then
+            refused := why_refused(event_types[nth], schema_versions[nth], events_data[nth], split_part(events_data[nth], '"', 4),
+                split_part(split_part(events_data[nth], ':', 4), ',', 1));
+            if refused is not null then
+                raise exception 'an event % in version % is refused, because %: %',
+                    event_types[nth], schema_versions[nth], refused, left(events_data[nth], 200)
+                    using errcode = 'check_violation';
+            end if;
+            accepted := accepted || kind;
+        end if;
+        has_metadata := has_metadata or events_metadata[nth] is not null;
+    end loop;
+    if has_metadata then
+        select metadata
             into refused
             from unnest(events_metadata) as batch (metadata)
             cross join lateral (
@@ -123,9 +133,10 @@ begin
             ) as member (actor, actor_role, traceparent, idempotency_key)
             where metadata is not null and not is_metadata(metadata, actor, actor_role, traceparent, idempotency_key)
             limit 1;
-    end if;
-    if refused is not null then
-        raise exception '%', refused using errcode = 'check_violation';
+        if found then
+            raise exception 'an event is refused, because its metadata is not what the services write: %', left(refused, 200)
+                using errcode = 'check_violation';
+        end if;
     end if;
 
     -- Taken first: in a function each later statement gets a new snapshot, so whatever the writer before us
