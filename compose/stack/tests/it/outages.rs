@@ -14,6 +14,9 @@ use stack::process::Process;
 use stack::traefik::Traefik;
 use tempfile::TempDir;
 use testing::{assert_problem, tools};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::unbounded_channel;
 use uuid::Uuid;
 
 use crate::running::{Frozen, Running, kill_and_wait, until};
@@ -108,6 +111,32 @@ async fn without_a_reachable_replica_every_request_is_answered_503() {
         }
     });
     join_all(answered).await;
+}
+
+/// A sign-in may have used up its one-time code.
+#[tokio::test]
+async fn a_sign_in_that_a_replica_has_seen_is_not_repeated() {
+    let breaking = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = Alone::start(&[breaking.local_addr().unwrap()], &[]);
+    // Reads the beginning of each request, and breaks the connection.
+    let (sender, mut seen) = unbounded_channel();
+    let replica = tokio::spawn(async move {
+        loop {
+            let (mut peer, _) = breaking.accept().await.unwrap();
+            let mut head = [0; 1024];
+            let length = peer.read(&mut head).await.unwrap_or(0);
+            sender.send(String::from_utf8_lossy(&head[..length]).into_owned()).unwrap();
+        }
+    });
+    for (method, repeated) in [(Method::POST, false), (Method::DELETE, true)] {
+        let request = proxy.request("localhost", method.clone(), "/api/session").json(&json!({ "token": "once_x" }));
+        assert_unavailable(request.send().await.unwrap()).await;
+        let request_line = format!("{method} /api/session ");
+        let attempts = std::iter::from_fn(|| seen.try_recv().ok()).filter(|head| head.starts_with(&request_line));
+        let attempts = attempts.count();
+        assert!(if repeated { attempts > 1 } else { attempts == 1 }, "{method}: {attempts}");
+    }
+    replica.abort();
 }
 
 /// Health checks also fail while a machine is busy.
