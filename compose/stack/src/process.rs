@@ -13,6 +13,7 @@ use crate::identity::ProcessId;
 use crate::interrupt::Interrupt;
 use crate::launch::Program;
 use crate::probe::Probe;
+use crate::progress::report;
 
 /// Short compared with the start of any server.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
@@ -130,7 +131,7 @@ impl Drop for Process {
         if let Ok(None) = self.exit_status()
             && let Err(error) = self.stop()
         {
-            eprintln!("cannot stop {}: {error}", self.program.name);
+            report(format_args!("cannot stop {}: {error}", self.program.name));
         }
     }
 }

@@ -6,6 +6,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+/// Prints a line. Unlike `println!`, it does not panic if the output is closed: a stack continues without it, and stops in order.
+pub fn print(line: impl Display) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Prints a line as an error.
+pub fn report(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     Shown,
@@ -16,7 +26,7 @@ pub enum Progress {
 impl Progress {
     pub fn heading(self, text: impl Display) {
         if self == Self::Shown {
-            println!("{text}");
+            print(text);
         }
     }
 
@@ -47,7 +57,7 @@ impl Progress {
 
     pub fn done(self, name: &str, took: Duration) {
         if self == Self::Shown {
-            println!("  {name:<28} {:>8}", seconds(took));
+            print(format_args!("  {name:<28} {:>8}", seconds(took)));
         }
     }
 }

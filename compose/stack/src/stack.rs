@@ -13,7 +13,7 @@ use crate::options::Options;
 use crate::orphans;
 use crate::plan::Plan;
 use crate::process::Process;
-use crate::progress::Progress;
+use crate::progress::{Progress, report};
 use crate::provision;
 use crate::secrets::Secrets;
 use crate::server::Server;
@@ -107,18 +107,18 @@ impl Stack {
         for server in &mut self.running {
             match server.restart_if_exited() {
                 Ok(restarts) => restarted |= restarts,
-                Err(error) => eprintln!("{error:#}"),
+                Err(error) => report(format_args!("{error:#}")),
             }
         }
         if restarted && let Err(error) = self.save_state() {
-            eprintln!("{error:#}");
+            report(format_args!("{error:#}"));
         }
     }
 
     /// Keeps the logs from filling the disk. To be called regularly.
     pub fn rotate_large_logs(&self) {
         if let Err(error) = self.folder.rotate_large_logs() {
-            eprintln!("cannot rotate the logs: {error}");
+            report(format_args!("cannot rotate the logs: {error}"));
         }
     }
 
@@ -186,7 +186,7 @@ impl Drop for Stack {
         }
         let state = self.folder.state();
         if let Err(error) = fs::remove_file(&state) {
-            eprintln!("cannot remove {}: {error}", state.display());
+            report(format_args!("cannot remove {}: {error}", state.display()));
         }
     }
 }

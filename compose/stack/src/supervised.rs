@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::interrupt::Interrupt;
 use crate::process::Process;
+use crate::progress::report;
 use crate::server::Server;
 use crate::state::Entry;
 
@@ -32,7 +33,7 @@ impl Supervised {
     pub fn restart_if_exited(&mut self) -> Result<bool> {
         let Some(status) = self.process.exit_status()? else { return Ok(false) };
         let Some(restart_at) = self.restart_at else {
-            eprintln!("{}\nrestarting {}", self.process.exit_report(status), self.server.program.name);
+            report(format_args!("{}\nrestarting {}", self.process.exit_report(status), self.server.program.name));
             self.restart_at = Some(Instant::now() + RESTART_DELAY);
             return Ok(false);
         };

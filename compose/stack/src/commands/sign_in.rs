@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use super::running::Running;
 use crate::checkout;
 use crate::options::{Data, Service};
+use crate::progress::print;
 use crate::services::EVENT_STORE;
 use crate::tool::Tool;
 
@@ -22,7 +23,7 @@ pub fn run(data: &Data) -> Result<()> {
             .output()?;
         Ok(format!("{}#token={}", running.urls.sales, code.trim_end()))
     };
-    println!(
+    print(format_args!(
         "Access is restricted: everything but buying requires a token\n  \
            sales      {}\n  \
            operator   {}\n  \
@@ -32,6 +33,6 @@ pub fn run(data: &Data) -> Result<()> {
         address("operator")?,
         token("auditor")?,
         running.urls.shop,
-    );
+    ));
     Ok(())
 }

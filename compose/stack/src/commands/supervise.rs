@@ -9,7 +9,7 @@ use super::sign_in;
 use crate::access;
 use crate::interrupt::Interrupt;
 use crate::options::Options;
-use crate::progress::Progress;
+use crate::progress::{Progress, print, report};
 use crate::stack::Stack;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -27,18 +27,21 @@ pub fn run(options: &Options, output: Output) -> Result<()> {
     let interrupt = Interrupt::listen()?;
     Progress::Shown.heading("Starting");
     let mut stack = Stack::start(options, Progress::Shown, &interrupt)?;
-    println!("Ready\n{}", stack.urls());
+    print(format_args!("Ready\n{}", stack.urls()));
     if !options.secure {
-        println!("{}", access::IS_OPEN);
+        print(access::IS_OPEN);
     }
     match output {
         Output::Terminal => {
-            if options.secure {
-                sign_in::run(&options.data)?;
+            // `cargo stack sign-in` can repeat it.
+            if options.secure
+                && let Err(error) = sign_in::run(&options.data)
+            {
+                report(format_args!("cannot create addresses that sign in: {error:#}"));
             }
-            println!("Press Ctrl-C to stop.");
+            print("Press Ctrl-C to stop.");
         }
-        Output::Log => println!("Stop it with `cargo stack down`."),
+        Output::Log => print("Stop it with `cargo stack down`."),
     }
     while !interrupt.is_raised() {
         stack.restart_exited();

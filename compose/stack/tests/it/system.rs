@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
@@ -142,6 +143,22 @@ async fn no_process_outlives_a_killed_supervisor_and_no_sale_is_lost() {
     until("all processes are gone", async || !pids.iter().any(|&pid| is_alive(pid))).await;
     system.up_again(&[]);
     assert_eq!(system.totals(last).await["sales_count"], 1);
+}
+
+#[tokio::test]
+async fn a_system_whose_output_is_closed_starts_runs_and_stops() {
+    let system = Running::prepare();
+    let mut up = system.up_command().arg("--secure").stdout(Stdio::piped()).spawn().unwrap();
+    drop(up.stdout.take());
+    let state = system.folder().join("state.json");
+    until("everything is ready", async || {
+        assert_eq!(up.try_wait().unwrap(), None, "it has ended");
+        fs::read_to_string(&state).is_ok_and(|state| state.contains("\"is_complete\": true"))
+    })
+    .await;
+    kill(Pid::from_raw(up.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    assert!(up.wait().unwrap().success());
+    assert!(!state.exists(), "it has stopped in order");
 }
 
 #[tokio::test]
