@@ -56,7 +56,7 @@ impl Stack {
             access::create_tokens(&mut secrets, &folder)?;
         }
         let plan = Plan::new(options, tools, &folder, &secrets)?;
-        let state = State::new(Urls::new(options))?;
+        let state = State::new(options)?;
         state.write(&folder.state())?;
         let mut stack = Self {
             running: Vec::new(),

@@ -62,14 +62,18 @@ pub struct State {
     /// All servers have become ready.
     pub is_complete: bool,
     pub urls: Urls,
+    /// Access tokens are required.
+    #[serde(default)]
+    pub secure: bool,
     /// In start order.
     pub processes: Vec<Entry>,
 }
 
 impl State {
     /// Of a stack that this process is about to start.
-    pub fn new(urls: Urls) -> Result<Self> {
-        Ok(Self { supervisor: ProcessId::own()?, is_complete: false, urls, processes: Vec::new() })
+    pub fn new(options: &Options) -> Result<Self> {
+        let (urls, secure) = (Urls::new(options), options.secure);
+        Ok(Self { supervisor: ProcessId::own()?, is_complete: false, urls, secure, processes: Vec::new() })
     }
 
     /// `None` if no stack runs on the data folder.

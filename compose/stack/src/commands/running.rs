@@ -13,6 +13,8 @@ pub struct Running {
     pub folder: DataFolder,
     pub secrets: Secrets,
     pub urls: Urls,
+    /// Access tokens are required.
+    pub secure: bool,
     postgres: SocketAddr,
 }
 
@@ -23,7 +25,7 @@ impl Running {
         let state = State::read(&folder.state())?.with_context(not_running)?;
         let postgres = state.processes.iter().find(|entry| entry.name == "postgres").with_context(not_running)?.address;
         let secrets = Secrets::load_or_create(&folder.secrets())?;
-        Ok(Self { folder, secrets, urls: state.urls, postgres })
+        Ok(Self { folder, secrets, urls: state.urls, secure: state.secure, postgres })
     }
 
     pub fn url(&self, role: &str, password: &str, database: &str) -> String {

@@ -1,6 +1,6 @@
 //! `cargo stack sign-in`
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::running::Running;
 use crate::checkout;
@@ -12,9 +12,9 @@ use crate::tool::Tool;
 /// Prints new one-time addresses for the subjects of `access`, and a token: for a terminal, not for a log.
 pub fn run(data: &Data) -> Result<()> {
     let running = Running::find(data)?;
+    ensure!(running.secure, "access is open: everyone can use everything without signing in");
     let tokens = &running.secrets.access_tokens;
-    let token =
-        |subject: &str| tokens.get(subject).context("the stack has never required tokens; start it with --secure");
+    let token = |subject: &str| tokens.get(subject).with_context(|| format!("secrets.json has no token of {subject}"));
     let address = |subject: &str| -> Result<String> {
         let code = Tool::new(checkout::binary(Service::QueryApi.name())?)
             .arg("link")

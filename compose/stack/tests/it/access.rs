@@ -632,11 +632,11 @@ fn up_prints_whether_access_is_open() {
     let system = Running::prepare();
     let up = |options: &[&str]| succeed(system.up_command().arg("--detach").args(options));
     let printed = up(&[]);
-    system.down();
     assert!(
         printed.contains("Access is open") && printed.contains("--secure") && !printed.contains("#token="),
         "{printed}"
     );
+    system.down();
     let printed = up(&["--secure"]);
     assert!(!printed.contains("Access is open"), "{printed}");
     let again = succeed(&mut stack("sign-in", system.folder()));
@@ -649,6 +649,10 @@ fn up_prints_whether_access_is_open() {
     assert_eq!(all.len(), 4, "{printed}{again}");
     assert_eq!(printed.matches("sales_").count(), 1, "only for the auditor's program: {printed}");
     assert!(printed.contains("Authorization: Bearer sales_"), "{printed}");
+    // The tokens remain in the data folder.
+    up(&[]);
+    let refused = stack("sign-in", system.folder()).output().unwrap();
+    assert!(!refused.status.success() && text(&refused.stderr).contains("access is open"), "{refused:?}");
 }
 
 /// A service that is started without the launcher.
