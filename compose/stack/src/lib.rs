@@ -4,7 +4,7 @@
 //! - [`launch`], [`process`], [`probe`], [`identity`], [`open_files`]: one child process that cannot outlive this one;
 //! - [`provision`], [`postgres`], [`nats`], [`traefik`], [`web`]: the servers, found or installed, and configured;
 //! - [`services`]: the services and their configuration; [`access`]: their access tokens;
-//! - [`stack`]: all of them in dependency order, each [`supervised`]; [`state`] lists the running processes;
+//! - [`stack`]: all of them in dependency order, each [`supervised`], with [`log_rotation`]; [`state`] lists the running processes;
 //! - [`commands`]: the subcommands.
 
 pub mod access;
@@ -19,6 +19,7 @@ pub mod fresh;
 pub mod identity;
 pub mod interrupt;
 pub mod launch;
+pub mod log_rotation;
 pub mod nats;
 pub mod open_files;
 pub mod options;

@@ -9,6 +9,7 @@ use crate::access;
 use crate::data_folder::DataFolder;
 use crate::interrupt::Interrupt;
 use crate::launch::Program;
+use crate::log_rotation::LogRotation;
 use crate::options::Options;
 use crate::orphans;
 use crate::plan::Plan;
@@ -36,6 +37,7 @@ pub struct Stack {
     servers: Vec<(&'static str, Server)>,
     state: State,
     folder: DataFolder,
+    log_rotation: LogRotation,
     progress: Progress,
     interrupt: Interrupt,
     /// Marks the data folder as in use.
@@ -63,6 +65,7 @@ impl Stack {
             servers: Vec::new(),
             state,
             folder: folder.clone(),
+            log_rotation: LogRotation::new(folder.clone()),
             progress,
             interrupt: interrupt.clone(),
             _lock: lock,
@@ -116,8 +119,8 @@ impl Stack {
     }
 
     /// Keeps the logs from filling the disk. To be called regularly.
-    pub fn rotate_large_logs(&self) {
-        if let Err(error) = self.folder.rotate_large_logs() {
+    pub fn rotate_large_logs(&mut self) {
+        if let Some(error) = self.log_rotation.run(Instant::now()) {
             report(format_args!("cannot rotate the logs: {error}"));
         }
     }
