@@ -32,6 +32,8 @@ pub struct Problem {
     detail: String,
     #[serde(skip)]
     retry_after_s: Option<u32>,
+    #[serde(skip)]
+    accept_encoding: Option<&'static str>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
@@ -43,7 +45,7 @@ impl Problem {
     /// `kind` is the stable last part of the problem's type.
     pub fn new(status: StatusCode, kind: &str, title: &'static str, detail: impl Into<String>) -> Self {
         let kind = Cow::Owned(format!("urn:sales:problem:{kind}"));
-        Self { kind, title: title.into(), status, detail: detail.into(), retry_after_s: None }
+        Self { kind, title: title.into(), status, detail: detail.into(), retry_after_s: None, accept_encoding: None }
     }
 
     /// 503: a limit was reached, or a dependency is unavailable. A retry may succeed.
@@ -58,10 +60,12 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "Request body too large", detail)
     }
 
-    /// 415. The response names the only coding that is accepted.
+    /// 415. The response names the only coding that is accepted (RFC 7694, section 3).
     pub fn unsupported_content_encoding() -> Self {
         let (kind, title) = ("unsupported-content-encoding", "Unsupported content encoding");
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, kind, title, "Send the body without a Content-Encoding.")
+        let detail = "Send the body without a Content-Encoding.";
+        let problem = Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, kind, title, detail);
+        Self { accept_encoding: Some("identity"), ..problem }
     }
 
     /// 500. The cause goes to the log, never to the client.
@@ -89,8 +93,8 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if self.status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if let Some(coding) = self.accept_encoding {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(coding));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"sales\""));
