@@ -82,7 +82,9 @@ impl TransparencyLog {
     /// The stored tree, if it agrees with the published checkpoints.
     async fn load(&mut self) -> Result<Tree, TransparencyError> {
         let newest = self.published.newest().await?;
-        let tree = store::load(&self.read_model).await?;
+        // Another projector may grow the tree meanwhile.
+        let mut snapshot = transparency::snapshot(&self.read_model).await?;
+        let tree = store::load(&mut snapshot).await?;
         if newest.checkpoints.is_empty() && !newest.nats_answered && tree.size() > 0 {
             return Err(TransparencyError::Unconfirmed);
         }
@@ -91,7 +93,7 @@ impl TransparencyLog {
         for checkpoint in newest.checkpoints {
             if checkpoint.position <= position_of(&tree) {
                 let root = Proof::Root { size: checkpoint.position.as_sequence() };
-                let root = transparency::prove(&self.read_model, root).await?;
+                let root = transparency::prove(&mut *snapshot, root).await?;
                 compare(&checkpoint, root[0])?;
             } else {
                 self.ahead.push_back(checkpoint);

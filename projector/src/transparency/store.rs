@@ -11,12 +11,9 @@ use sqlx::{Connection, PgConnection, PgPool};
 
 use super::error::TransparencyError;
 
-pub async fn load(read_model: &PgPool) -> Result<Tree, TransparencyError> {
-    let mut connection = read_model.acquire().await?;
-    // One snapshot for both: another projector may grow the tree in between.
-    let mut transaction = connection.begin_with("begin isolation level repeatable read read only").await?;
-    let (position, _) = head(&mut *transaction).await?;
-    let tiles = tiles(&mut *transaction, &needed(position.as_sequence())).await?;
+pub async fn load(snapshot: &mut PgConnection) -> Result<Tree, TransparencyError> {
+    let (position, _) = head(&mut *snapshot).await?;
+    let tiles = tiles(&mut *snapshot, &needed(position.as_sequence())).await?;
     Ok(Tree::restore(position.as_sequence(), &tiles)?)
 }
 

@@ -6,12 +6,14 @@ use contract::{cloud_event::CloudEvent, position::Position};
 use event_log::{
     self,
     transparency::{
-        merkle::{Tree, record_hash},
+        self,
+        merkle::{Proof, Tree, record_hash},
         signed_checkpoint::{Checkpoint, SigningKey, VerifyingKey, generate_keys, split_notes},
     },
 };
 use nix::sys::signal::Signal;
 use runtime::nats::CHECKPOINT_SUBJECT;
+use sqlx::PgPool;
 use tempfile::TempDir;
 use testing::{Command, Databases, NO_NATS, Nats, Proxy, Service, Until, eventually, purchased};
 
@@ -359,6 +361,28 @@ async fn a_tree_that_an_operator_discards_is_built_again_without_a_sale() {
     let rebuilt = signed.databases.start_rebuild(&["--tree"]).ended().await;
     assert!(rebuilt.success, "{}", rebuilt.log);
     eventually("the tree is the same again", async || signed.head().await == before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_of_a_tree_that_is_discarded_meanwhile_still_makes_proofs() {
+    let (signed, projector) = signed_log(20, NO_NATS).await;
+    projector.kill();
+    let of_role = async |role| PgPool::connect(&signed.databases.read_model_url(role)).await.unwrap();
+    let mut snapshot = transparency::snapshot(&of_role("query_api").await).await.unwrap();
+    assert_eq!(transparency::head(&mut *snapshot).await.unwrap().0.get(), 20);
+    let read_model = of_role("projector").await;
+    let discard = tokio::spawn(async move { projector::transparency::discard(&read_model).await });
+    let waiting = "select exists (select from pg_locks where relation = 'tree_tile'::regclass and not granted)";
+    eventually("the tree is discarded, or its lock is awaited", async || {
+        let waits: bool = sqlx::query_scalar(waiting).fetch_one(signed.databases.read_model()).await.unwrap();
+        waits || discard.is_finished()
+    })
+    .await;
+    let root = transparency::prove(&mut *snapshot, Proof::Root { size: 20 }).await.unwrap();
+    assert_eq!(root[0], signed.checkpoints("one").pop().unwrap().root);
+    snapshot.rollback().await.unwrap();
+    discard.await.unwrap().unwrap();
+    assert_eq!(signed.head().await, (0, None));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,8 +22,7 @@ pub struct SignedTree {
 
 impl SignedTree {
     pub async fn read(sources: &Sources) -> Result<Self, Problem> {
-        let snapshot = sources.read_model.begin_with("begin isolation level repeatable read, read only");
-        let mut snapshot = snapshot.await.map_err(problems::transparency_log)?;
+        let mut snapshot = transparency::snapshot(&sources.read_model).await.map_err(problems::transparency_log)?;
         let (_, note) = transparency::head(&mut *snapshot).await.map_err(problems::transparency_log)?;
         let note = note.ok_or_else(|| Problem::unavailable("No checkpoint of the log is signed yet."))?;
         let checkpoint = Checkpoint::unverified(&note).ok_or_else(|| {

@@ -4,4 +4,4 @@ pub mod merkle;
 pub mod reader;
 pub mod signed_checkpoint;
 
-pub use reader::{ReadError, head, prove, tiles};
+pub use reader::{ReadError, head, prove, snapshot, tiles};

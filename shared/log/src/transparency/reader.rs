@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sqlx::{PgExecutor, Row};
+use sqlx::{PgExecutor, PgPool, Postgres, Row, Transaction};
 
 use super::merkle::{Hash, MissingTile, Proof, TileId};
 use crate::row;
@@ -14,6 +14,13 @@ pub enum ReadError {
     Database(#[from] sqlx::Error),
     #[error("the transparency log is damaged: {0}")]
     Tile(#[from] MissingTile),
+}
+
+/// A snapshot of the checkpoint and the tiles. The lock comes first, since a snapshot does not protect from `truncate`, with which
+/// `projector rebuild --tree` discards the tiles.
+pub async fn snapshot(read_model: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
+    let begin = "begin isolation level repeatable read, read only; lock table tree_tile in access share mode";
+    read_model.begin_with(begin).await
 }
 
 /// The size of the tree, and its newest signed checkpoint; `None` before the first.
