@@ -7,7 +7,7 @@ use event_log::transparency::{
     merkle::{Hash, Proof, check_record, check_tree},
     signed_checkpoint::Checkpoint,
 };
-use runtime::http::problem::Problem;
+use runtime::{http::problem::Problem, log_limits::Sampler};
 use sqlx::{Postgres, Transaction};
 use tracing::error;
 
@@ -26,7 +26,13 @@ impl SignedTree {
         let (_, note) = transparency::head(&mut *snapshot).await.map_err(problems::transparency_log)?;
         let note = note.ok_or_else(|| Problem::unavailable("No checkpoint of the log is signed yet."))?;
         let checkpoint = Checkpoint::unverified(&note).ok_or_else(|| {
-            error!(event.name = "proof.refused", "The newest checkpoint in the read model is not a checkpoint");
+            static SAMPLER: Sampler = Sampler::new();
+            if let Some(left_out) = SAMPLER.admit() {
+                error!(
+                    event.name = "proof.refused",
+                    left_out, "The newest checkpoint in the read model is not a checkpoint"
+                );
+            }
             Problem::internal()
         })?;
         Ok(Self { snapshot, note, checkpoint })
@@ -70,12 +76,16 @@ impl SignedTree {
     }
 
     fn refuse(&self, position: Position) -> Problem {
-        error!(
-            event.name = "proof.refused",
-            position = position.get(),
-            checkpoint = self.checkpoint.position.get(),
-            "A proof would not verify against the signed checkpoint: the log or the tree was changed or restored"
-        );
+        static SAMPLER: Sampler = Sampler::new();
+        if let Some(left_out) = SAMPLER.admit() {
+            error!(
+                event.name = "proof.refused",
+                position = position.get(),
+                checkpoint = self.checkpoint.position.get(),
+                left_out,
+                "A proof would not verify against the signed checkpoint: the log or the tree was changed or restored"
+            );
+        }
         Problem::internal()
     }
 }
