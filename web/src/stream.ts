@@ -77,14 +77,21 @@ export function subscribe(
     const send = (shared: Shared): void => {
       channel?.postMessage(shared);
     };
+    const sendCurrent = (): void => {
+      if (newest !== undefined && confirmedAt !== undefined) {
+        send({ kind: "event", event: newest });
+        const age = JSON.stringify({ age_ms: Math.max(0, Date.now() - confirmedAt) });
+        send({ kind: "event", event: { type: "age", data: age, id: newest.id } });
+      }
+    };
     if (channel !== undefined) {
       channel.onmessage = ({ data }: MessageEvent<Shared>) => {
-        if (data.kind === "joined" && newest !== undefined && confirmedAt !== undefined) {
-          send({ kind: "event", event: newest });
-          const age = JSON.stringify({ age_ms: Math.max(0, Date.now() - confirmedAt) });
-          send({ kind: "event", event: { type: "age", data: age, id: newest.id } });
+        if (data.kind === "joined") {
+          sendCurrent();
         }
       };
+      // A window may have joined while none was reading.
+      sendCurrent();
     }
     let failures = 0;
     for (;;) {

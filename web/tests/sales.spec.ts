@@ -177,6 +177,37 @@ test("all windows share one stream, and another one takes over when its window i
   expect(streams).toHaveLength(2);
 });
 
+test("a window that opens while no other one reads the stream gets the figures from the next reader", async ({ context }) => {
+  const open = async (): Promise<Page> => {
+    const window = await context.newPage();
+    await window.goto("/sales.html");
+    return window;
+  };
+  const reader = await open();
+  await expect(reader.getByTestId("health")).toHaveText("Live");
+  const count = await reader.getByTestId("count").innerText();
+  // The next in the queue is not a window that reads.
+  const between = await context.newPage();
+  await between.goto("/");
+  await between.evaluate(() => {
+    void navigator.locks.request("totals", () => {
+      document.title = "locked";
+      return new Promise((end) => {
+        addEventListener("end", end);
+      });
+    });
+  });
+  const next = await open();
+  await expect(next.getByTestId("count")).toHaveText(count);
+
+  await reader.close();
+  await expect(between).toHaveTitle("locked");
+  const joined = await open();
+  await joined.waitForFunction(async () => (await navigator.locks.query()).pending?.length === 2);
+  await between.evaluate(() => dispatchEvent(new Event("end")));
+  await expect(joined.getByTestId("count")).toHaveText(count);
+});
+
 test("today is compared with yesterday up to the same time of day", async ({ page }) => {
   // 02:45 on the day after the clocks went back, when 02:30 occurred twice.
   await page.clock.install({ time: "2026-10-26T01:45:00Z" });
