@@ -13,11 +13,11 @@
 use std::sync::Arc;
 
 use clap::Args;
-use event_log::{database, migration, pooler};
+use event_log::{database, migration};
 use prometheus_client::registry::Registry;
 use runtime::{
     access::Access,
-    nats,
+    nats, pooler,
     run::{Service, ServiceConfig},
     tasks::Tasks,
 };
@@ -86,8 +86,7 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
 
     let writer_metrics = writer::Metrics::register(&mut registry);
     let options = database::options("EVENT_STORE_URL", &config.event_store_url, "command-api")?;
-    let checked = options.clone();
-    tasks.spawn("EVENT_STORE_URL", |stop| pooler::refuse("EVENT_STORE_URL", checked, stop));
+    pooler::refuse(&mut tasks, "command-api", &[("EVENT_STORE_URL", &config.event_store_url)])?;
     let (log, writer) = writer::new(options, Arc::clone(&handoff), writer_metrics);
     tasks.spawn("writer", |stop| writer.run(stop));
 

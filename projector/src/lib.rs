@@ -15,11 +15,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use clap::Args;
-use event_log::{database, migration, pooler};
+use event_log::{database, migration};
 use prometheus_client::registry::Registry;
 use runtime::{
     access::Access,
-    nats,
+    nats, pooler,
     run::{Service, ServiceConfig},
     run_loop::run_loop,
     tasks::Tasks,
@@ -121,10 +121,7 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
     let metrics = projection::Metrics::register(&mut registry);
     let (state, known) = watch::channel(projection::State::Starting);
     let (event_store, read_model) = config.databases.pools("projector")?;
-    for (setting, url) in config.databases.urls() {
-        let options = database::options(setting, url, "projector")?;
-        tasks.spawn(setting, |stop| pooler::refuse(setting, options, stop));
-    }
+    pooler::refuse(&mut tasks, "projector", &config.databases.urls())?;
     let nats_url = config.nats_url.clone();
     tasks.spawn("projection", async move |stop| {
         let nats = nats::connect(&nats_url, "projector").await?;

@@ -13,10 +13,11 @@ use std::{path::PathBuf, sync::Arc};
 use anyhow::Context;
 use clap::Args;
 use contract::time_zone::TimeZones;
-use event_log::{database, pooler};
+use event_log::database;
 use prometheus_client::{metrics::info::Info, registry::Registry};
 use runtime::{
     access::Access,
+    pooler,
     run::{Service, ServiceConfig},
     tasks::Tasks,
 };
@@ -81,10 +82,9 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
     let (watch, follower) =
         follow::follow(database::options("READ_MODEL_URL", &config.read_model_url, "query-api")?, &mut registry);
     tasks.spawn("totals", |stop| follower.run(stop));
-    for (setting, url) in [("EVENT_STORE_URL", &config.event_store_url), ("READ_MODEL_URL", &config.read_model_url)] {
-        let options = database::options(setting, url, "query-api")?;
-        tasks.spawn(setting, |stop| pooler::refuse(setting, options, stop));
-    }
+    let databases =
+        [("EVENT_STORE_URL", &*config.event_store_url), ("READ_MODEL_URL", &*config.read_model_url)];
+    pooler::refuse(&mut tasks, "query-api", &databases)?;
     let known = watch.clone();
     let streams = Places::new(tasks.drain_token(), &mut registry);
     let signer = config.license_key.as_deref().map(LicenseSigner::parse).transpose().context("LICENSE_KEY")?;

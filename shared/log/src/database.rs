@@ -11,7 +11,7 @@ use sqlx::{
 /// A request without a connection by then is answered 503.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Upper bound for any statement of a service; rebuilds read in pages and stay below it.
-pub(crate) const STATEMENT_TIMEOUT: &str = "10s";
+pub const STATEMENT_TIMEOUT: &str = "10s";
 
 /// Options of a service's connections: its name for operators, a statement timeout. `setting` names the source of the URL in
 /// the error.
