@@ -8,7 +8,7 @@ create table sign_in_code (
     constraint sign_in_code_token_is_no_longer_than_its_pad check (octet_length(encrypted_token) <= 64)
 );
 
-comment on table sign_in_code is 'One-time codes that sign in to the pages. Not a part of the log.';
+comment on table sign_in_code is 'One-time codes that sign in to the pages. Not a part of the log. Expired ones are deleted when the next code is made.';
 comment on column sign_in_code.code_hash is 'SHA-256 of the code.';
 comment on column sign_in_code.encrypted_token is 'The access token of the session, XOR the SHA-512 of the code.';
 comment on column sign_in_code.expires_at is 'From this time on, the code is invalid.';
