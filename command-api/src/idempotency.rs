@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(first.event_id, second.event_id);
         assert_eq!(first.metadata.idempotency_key.as_deref(), Some("order 17"));
         assert_ne!(first.event_id, identity(&[(HEADER, b"order 18")]).await.unwrap().event_id);
-        // A published key must map to the same purchase for ever: this value is golden.
+        // A published key must always map to the same purchase: this value is golden.
         assert_eq!(first.event_id.to_string(), "6fc0f3aa-7241-54aa-9769-573fb5fb4f78");
     }
 

@@ -60,7 +60,7 @@ comment on function why_refused is 'Why an event must not enter the log; null if
 comment on function is_metadata is 'Whether the members, each as it is written, make up this JSON: nothing else is in it, and their order is that of the services.';
 
 comment on column event.metadata is
-    'Who and why: actor, actor_role, traceparent and idempotency_key where known, after a random salt; null when none is. The line of the event has the hash of this exact text.';
+    'Actor and cause: actor, actor_role, traceparent and idempotency_key where known, after a random salt; null when none is. The line of the event has the hash of this exact text.';
 
 alter function is_purchase owner to event_store_owner;
 alter function why_refused owner to event_store_owner;

@@ -20,7 +20,7 @@ export type StreamMessage =
 /** The lock of the window that reads the stream, and the channel on which it passes on what it receives. */
 const SHARED = "totals";
 
-/** Only on secure origins (HTTPS, localhost). Elsewhere each window reads a stream of its own. */
+/** Undefined on insecure origins (neither HTTPS nor localhost): there, each window reads its own stream. */
 const locks = (globalThis as { navigator?: { locks?: LockManager } }).navigator?.locks;
 
 /** What windows send each other. */

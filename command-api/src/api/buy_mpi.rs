@@ -30,7 +30,7 @@ pub struct Purchase {
 
 /// Buys one licence
 ///
-/// With an `Idempotency-Key`, a repeated request returns the receipt of the first one, for ever.
+/// With an `Idempotency-Key`, a repeated request returns the receipt of the first one, at any later time.
 #[utoipa::path(
     post,
     path = "/api/buy_mpi",

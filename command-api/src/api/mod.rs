@@ -19,7 +19,7 @@ pub mod reset_sales;
 #[openapi(info(
     title = "Sales: commands",
     description = "Buys licences and resets the sales. Every error is a problem+json (RFC 9457). An `Idempotency-Key` \
-                   makes a command safe to repeat, for ever."
+                   makes a command safe to repeat, at any later time."
 ))]
 struct Document;
 

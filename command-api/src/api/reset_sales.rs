@@ -24,7 +24,7 @@ const MAX_REASON_CHARACTERS: usize = 500;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Parameters {
-    /// Reason of the reset, on one line; it stays in the log for ever.
+    /// Reason of the reset, on one line; it stays in the log permanently.
     #[param(value_type = Option<String>, min_length = 1, max_length = 500)]
     reason: Option<Reason>,
 }

@@ -1,4 +1,4 @@
-//! What the users of NATS may do, with the accounts that they have in production.
+//! Permissions of the NATS users, with the accounts of production.
 
 use async_nats::{
     Client,

@@ -7,7 +7,7 @@ use std::path::{self, Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-/// A log may become this large while its process runs, and the previous one beside it as well.
+/// A larger log of a running process is rotated. One rotated log is kept.
 const MAX_LOG_BYTES: u64 = 32 * 1024 * 1024;
 /// The supervisor's log.
 pub const SUPERVISOR: &str = "stack";

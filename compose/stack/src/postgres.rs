@@ -22,7 +22,7 @@ use crate::{ports, secrets};
 /// Superuser.
 pub const ADMIN: &str = "postgres";
 
-/// The file beside the data folder that `initdb` reads.
+/// The file with the password of the superuser, which `initdb` reads.
 const PASSWORD: &str = "password";
 const INITDB_WITHIN: Duration = Duration::from_mins(1);
 /// Crash recovery replays up to `max_wal_size` of WAL.

@@ -85,7 +85,7 @@ impl Attempt {
         Some(Self { state: state.to_owned(), nonce: nonce.to_owned(), verifier: verifier.to_owned() })
     }
 
-    /// What only the browser that started it has.
+    /// Nonce and PKCE verifier, for the cookie of the browser that started the sign-in.
     pub fn secrets(&self) -> String {
         format!("{}.{}", self.nonce, self.verifier)
     }

@@ -1,6 +1,6 @@
 //! The events and their encoding.
 //!
-//! An event is stored under a type name and a schema version. Published JSON stays readable for ever: a new schema gets the
+//! An event is stored under a type name and a schema version. Published JSON stays readable permanently: a new schema gets the
 //! next version, and [`Event::decode`] upcasts the older ones.
 
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Text from outside that stays in the log for ever: one line.
+//! Text from outside that stays in the log permanently: one line.
 
 /// Whether a text is one line of 1 to `max_characters` characters and not blank.
 ///

@@ -1,4 +1,4 @@
-//! What clients get through Traefik while replicas are dead, unreachable or not ready.
+//! Traefik's responses while replicas are dead, unreachable or not ready.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! The transparency log, as `TRANSPARENCY.md` beside this crate defines it.
+//! The transparency log, as defined in `TRANSPARENCY.md` in the folder of this crate.
 
 pub mod merkle;
 pub mod reader;

@@ -26,7 +26,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// What a note states, whoever has signed it.
+    /// The content of a note, without verifying its signature.
     pub fn unverified(note: &str) -> Option<Self> {
         Self::of(&Note::from_bytes(note.as_bytes()).ok()?)
     }

@@ -43,7 +43,7 @@ impl Caller {
         Self { subject: None, roles: Role::ALL.into() }
     }
 
-    /// The owner of a token. Events name its subject for ever, so a subject that does not belong into the log has no caller.
+    /// The owner of a token. Events contain its subject permanently, so a token with a subject that must not enter the log has no caller.
     pub fn named(subject: &str, roles: impl IntoIterator<Item = Role>) -> Result<Self, InvalidSubject> {
         if subject == ANONYMOUS {
             return Err(InvalidSubject::Reserved);
