@@ -135,7 +135,13 @@ impl Reconciliation {
             }
         } else if self.is_news(Finding::Totals(surplus)) {
             let live = &live.totals;
-            error!(event.name = "reconciliation.difference", position, %live, %expected, "The live totals differ from the log; `projector rebuild` corrects them");
+            error!(
+                event.name = "reconciliation.difference",
+                position,
+                %live,
+                %expected,
+                "The live totals differ from the log; `projector rebuild` corrects them"
+            );
         }
     }
 

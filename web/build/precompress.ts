@@ -4,7 +4,7 @@ import { promisify } from "node:util";
 import { brotliCompress, constants, gzip } from "node:zlib";
 import type { Plugin } from "vite";
 
-/** Writes a `.br` and a `.gz` for each file that pages consist of, so the server does not compress at run time. Licences are rarely read. */
+/** Writes a `.br` and a `.gz` for each file of the pages, so the server does not compress at run time. Licences are rarely read. */
 export function precompress(): Plugin {
   let outDir = "";
   return {

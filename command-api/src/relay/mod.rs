@@ -93,7 +93,13 @@ impl run_loop::Step for Publishing {
     fn report(&self, failure: Option<&RelayError>) {
         match failure {
             Some(error @ RelayError::Diverged { stream, log }) => {
-                warn!(event.name = "relay.diverged", stream.position = stream.get(), log.position = log.get(), %error, "The relay cannot publish");
+                warn!(
+                    event.name = "relay.diverged",
+                    stream.position = stream.get(),
+                    log.position = log.get(),
+                    %error,
+                    "The relay cannot publish"
+                );
             }
             Some(error) => {
                 warn!(event.name = "relay.failed", %error, "The relay cannot publish; retrying while purchases continue");
