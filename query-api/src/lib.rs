@@ -82,8 +82,7 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
     let (watch, follower) =
         follow::follow(database::options("READ_MODEL_URL", &config.read_model_url, "query-api")?, &mut registry);
     tasks.spawn("totals", |stop| follower.run(stop));
-    let databases =
-        [("EVENT_STORE_URL", &*config.event_store_url), ("READ_MODEL_URL", &*config.read_model_url)];
+    let databases = [("EVENT_STORE_URL", &*config.event_store_url), ("READ_MODEL_URL", &*config.read_model_url)];
     pooler::refuse(&mut tasks, "query-api", &databases)?;
     let known = watch.clone();
     let streams = Places::new(tasks.drain_token(), &mut registry);

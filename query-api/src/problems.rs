@@ -27,11 +27,7 @@ pub fn read_model(error: &sqlx::Error) -> Problem {
     if let Some(left_out) = LIMITS.of(is_damaged).admit() {
         error!(%error, left_out, "The read model cannot be read");
     }
-    if is_damaged {
-        Problem::internal()
-    } else {
-        Problem::unavailable("The read model does not answer. Try again.")
-    }
+    if is_damaged { Problem::internal() } else { Problem::unavailable("The read model does not answer. Try again.") }
 }
 
 pub fn transparency_log(error: impl Into<transparency::ReadError>) -> Problem {
@@ -41,11 +37,7 @@ pub fn transparency_log(error: impl Into<transparency::ReadError>) -> Problem {
     if let Some(left_out) = LIMITS.of(is_damaged).admit() {
         error!(%error, left_out, "The transparency log cannot be read");
     }
-    if is_damaged {
-        Problem::internal()
-    } else {
-        Problem::unavailable("The read model does not answer. Try again.")
-    }
+    if is_damaged { Problem::internal() } else { Problem::unavailable("The read model does not answer. Try again.") }
 }
 
 /// Of outages and of integrity violations, so that neither suppresses the log lines of the other.
