@@ -1,7 +1,7 @@
 //! The event log and the read model in Postgres, for readers.
 //!
 //! - [`config`]: settings from the environment, secrets also from files
-//! - [`database`]: connections; [`migration`]: migrations and roles, whose passwords [`scram`] hides
+//! - [`database`]: connections; [`migration`]: migrations and roles
 //! - [`reader`]: events in position order; [`error`]: their errors; [`row`]: columns as types of the contract
 //! - [`last_event`]: the identity of the event after which a reader continues
 //! - [`scan`]: events in bulk, through a binary COPY ([`copy_format`])
@@ -18,7 +18,6 @@ pub mod read_model;
 pub mod reader;
 pub mod row;
 pub mod scan;
-mod scram;
 pub mod transparency;
 
 pub use error::ReadError;

@@ -3,13 +3,12 @@
 use std::{borrow::Cow, str::FromStr};
 
 use anyhow::Context;
+use postgres_protocol::password::scram_sha_256;
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, PgConnection, Postgres, SqlSafeStr,
     migrate::{MigrateDatabase, Migration, MigrationType, Migrator},
     postgres::PgConnectOptions,
 };
-
-use crate::scram;
 
 /// A migration that waits for a lock blocks every later user of the table, so it fails instead. Any reader may hold one: that of a table
 /// which it reads, or the advisory lock of migrations.
@@ -96,7 +95,7 @@ async fn set_login(connection: &mut PgConnection, role: &str, password: &str) ->
         sqlx::query_scalar("select format('alter role %I login connection limit %s password %L', $1, $2, $3)")
             .bind(role)
             .bind(reader.map_or(-1, |(_, connections)| connections))
-            .bind(scram::verifier(password))
+            .bind(scram_sha_256(password.as_bytes()))
             .fetch_one(&mut *connection)
             .await?;
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *connection).await?;
