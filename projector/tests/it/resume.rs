@@ -71,7 +71,7 @@ async fn a_statement_of_a_killed_rebuild_changes_nothing_once_the_next_has_resum
     let until = killed.last.position.plus(databases.head().await - killed.last.position.get());
     let delta = add_up(event_store, &killed.totals, &killed.last, until).await.unwrap();
 
-    read_model::lock_interrupted(&mut *read_model.acquire().await.unwrap()).await.unwrap();
+    read_model::lock_interrupted(&mut read_model.acquire().await.unwrap()).await.unwrap();
     let resumed = read_model::load_building(read_model).await.unwrap().unwrap();
     assert!(!read_model::advance(read_model, &killed, &delta).await.unwrap());
     assert_eq!(read_model::load_building(read_model).await.unwrap().as_ref(), Some(&resumed));
