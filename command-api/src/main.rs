@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use command_api::{Config, MigrateConfig, token::TokenConfig};
+use command_api::{Config, MigrateConfig, token::TokenConfig, void::VoidConfig};
 use event_log::config;
 use runtime::{healthcheck, run};
 
@@ -27,6 +27,8 @@ enum Command {
     Migrate(MigrateConfig),
     /// Create an access token: print it once, and add its hash to the file of tokens.
     Token(TokenConfig),
+    /// Record in the log that an event does not count. Only for an event that no version can count, which halts the projection.
+    Void(VoidConfig),
 }
 
 #[tokio::main]
@@ -38,5 +40,6 @@ async fn main() -> ExitCode {
         Command::Healthcheck(config) => healthcheck::run(&config),
         Command::Migrate(config) => command_api::migrate(&config).await,
         Command::Token(config) => command_api::token::make(&config),
+        Command::Void(config) => command_api::void::void(&config).await,
     })
 }

@@ -19,7 +19,7 @@ use contract::{
     position::Position,
     recorded_event::RecordedEvent,
 };
-use event_log::{LastEvent, ReadError};
+use event_log::{Decisions, LastEvent, ReadError};
 use futures::{Stream, StreamExt, stream::ReadyChunks};
 use runtime::{
     nats::{STREAM, holds_log},
@@ -101,6 +101,11 @@ impl Feed {
         let at_end = events.len() < MAX_BATCH;
         self.behind = !at_end;
         Ok(Next { events, at_end })
+    }
+
+    /// The decisions after a position, at any distance.
+    pub async fn decisions(&mut self, after: Position) -> Result<Decisions, ReadError> {
+        Decisions::after(&self.event_store, after).await
     }
 
     /// The next events from the stream; `None` when they are to be read from the event store.

@@ -36,6 +36,7 @@ impl History {
                 self.resets.push(Reset { position, reset_at: time, reason: reset.reason.clone() });
                 Ok(())
             }
+            Event::EventVoided(_) => Ok(()),
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 
 use chrono::Utc;
 use contract::{catalogue::License, position::Position, recorded_event::RecordedEvent, totals::Totals};
-use event_log::{LastEvent, ReadError};
+use event_log::{Decisions, LastEvent, ReadError};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -37,7 +37,7 @@ pub enum State {
     Running,
     /// A database is unreachable; the projection resumes automatically.
     Waiting(String),
-    /// An event cannot be applied. Neither it nor any later event is, until a version or a repaired log allows it.
+    /// An event cannot be applied. Neither it nor any later event is, until a version, a decision or a repaired log allows it.
     Halted(String),
 }
 
@@ -165,7 +165,12 @@ impl Projection {
             live
         };
         let next = self.feed.next(&live.last).await?;
-        let (delta, not_applied) = apply(&live.totals, &next.events);
+        let (mut delta, mut not_applied) = apply(&live.totals, &next.events, &Decisions::default());
+        if not_applied.is_some() {
+            // Read now, and again at each retry: the halt ends as soon as a decision is in the log.
+            let decisions = self.feed.decisions(live.last.position).await?;
+            (delta, not_applied) = apply(&live.totals, &next.events, &decisions);
+        }
         self.record_lag(&next.events);
         self.live = self.store(live, &next.events, delta).await?;
         if let Some(error) = not_applied {
@@ -258,8 +263,8 @@ impl run_loop::Step for Projection {
 }
 
 /// Applies events up to the first that cannot be applied.
-pub fn apply(totals: &Totals, events: &[RecordedEvent]) -> (BatchDelta, Option<ApplyError>) {
+fn apply(totals: &Totals, events: &[RecordedEvent], decisions: &Decisions) -> (BatchDelta, Option<ApplyError>) {
     let mut delta = BatchDelta::on(totals);
-    let not_applied = events.iter().find_map(|event| delta.apply(LastEvent::of(event), event.decode()).err());
+    let not_applied = events.iter().find_map(|event| delta.apply(LastEvent::of(event), decisions.meaning(event)).err());
     (delta, not_applied)
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Some sentences.
-const MAX_REASON_CHARACTERS: usize = 500;
+pub const MAX_REASON_CHARACTERS: usize = 500;
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]

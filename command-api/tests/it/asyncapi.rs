@@ -89,8 +89,9 @@ fn the_examples_of_the_document_are_events() {
 #[test]
 fn the_document_lists_every_type() {
     let document = document();
-    let known: BTreeSet<String> =
-        [EventType::LicensePurchased, EventType::SalesReset].map(|known| known.name().to_owned()).into();
+    let known: BTreeSet<String> = [EventType::LicensePurchased, EventType::SalesReset, EventType::EventVoided]
+        .map(|known| known.name().to_owned())
+        .into();
     let channel = &document["channels"]["events"];
     let types: BTreeSet<String> = serde_json::from_value(channel["parameters"]["type"]["enum"].clone()).unwrap();
     assert_eq!(types, known);
@@ -110,6 +111,7 @@ fn other_json_does_not_match_the_document() {
         ("/schemaversion", json!(2)),
         ("/data/license", json!("free")),
         ("/data/price/amount_minor", json!(199.5)),
+        ("/data/price/amount_minor", json!(-1)),
         ("/data/price", json!({ "amount_minor": 19_900 })),
     ] {
         let mut broken = event.clone();

@@ -4,13 +4,13 @@ use command_api::store;
 use contract::{
     catalogue::{self, License},
     cloud_event::CloudEvent,
-    event::{Event, EventId, LicensePurchased, Metadata, SalesReset},
+    event::{Event, EventId, EventVoided, LicensePurchased, Metadata, SalesReset},
     position::Position,
     recorded_event::NewEvent,
     role::Role,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use testing::{Databases, purchased, values};
+use testing::{Databases, purchased, reset, values};
 
 const SERVICES: [&str; 3] = ["command_api", "projector", "query_api"];
 const INSERT: &str = "insert into event (position, recorded_at, event_id, schema_version, event_type, data)
@@ -100,6 +100,9 @@ async fn every_event_that_a_service_writes_is_accepted() {
         .map(|license| Event::LicensePurchased(LicensePurchased { license, price: catalogue::price(license) }))
         .into();
     events.extend([None, text("new year"), text(odd)].map(|reason| Event::SalesReset(SalesReset { reason })));
+    let broken = databases.append_unchecked(&[("LicensePurchased", "{}".to_owned())]).await;
+    let broken = Position::try_from(broken).unwrap();
+    events.push(Event::EventVoided(EventVoided { position: broken, reason: odd.to_owned() }));
     let mut metadata = vec![Metadata::default()];
     metadata.extend(Role::ALL.map(|role| Metadata {
         actor: text(odd),
@@ -116,7 +119,7 @@ async fn every_event_that_a_service_writes_is_accepted() {
     // The previous version may still append.
     batch[1].metadata = Some(r#"{"actor":"a"}"#.to_owned());
     store::append(&mut command_api, batch.iter()).await.unwrap();
-    let stored = event_log::read_after(databases.event_store(), Position::START, 1000).await.unwrap();
+    let stored = event_log::read_after(databases.event_store(), broken, 1000).await.unwrap();
     assert_eq!(stored.len(), events.len() * metadata.len());
     for event in stored {
         event.decode().unwrap();
@@ -204,6 +207,46 @@ async fn an_event_that_no_projector_can_count_is_refused() {
         assert!(["23514", "22P02", "22P05"].contains(&&*code), "{case}: {code}");
     }
     assert_eq!(databases.head().await, 0);
+}
+
+#[tokio::test]
+async fn a_decision_about_an_event_that_a_version_may_count_is_refused() {
+    let databases = Databases::create().await;
+    let decision = |position: &str| format!(r#"{{"position":{position},"reason":"r"}}"#);
+    let broken = ("LicensePurchased", "{}".to_owned());
+    let unknown = ("LicenseRented", "{}".to_owned());
+    let decisions = [("EventVoided", decision("4")), ("EventVoided", "{}".to_owned())];
+    let log = [purchased("pro", 1), purchased("gold", 1), unknown, broken, reset()];
+    let head = databases.append_unchecked(&[&log[..], &decisions].concat()).await;
+    assert_eq!(head, 7);
+    let mut command_api = as_role(&databases, "command_api").await;
+    let mut append = async |data: &str| {
+        let append = "select append_events(array[gen_random_uuid()], array['EventVoided'], array[1::smallint], array[$1], array[null])";
+        sqlx::query(append).bind(data).execute(&mut command_api).await
+    };
+    let mut refused: Vec<String> =
+        ["1", "2", "3", "5", "6", "8", "9", "0", "-1", "04", "4.0", "null"].map(decision).into();
+    refused.extend(["999999999999999999", "9223372036854775807"].map(decision));
+    refused.extend(
+        [
+            r#"{"position":4}"#,
+            r#"{"position":4,"reason":""}"#,
+            r#"{"position":4,"reason":null}"#,
+            r#"{"reason":"r","position":4}"#,
+            r#"{"position":4,"reason":"r","by":"b"}"#,
+            r#"{"position": 4,"reason":"r"}"#,
+            "{}",
+        ]
+        .map(str::to_owned),
+    );
+    for data in &refused {
+        let error = append(data).await.expect_err(data);
+        assert_eq!(error.as_database_error().unwrap().code().unwrap(), "23514", "{data}: {error}");
+    }
+    assert_eq!(databases.head().await, head);
+    for position in ["4", "7"] {
+        append(&decision(position)).await.unwrap();
+    }
 }
 
 #[tokio::test]

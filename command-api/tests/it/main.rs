@@ -10,3 +10,4 @@ mod relay;
 mod subscriber;
 mod support;
 mod token;
+mod void;

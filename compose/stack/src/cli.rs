@@ -27,6 +27,8 @@ pub enum Command {
     Down(Data),
     /// Rebuild the read model from the event log; queries are served from the old one meanwhile
     Rebuild(Rebuild),
+    /// Record in the log that an event does not count; only for an event that no version can count, which halts the totals
+    Void(Void),
     /// Verify, replay or export the event log of the running stack with `auditor`
     ///
     /// `cargo stack audit verify` reads the whole log and compares it with the newest signed checkpoint. `cargo stack audit -- --help`
@@ -81,6 +83,24 @@ pub struct Rebuild {
     /// Instead of the read model, rebuild the Merkle tree over the log, for example after a restore of the event store alone
     #[arg(long, conflicts_with_all = ["dry_run", "from_start"])]
     pub tree: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Void {
+    #[command(flatten)]
+    pub data: Data,
+
+    /// Position of the event
+    #[arg(long)]
+    pub position: i64,
+
+    /// Why it does not count, on one line; it stays in the log for ever
+    #[arg(long)]
+    pub reason: String,
+
+    /// Who decides; stays in the log for ever
+    #[arg(long, value_name = "NAME")]
+    pub actor: String,
 }
 
 #[derive(Args, Debug)]

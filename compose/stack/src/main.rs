@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use stack::cli::{Cli, Command};
-use stack::commands::{audit, bench, down, rebuild, sign_in, status, supervise, test, up};
+use stack::commands::{audit, bench, down, rebuild, sign_in, status, supervise, test, up, void};
 use stack::web;
 
 fn main() -> ExitCode {
@@ -25,6 +25,7 @@ fn run(command: Command) -> Result<()> {
         Command::SignIn(arguments) => sign_in::run(&arguments),
         Command::Down(arguments) => down::run(&arguments),
         Command::Rebuild(arguments) => rebuild::run(&arguments),
+        Command::Void(arguments) => void::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

@@ -1,6 +1,6 @@
 //! The services of a system, on the databases of a test.
 
-use crate::{Command, Databases, Service, Until};
+use crate::{Command, Databases, Ended, Service, Until};
 
 /// Nothing listens at this address: for tests without NATS.
 pub const NO_NATS: &str = "nats://127.0.0.1:1";
@@ -41,6 +41,13 @@ impl Databases {
     pub async fn rebuild(&self) {
         let ended = self.start_rebuild(&[]).ended().await;
         assert!(ended.success, "{}", ended.log);
+    }
+
+    /// Runs `command-api void`.
+    pub async fn void(&self, position: i64, reason: &str, actor: &str) -> Ended {
+        let options = [format!("--position={position}"), format!("--reason={reason}"), format!("--actor={actor}")];
+        let [position, reason, actor] = options.each_ref().map(String::as_str);
+        self.command("command-api", &["void", position, reason, actor], &[]).ended().await
     }
 
     fn addresses(&self, service: &str) -> (String, String) {

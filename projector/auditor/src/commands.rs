@@ -15,6 +15,7 @@ use auditor::{
     recorded::Recorded,
     replay::{self, AsOf, Live, Replayed, Until},
     source::Source,
+    uncounted::Decision,
     verify,
 };
 use contract::{
@@ -85,6 +86,10 @@ fn print_verdict(verdict: &verify::Verdict, took: Duration) {
             println!("checkpoints        {} agree, the newest for position {newest}", verdict.confirmed.len());
         }
         None => println!("checkpoints        none: nothing shows whether this is the log that was signed"),
+    }
+    for Decision { position, voids, reason, has_effect } in &verdict.decisions {
+        let without = if *has_effect { "" } else { ", without effect" };
+        println!("decision           at position {position}{without}: position {voids} does not count: {reason}");
     }
     match &verdict.fault {
         None => println!("verdict            no fault found"),

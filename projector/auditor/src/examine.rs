@@ -3,7 +3,11 @@
 use std::{num::NonZero, thread::available_parallelism};
 
 use chrono::{DateTime, Utc};
-use contract::{cloud_event::CloudEvent, event::Event, position::Position};
+use contract::{
+    cloud_event::CloudEvent,
+    event::{DecodeError, Event},
+    position::Position,
+};
 use event_log::{
     copy_format::parse_row,
     transparency::merkle::{Hash, record_hash},
@@ -26,8 +30,8 @@ pub struct Wanted {
 pub struct Examined {
     pub position: Position,
     pub time: DateTime<Utc>,
-    /// The decoded event, if wanted.
-    pub event: Option<Event>,
+    /// The decoded event, if wanted. The error is final: only a decision can void such an event.
+    pub event: Option<Result<Event, DecodeError>>,
     /// Its leaf hash; all zero unless wanted.
     pub hash: Hash,
 }
@@ -121,7 +125,12 @@ fn take(event: &CloudEvent<'_>, line: Option<&[u8]>, share: &mut Share, wanted: 
     } else {
         share.lines.clear();
     }
-    let meaning = if wanted.meanings { Some(event.decode().map_err(|error| at(error.to_string()))?) } else { None };
+    let meaning = wanted.meanings.then(|| event.decode());
+    if let Some(Err(error)) = &meaning
+        && !error.is_final()
+    {
+        return Err(at(error.to_string()));
+    }
     share.events.push(Examined { position: event.position, time: event.time, event: meaning, hash });
     Ok(())
 }

@@ -47,6 +47,7 @@ impl History {
         match event {
             Event::SalesReset(_) => self.bucket(time).resets += 1,
             Event::LicensePurchased(purchase) => self.add_sold(time, purchase.license, 1, purchase.price)?,
+            Event::EventVoided(_) => (),
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! - [`examine`]: decodes events and checks their encoding, in batches
 //! - [`verify`]: compares the log with signed checkpoints and locates the first difference, with the leaf hashes of the
 //!   transparency log ([`recorded`])
+//! - [`uncounted`]: events that cannot be counted, and the decisions that they do not count
 //! - [`replay`]: computes totals and [`history`], and compares them with the read model
 //! - [`export`]: writes the log to a file
 //! - [`checkpoint`]: fetches the newest checkpoint and verifies its consistency with older ones
@@ -20,4 +21,5 @@ pub mod proof;
 pub mod recorded;
 pub mod replay;
 pub mod source;
+pub mod uncounted;
 pub mod verify;

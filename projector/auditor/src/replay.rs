@@ -3,6 +3,7 @@
 use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
 use contract::{
+    event::Event,
     position::Position,
     totals::{SNAPSHOT_INTERVAL, Totals},
 };
@@ -15,6 +16,7 @@ use crate::{
     history::History,
     progress::Progress,
     source::Source,
+    uncounted::Uncounted,
 };
 
 /// Where to stop.
@@ -57,6 +59,7 @@ pub async fn replay(source: &Source, until: Until, mut history: Option<&mut Hist
     let mut progress = Progress::start("replaying", source, Position::START, end).await;
     let mut replayed = AsOf { position: Position::START, as_of: None, totals: Totals::default() };
     let mut kept = None;
+    let mut uncounted = Uncounted::default();
     'log: while let Some(share) = shares.try_next().await? {
         progress.advance(&share);
         for event in &share.events {
@@ -69,10 +72,19 @@ pub async fn replay(source: &Source, until: Until, mut history: Option<&mut Hist
             if event.position != expected {
                 bail!("position {expected} is missing, {} follows: verify the log first", event.position);
             }
-            let meaning = event.event.as_ref().context("events are decoded when wanted")?;
-            replayed.totals.apply(meaning).with_context(|| format!("the event at position {expected}"))?;
-            if let Some(history) = &mut history {
-                history.add(event.time, meaning).with_context(|| format!("the event at position {expected}"))?;
+            match event.event.as_ref().context("events are decoded when wanted")? {
+                Ok(meaning) => {
+                    replayed.totals.apply(meaning).with_context(|| format!("the event at position {expected}"))?;
+                    if let Some(history) = &mut history {
+                        history
+                            .add(event.time, meaning)
+                            .with_context(|| format!("the event at position {expected}"))?;
+                    }
+                    if let Event::EventVoided(decision) = meaning {
+                        uncounted.decide(expected, decision);
+                    }
+                }
+                Err(error) => uncounted.add(expected, error).context("too many events cannot be counted")?,
             }
             replayed.position = expected;
             replayed.as_of = Some(event.time);
@@ -83,6 +95,10 @@ pub async fn replay(source: &Source, until: Until, mut history: Option<&mut Hist
         if let Some(fault) = share.fault {
             bail!("position {}: {}", fault.position.unwrap_or(replayed.position.next()), fault.what);
         }
+    }
+    uncounted.look_ahead(source, replayed.position).await?;
+    if let Some((position, what)) = uncounted.first() {
+        bail!("position {position}: {what}");
     }
     Ok(Replayed { totals: replayed, kept })
 }

@@ -14,6 +14,7 @@ use crate::{
     progress::Progress,
     recorded::Recorded,
     source::Source,
+    uncounted::{Decision, Uncounted},
 };
 
 /// Result of a verification.
@@ -26,6 +27,8 @@ pub struct Verdict {
     pub last_recorded_at: Option<DateTime<Utc>>,
     /// Positions of the checkpoints that the log matches.
     pub confirmed: Vec<Position>,
+    /// Decisions that events do not count.
+    pub decisions: Vec<Decision>,
     /// The first fault.
     pub fault: Option<Fault>,
     /// The only fault is an export that ends in the middle of a line, after all checkpoints: no evidence against the log.
@@ -73,6 +76,9 @@ pub async fn verify(
         }
     }
     drop(progress);
+    if reading.fault.is_none() {
+        reading.uncounted.look_ahead(source, reading.last).await?;
+    }
     if let Some(recorded) = &mut recorded {
         let end = reading.tree.unfinished().find(|(id, _)| id.level == 0);
         if let Some((id, hashes)) = end {
@@ -102,7 +108,7 @@ impl Counted {
         }
         match event {
             Event::LicensePurchased(_) => self.quarter.apply(event),
-            Event::SalesReset(_) => Ok(()),
+            Event::SalesReset(_) | Event::EventVoided(_) => Ok(()),
         }
     }
 }
@@ -113,6 +119,7 @@ struct Reading {
     last: Position,
     last_time: Option<DateTime<Utc>>,
     counted: Counted,
+    uncounted: Uncounted,
     /// Of level 0, with their index, since they were last compared with what is recorded.
     full_tiles: Vec<(i64, Vec<u8>)>,
     /// In the order of their positions.
@@ -162,7 +169,18 @@ impl Reading {
             }
         });
         self.compare_with_checkpoints();
-        let counted = event.event.as_ref().map_or(Ok(()), |meaning| self.counted.add(event.time, meaning));
+        let meaning = match &event.event {
+            None => return Ok(()),
+            Some(Ok(meaning)) => meaning,
+            Some(Err(error)) => {
+                let added = self.uncounted.add(expected, error);
+                return added.ok_or_else(|| Fault::at(expected, "too many events cannot be counted"));
+            }
+        };
+        if let Event::EventVoided(decision) = meaning {
+            self.uncounted.decide(expected, decision);
+        }
+        let counted = self.counted.add(event.time, meaning);
         counted.map_err(|error| Fault::at(expected, format!("it cannot be counted: {error}")))
     }
 
@@ -179,6 +197,14 @@ impl Reading {
     }
 
     async fn conclude(mut self, recorded: Option<&Recorded>) -> anyhow::Result<Verdict> {
+        if let Some((position, what)) = self.uncounted.first()
+            && self.fault.as_ref().is_none_or(|fault| position < fault.position)
+        {
+            // More precise than a checkpoint that covers it.
+            self.fault = Some(Fault::at(position, what));
+            self.is_torn = false;
+            self.contradicted.take_if(|(checkpoint, _)| checkpoint.position >= position);
+        }
         let from_checkpoints = match self.contradicted.take() {
             Some((checkpoint, root)) => Some(self.locate(&checkpoint, root, recorded).await?),
             None => self.compare_ends().or(self.beyond_checkpoints(recorded)),
@@ -193,6 +219,7 @@ impl Reading {
             root: self.tree.root().to_string(),
             last_recorded_at: self.last_time,
             confirmed: self.confirmed,
+            decisions: self.uncounted.decisions,
             fault,
             is_interrupted,
         })
@@ -241,5 +268,33 @@ impl Reading {
                 "it is not the event whose hash the transparency log recorded, and no checkpoint shows which of them was changed"
             },
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use contract::{
+        catalogue::License,
+        event::{LicensePurchased, SalesReset},
+        money::Money,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_sum_that_is_out_of_range_for_the_totals_or_the_history_is_an_error() {
+        let purchase =
+            |cents| Event::LicensePurchased(LicensePurchased { license: License::Pro, price: Money::eur(cents) });
+        let (most, one) = (purchase(i64::MAX), purchase(1));
+        let reset = Event::SalesReset(SalesReset { reason: None });
+        let add_up = |events: &[(i64, &Event)]| {
+            let mut counted = Counted::default();
+            events.iter().try_for_each(|(s, event)| counted.add(DateTime::UNIX_EPOCH + TimeDelta::seconds(*s), event))
+        };
+        assert!(add_up(&[(0, &most), (900, &one)]).is_err());
+        // Within the range of the totals, but not of the history.
+        assert!(add_up(&[(0, &most), (0, &reset), (899, &one)]).is_err());
+        assert!(add_up(&[(899, &most), (899, &reset), (900, &one)]).is_ok());
     }
 }

@@ -10,3 +10,4 @@ mod reconciliation;
 mod resume;
 mod support;
 mod transparency;
+mod voided;

@@ -8,6 +8,7 @@ use axum::{
     http::StatusCode,
 };
 use contract::{event::Event, receipt::Receipt};
+use event_log::Decisions;
 use runtime::{http::problem::Problem, log_limits::Sampler};
 use uuid::Uuid;
 
@@ -44,11 +45,16 @@ pub async fn find(sources: &Sources, path: Result<Path<String>, PathRejection>) 
     let id = Uuid::try_parse(&purchase_id).map_err(|_| unknown())?.into();
     let recorded =
         event_log::read_by_id(&sources.event_store, id).await.map_err(problems::event_store)?.ok_or_else(unknown)?;
-    match recorded.decode() {
+    let mut decoded = recorded.decode();
+    if decoded.is_err() {
+        let decisions = Decisions::after(&sources.event_store, recorded.position).await;
+        decoded = decisions.map_err(problems::event_store)?.meaning(&recorded);
+    }
+    match decoded {
         Ok(Event::LicensePurchased(purchase)) => {
             Ok(Receipt::new(id, recorded.position, recorded.recorded_at, &purchase))
         }
-        Ok(Event::SalesReset(_)) => Err(unknown()),
+        Ok(Event::SalesReset(_) | Event::EventVoided(_)) => Err(unknown()),
         Err(error) => {
             static SAMPLER: Sampler = Sampler::new();
             if let Some(left_out) = SAMPLER.admit() {

@@ -7,7 +7,7 @@ use axum::{
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::{event::DecodeError, money::OutOfRange, position::Position, totals::Totals};
-use event_log::{LastEvent, ReadError, read_model::set_from_row, row::timestamp, scan::scan_following};
+use event_log::{Decisions, LastEvent, ReadError, read_model::set_from_row, row::timestamp, scan::scan_following};
 use runtime::{http::problem::Problem, log_limits::Sampler};
 use sqlx::{PgPool, Row};
 use tracing::error;
@@ -90,11 +90,13 @@ async fn read(event_store: &PgPool, read_model: &PgPool, position: Position) -> 
         return Err(AsOfError::TooFarBehind(position));
     }
     let mut as_of = last.recorded_at;
+    // Also those after the position: a voided event counts at no position.
+    let decisions = Decisions::after(event_store, last.position).await?;
     // A snapshot of another log must not be continued with the events of this one.
     let mut tail = scan_following(event_store, &last, position).await?;
     while let Some(event) = tail.next().await? {
         let position = event.position;
-        totals.apply(&event.decode().map_err(|source| AsOfError::Decode { position, source })?)?;
+        totals.apply(&decisions.meaning(&event).map_err(|source| AsOfError::Decode { position, source })?)?;
         as_of = event.recorded_at;
     }
     Ok(CurrentMoney::new(&totals, position, as_of)?)

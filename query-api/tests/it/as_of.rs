@@ -135,3 +135,39 @@ async fn totals_too_far_after_the_last_snapshot_are_answered_503() {
     // The longest tail that is read; its events are missing.
     assert_problem(read_side.get("/api/get_current_money?at_position=1000000").await, 500, "internal").await;
 }
+
+#[tokio::test]
+async fn a_voided_event_counts_at_no_position_and_stays_in_the_log() {
+    let read_side = ReadSide::start().await;
+    let databases = &read_side.databases;
+    databases.append(&[purchased("pro", 100)]).await;
+    databases.append_unchecked(&[purchased("pro", i64::MAX), purchased("basic", 7)]).await;
+    let at = |position: i64| format!("/api/get_current_money?at_position={position}");
+    let ids =
+        async || values::<String>(databases.event_store(), "select event_id::text from event order by position").await;
+    let receipt = |id: &str| format!("/api/purchases/{id}");
+    let (purchase, voided) = (receipt(&ids().await[0]), receipt(&ids().await[1]));
+    for undecided in [&at(2), &at(3), &voided] {
+        assert_problem(read_side.get(undecided).await, 500, "internal").await;
+    }
+    assert_eq!(sums(&read_side.json(&at(1)).await), (1, 100));
+
+    let ended = databases.void(2, "amount out of range", "Ada Example").await;
+    assert!(ended.success, "{}", ended.log);
+    // Also between the event and the decision.
+    for (position, expected) in [(1, (1, 100)), (2, (1, 100)), (3, (2, 107)), (4, (2, 107))] {
+        assert_eq!(sums(&read_side.json(&at(position)).await), expected, "at position {position}");
+    }
+    assert_eq!(read_side.settled().await, 4);
+    assert_eq!(sums(&read_side.json("/api/get_current_money").await), (2, 107));
+    for none in [&voided, &receipt(&ids().await[3])] {
+        assert_problem(read_side.get(none).await, 404, "unknown-purchase").await;
+    }
+    assert_eq!(read_side.json(&purchase).await["position"], 1);
+    let events = read_side.json("/api/events?after=1").await;
+    assert_eq!(events["events"][0]["data"]["price"]["amount_minor"], i64::MAX);
+    let decisions = read_side.json("/api/events?type=EventVoided").await;
+    assert_eq!(decisions["events"].as_array().unwrap().len(), 1);
+    assert_eq!(decisions["events"][0]["data"], events["events"][2]["data"]);
+    assert_eq!(decisions["events"][0]["data"]["position"], 2);
+}

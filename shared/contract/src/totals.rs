@@ -76,6 +76,7 @@ impl Totals {
                 self.set(purchase.license, LicenseTotal { sales_count: sales_count + 1, revenue });
             }
             Event::SalesReset(_) => *self = Self::default(),
+            Event::EventVoided(_) => (),
         }
         Ok(())
     }

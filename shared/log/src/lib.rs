@@ -3,6 +3,7 @@
 //! - [`config`]: settings from the environment, secrets also from files
 //! - [`database`]: connections; [`migration`]: migrations and roles
 //! - [`reader`]: events in position order; [`error`]: their errors; [`row`]: columns as types of the contract
+//! - [`decisions`]: which events do not count, by decision of an operator
 //! - [`last_event`]: the identity of the event after which a reader continues
 //! - [`scan`]: events in bulk, through a binary COPY ([`copy_format`])
 //! - [`read_model`]: totals from rows of the read model
@@ -11,6 +12,7 @@
 pub mod config;
 pub mod copy_format;
 pub mod database;
+pub mod decisions;
 pub mod error;
 pub mod last_event;
 pub mod migration;
@@ -20,6 +22,7 @@ pub mod row;
 pub mod scan;
 pub mod transparency;
 
+pub use decisions::Decisions;
 pub use error::ReadError;
 pub use last_event::LastEvent;
 pub use reader::{head, last_before, read_after, read_at, read_by_id, read_following, read_type, select_type};

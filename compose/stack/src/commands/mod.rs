@@ -10,3 +10,4 @@ pub mod status;
 pub mod supervise;
 pub mod test;
 pub mod up;
+pub mod void;

@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::running::{Running, is_alive, text, until};
+use crate::running::{Running, is_alive, stack, text, until};
 
 const NAMES: [&str; 7] = ["postgres", "nats", "command-api", "projector", "query-api", "web", "traefik"];
 
@@ -71,6 +71,11 @@ async fn the_log_can_be_audited_while_the_system_runs() {
     let verdict: Value = serde_json::from_str(&system.audit(&["verify", "--checkpoints", &kept, "--json"])).unwrap();
     assert_eq!((&verdict["events"], &verdict["fault"]), (&json!(2), &Value::Null));
     assert!([1, 2].iter().all(|position| verdict["confirmed"].as_array().unwrap().contains(&json!(position))));
+
+    let void = ["--position=1", "--reason=r", "--actor=a"];
+    let refused = stack("void", system.folder()).args(void).output().unwrap();
+    let error = text(&refused.stderr);
+    assert!(!refused.status.success() && error.contains("the event at position 1 counts"), "{error}");
 
     let replayed: Value = serde_json::from_str(&system.audit(&["replay", "--format=json"])).unwrap();
     let totals = system.totals(last).await;

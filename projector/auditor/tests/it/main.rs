@@ -7,3 +7,4 @@ mod http;
 mod replay;
 mod support;
 mod tampering;
+mod voided;

@@ -110,9 +110,7 @@ async fn a_file_that_ends_before_the_read_model_is_compared_at_a_snapshot() {
 async fn verify_reports_an_event_that_no_projector_can_count() {
     for (events, position) in [
         (vec![purchased("pro", 1), ("LicenseRented", "{}".to_owned())], 2),
-        (vec![purchased("pro", i64::MAX), purchased("basic", 1), purchased("pro", 1)], 3),
-        // Within the range of the totals, but not of the history.
-        (vec![purchased("pro", i64::MAX), reset(), purchased("pro", 1)], 3),
+        (vec![purchased("pro", 1), purchased("pro", 10_000_000_000_000_000)], 2),
     ] {
         let log = SignedLog::create().await;
         log.databases.append_at("2026-11-01 12:00:00+00", &events).await;
@@ -120,10 +118,6 @@ async fn verify_reports_an_event_that_no_projector_can_count() {
         let verdict = audited(1, &["verify", &log.event_store()]);
         assert!(verdict.contains(&format!("WRONG at position {position}: ")), "{verdict}");
     }
-    let log = SignedLog::create().await;
-    log.databases.append_at("2026-11-01 12:14:59+00", &[purchased("pro", i64::MAX), reset()]).await;
-    log.databases.append_at("2026-11-01 12:15:00+00", &[purchased("pro", 1)]).await;
-    audited(0, &["verify", &log.event_store()]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,6 +128,11 @@ async fn events_of_every_published_version_are_replayed() {
     for event in &published {
         let (event_type, version, data) = (&event["type"], &event["version"], event["data"].as_str().unwrap());
         let event_type = event_type.as_str().unwrap();
+        if event_type == "EventVoided" {
+            // Without effect, as the log has no event at its position: `append_events` refuses it.
+            log.databases.append_unchecked(&[(event_type, data.to_owned())]).await;
+            continue;
+        }
         let values = format!("array['{event_type}'], array[{version}::smallint], array['{data}'], array[null]");
         let append = format!("select append_events(array[gen_random_uuid()], {values})");
         log.databases.change_event_store(&append).await;

@@ -1,0 +1,101 @@
+//! Events that do not count, by decision of an operator.
+
+use std::fs;
+
+use serde_json::Value;
+use testing::{purchased, reset};
+
+use crate::support::{SignedLog, audit, audited, text};
+
+/// Positions 1 to 6; nobody can count 2, and the decision about it is at 5.
+async fn a_log_with_a_decision() -> SignedLog {
+    let log = SignedLog::create().await;
+    let broken = purchased("pro", i64::MAX);
+    log.databases.append_unchecked(&[purchased("pro", 100), broken, purchased("pro", 100), reset()]).await;
+    let ended = log.databases.void(2, "amount out of range", "Ada Example").await;
+    assert!(ended.success, "{}", ended.log);
+    log.databases.append(&[purchased("basic", 1)]).await;
+    log
+}
+
+fn sold(log: &SignedLog, arguments: &[&str]) -> (i64, i64) {
+    let replayed = audit(&[&["replay", &log.event_store(), "--format", "json"], arguments].concat());
+    assert!(replayed.status.success(), "{}", text(&replayed));
+    let totals: Value = serde_json::from_slice(&replayed.stdout).unwrap();
+    let count = |license: &str| totals["by_license"][license]["sales_count"].as_i64().unwrap();
+    (count("pro"), count("basic"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_is_reported_and_the_voided_event_is_no_fault() {
+    let log = a_log_with_a_decision().await;
+    let _projector = log.projector().await;
+    log.signed(6).await;
+    log.projected(6).await;
+    let [event_store, read_model, address] = &log.both();
+    let key = log.public_key_file();
+    let verdict = audited(0, &["verify", event_store, read_model, address, "--public-key", &key]);
+    let decision = "at position 5: position 2 does not count: amount out of range";
+    assert!(verdict.contains(decision) && verdict.contains("no fault found"), "{verdict}");
+    let same = audited(0, &["replay", event_store, read_model, address, "--history", "minute"]);
+    assert!(same.contains("the same totals") && same.contains("the same history"), "{same}");
+
+    // An export has both events. Without the decision, the first of them is a fault again.
+    let export = log.file("log.ndjson");
+    audited(0, &["export", event_store, read_model, address, "--output", &export]);
+    let verdict = audited(0, &["verify", &export, "--public-key", &key, "--json"]);
+    assert!(verdict.contains(r#""voids": 2"#) && verdict.contains(r#""has_effect": true"#), "{verdict}");
+    let lines = fs::read_to_string(&export).unwrap();
+    assert!(lines.contains(&i64::MAX.to_string()) && lines.contains("EventVoided"), "{lines}");
+    let cut: String = lines.split_inclusive('\n').take(4).collect();
+    let file = log.file("cut.ndjson");
+    fs::write(&file, &cut).unwrap();
+    for command in ["verify", "replay"] {
+        let failed = audit(&[command, &file]);
+        assert!(!failed.status.success() && text(&failed).contains("position 2: "), "{}", text(&failed));
+    }
+    let first = lines.split_inclusive('\n').next().unwrap();
+    fs::write(&file, cut + first).unwrap();
+    let verdict = audited(1, &["verify", &file]);
+    assert!(verdict.contains("WRONG at position 1: it comes once more"), "{verdict}");
+
+    let query_api = log.databases.query_api().await;
+    let verdict = audited(0, &["verify", &query_api.url(), "--public-key", &key]);
+    assert!(verdict.contains(decision), "{verdict}");
+    let replayed = audited(0, &["replay", &query_api.url(), "--at-position", "3"]);
+    assert!(replayed.contains("2 sold for EUR 2.00"), "{replayed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_leaves_a_voided_event_out_also_before_the_decision() {
+    let log = a_log_with_a_decision().await;
+    for (position, expected) in (1..).zip([(1, 0), (1, 0), (2, 0), (0, 0), (0, 0), (0, 1)]) {
+        let sold = sold(&log, &["--at-position", &format!("{position}")]);
+        assert_eq!(sold, expected, "at position {position}");
+    }
+    assert_eq!(sold(&log, &[]), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_about_any_other_event_is_reported_as_without_effect() {
+    let log = SignedLog::create().await;
+    let decision = |position: i64| ("EventVoided", format!(r#"{{"position":{position},"reason":"forged"}}"#));
+    let decisions = [decision(1), decision(2), decision(4), decision(6)];
+    log.databases.append_unchecked(&[&[purchased("pro", 100)][..], &decisions, &[purchased("pro", 1)]].concat()).await;
+    let verdict = audited(0, &["verify", &log.event_store()]);
+    for position in [1, 2, 4, 6] {
+        let without = format!("without effect: position {position} does not count: forged");
+        assert!(verdict.contains(&without), "{without} is missing in {verdict}");
+    }
+    assert_eq!(sold(&log, &[]), (2, 0));
+    // Neither in front of the event, nor about a type that a newer version may count.
+    let rented = ("LicenseRented", "{}".to_owned());
+    for (event, name) in [(purchased("pro", i64::MAX), "in front"), (rented, "newer")] {
+        let log = SignedLog::create().await;
+        let events = if name == "newer" { [event, decision(1)] } else { [decision(2), event] };
+        let position = if name == "newer" { 1 } else { 2 };
+        log.databases.append_unchecked(&events).await;
+        let verdict = audited(1, &["verify", &log.event_store()]);
+        assert!(verdict.contains(&format!("WRONG at position {position}: ")), "{name}: {verdict}");
+    }
+}
