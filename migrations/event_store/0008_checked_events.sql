@@ -48,7 +48,7 @@ return metadata = '{' || substr(
             || coalesce(',"traceparent":' || traceparent, '') || coalesce(',"idempotency_key":' || idempotency_key, ''),
         2) || '}'
     and (not starts_with(metadata, '{"salt":"') or substr(metadata, 10, 32) !~ '[^0-9a-f]')
-    and metadata <> '{}' and length(metadata) <= 16384
+    and coalesce(actor, actor_role, traceparent, idempotency_key) is not null and length(metadata) <= 16384
     and coalesce(starts_with(actor, '"'), true)
     and coalesce(actor_role in ('"customer"', '"sales"', '"auditor"', '"operator"'), true)
     and coalesce(starts_with(traceparent, '"'), true)

@@ -19,7 +19,7 @@ export function takeUrlParams(): UrlParams {
   if (token !== undefined || issuerFailed) {
     history.replaceState(null, "", address.pathname + address.search + address.hash);
   }
-  return { code: token?.startsWith("once_") ? token : undefined, issuerFailed };
+  return { code: token?.startsWith("once_") === true ? token : undefined, issuerFailed };
 }
 
 /** Read when the module is loaded, so the code has left the address before the page sends its first request. */
