@@ -28,10 +28,10 @@ pub struct VoidConfig {
     /// Position of the event.
     #[arg(long)]
     position: i64,
-    /// Why it does not count, on one line; it stays in the log for ever.
+    /// Why it does not count, on one line; it stays in the log permanently.
     #[arg(long)]
     reason: String,
-    /// Who decides; stays in the log for ever.
+    /// Who decides; the name stays in the log permanently.
     #[arg(long, value_name = "NAME")]
     actor: String,
 }

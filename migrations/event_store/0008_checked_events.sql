@@ -98,6 +98,7 @@ security definer
 set search_path = public, pg_temp
 as $$
 declare
+    dimensions text := nullif('[1:' || cardinality(event_ids) || ']', '[1:0]');
     kind text;
     accepted text[] := '{}';
     refused text;
@@ -107,9 +108,17 @@ declare
     now_or_later timestamptz;
     appended bigint;
 begin
+    -- Otherwise the checks, by subscript, and the insert, by unnest, would read different elements.
+    if dimensions is distinct from array_dims(event_ids) or dimensions is distinct from array_dims(event_types)
+        or dimensions is distinct from array_dims(schema_versions) or dimensions is distinct from array_dims(events_data)
+        or dimensions is distinct from array_dims(events_metadata)
+    then
+        raise exception 'a batch is refused, because its arrays are not lists of the same length' using errcode = 'check_violation';
+    end if;
+
     -- Before the lock, so that no other writer waits for it. Most events of a batch are equal but for their ids.
     for nth in 1 .. cardinality(event_ids) loop
-        kind := concat_ws(' ', event_types[nth], schema_versions[nth], events_data[nth]);
+        kind := concat_ws(E'\n', event_types[nth], schema_versions[nth], events_data[nth]);
         if kind <> all (accepted) then
             refused := why_refused(event_types[nth], schema_versions[nth], events_data[nth], split_part(events_data[nth], '"', 4),
                 split_part(split_part(events_data[nth], ':', 4), ',', 1));

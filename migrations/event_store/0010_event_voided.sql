@@ -9,10 +9,15 @@ parallel safe
 set search_path = public, pg_temp
 as $$
     select case
-        when decision.data !~ shape then 'its data is not a position and a reason'
+        when decision.data !~ shape or length(decision.data) > 4096 then 'its data is not a position and a reason'
         when voided.event_type is null then 'the log has no event at its position'
         when why is null then 'the event at its position counts'
         when why = 'its type or version is unknown' then 'a newer version may know the event at its position'
+        -- Programs that add up the log read all decisions.
+        when exists (
+            select from event as earlier
+            where earlier.event_type = 'EventVoided' and starts_with(earlier.data::text, '{"position":' || decision.position || ',')
+        ) then 'the log has a decision about its position already'
     end
     from (
         select why_not_voided.data, substring(why_not_voided.data from '^\{"position":([0-9]{1,18}),')::bigint as position,

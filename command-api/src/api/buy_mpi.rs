@@ -64,6 +64,8 @@ pub async fn buy_mpi(
             Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(receipt)).into_response())
         }
         Ok(_) => Err(key_reused()),
+        // An event that never counts: the purchase needs another key.
+        Err(error) if error.is_final() => Err(key_reused()),
         Err(_) => Err(stored_by_a_newer_version()),
     }
 }

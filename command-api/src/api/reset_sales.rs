@@ -85,6 +85,7 @@ pub async fn reset_sales(
             Ok(Json(Reset { position: recorded.position, reset_at: recorded.recorded_at }))
         }
         Ok(_) => Err(key_reused()),
+        Err(error) if error.is_final() => Err(key_reused()),
         Err(_) => Err(stored_by_a_newer_version()),
     }
 }

@@ -178,7 +178,7 @@ impl Publisher {
                 _ => return Err(RelayError::Stream(error.into())),
             },
         };
-        if let Err(error) = stream.get_or_create_consumer(SUBSCRIBER, subscriber()).await {
+        if let Err(error) = stream.create_consumer(subscriber()).await {
             warn!(event.name = "relay.no_subscriber", %error, "The consumer of other systems cannot be created");
         }
         let same_log = holds_log(&stream, &self.pool).await?;

@@ -206,6 +206,20 @@ async fn an_event_that_no_projector_can_count_is_refused() {
         // check_violation, or text that is no JSON, or none that Postgres can read
         assert!(["23514", "22P02", "22P05"].contains(&&*code), "{case}: {code}");
     }
+    // The subscripts of such arrays differ from the order of their elements.
+    for (data, metadata) in [
+        ("array[['{\"x\":1}']]", "array[null]"),
+        ("'[0:0]={\"[]\"}'::text[]", "array[null]"),
+        ("array['{}']", "array[['[]']]"),
+        ("array['{}']", "'[2:2]={[]}'::text[]"),
+        ("array['{}', '{\"x\":1}']", "array[null]"),
+    ] {
+        let append = format!(
+            "select append_events(array[gen_random_uuid()], array['SalesReset'], array[1::smallint], {data}, {metadata})"
+        );
+        let error = sqlx::query(AssertSqlSafe(append)).execute(&mut command_api).await.expect_err(data);
+        assert!(error.to_string().contains("not lists of the same length"), "{data}, {metadata}: {error}");
+    }
     assert_eq!(databases.head().await, 0);
 }
 
@@ -217,24 +231,24 @@ async fn a_decision_about_an_event_that_a_version_may_count_is_refused() {
     let unknown = ("LicenseRented", "{}".to_owned());
     let decisions = [("EventVoided", decision("4")), ("EventVoided", "{}".to_owned())];
     let log = [purchased("pro", 1), purchased("gold", 1), unknown, broken, reset()];
-    let head = databases.append_unchecked(&[&log[..], &decisions].concat()).await;
-    assert_eq!(head, 7);
+    let head = databases.append_unchecked(&[&log[..], &decisions, &log[3..4]].concat()).await;
+    assert_eq!(head, 8);
     let mut command_api = as_role(&databases, "command_api").await;
     let mut append = async |data: &str| {
         let append = "select append_events(array[gen_random_uuid()], array['EventVoided'], array[1::smallint], array[$1], array[null])";
         sqlx::query(append).bind(data).execute(&mut command_api).await
     };
     let mut refused: Vec<String> =
-        ["1", "2", "3", "5", "6", "8", "9", "0", "-1", "04", "4.0", "null"].map(decision).into();
+        ["1", "2", "3", "4", "5", "6", "9", "10", "0", "-1", "08", "8.0", "null"].map(decision).into();
     refused.extend(["999999999999999999", "9223372036854775807"].map(decision));
     refused.extend(
         [
-            r#"{"position":4}"#,
-            r#"{"position":4,"reason":""}"#,
-            r#"{"position":4,"reason":null}"#,
-            r#"{"reason":"r","position":4}"#,
-            r#"{"position":4,"reason":"r","by":"b"}"#,
-            r#"{"position": 4,"reason":"r"}"#,
+            r#"{"position":8}"#,
+            r#"{"position":8,"reason":""}"#,
+            r#"{"position":8,"reason":null}"#,
+            r#"{"reason":"r","position":8}"#,
+            r#"{"position":8,"reason":"r","by":"b"}"#,
+            r#"{"position": 8,"reason":"r"}"#,
             "{}",
         ]
         .map(str::to_owned),
@@ -244,9 +258,13 @@ async fn a_decision_about_an_event_that_a_version_may_count_is_refused() {
         assert_eq!(error.as_database_error().unwrap().code().unwrap(), "23514", "{data}: {error}");
     }
     assert_eq!(databases.head().await, head);
-    for position in ["4", "7"] {
-        append(&decision(position)).await.unwrap();
+    refused = [4097, 4096].map(|length| format!(r#"{{"position":8,"reason":"{}"}}"#, "r".repeat(length - 26))).into();
+    assert_eq!(refused.iter().map(String::len).collect::<Vec<_>>(), [4097, 4096]);
+    assert!(append(&refused[0]).await.is_err());
+    for data in [&refused[1], &decision("7")] {
+        append(data).await.unwrap();
     }
+    assert!(append(&decision("7")).await.is_err(), "one decision per event is enough");
 }
 
 #[tokio::test]

@@ -94,11 +94,11 @@ pub struct Void {
     #[arg(long)]
     pub position: i64,
 
-    /// Why it does not count, on one line; it stays in the log for ever
+    /// Why it does not count, on one line; it stays in the log permanently
     #[arg(long)]
     pub reason: String,
 
-    /// Who decides; stays in the log for ever
+    /// Who decides; the name stays in the log permanently
     #[arg(long, value_name = "NAME")]
     pub actor: String,
 }

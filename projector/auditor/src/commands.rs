@@ -88,8 +88,8 @@ fn print_verdict(verdict: &verify::Verdict, took: Duration) {
         None => println!("checkpoints        none: nothing shows whether this is the log that was signed"),
     }
     for Decision { position, voids, reason, has_effect } in &verdict.decisions {
-        let without = if *has_effect { "" } else { ", without effect" };
-        println!("decision           at position {position}{without}: position {voids} does not count: {reason}");
+        let meaning = if *has_effect { "voids" } else { "has no effect on" };
+        println!("decision           at position {position} {meaning} the event at position {voids}: {reason:?}");
     }
     match &verdict.fault {
         None => println!("verdict            no fault found"),

@@ -201,9 +201,12 @@ impl Reading {
             && self.fault.as_ref().is_none_or(|fault| position < fault.position)
         {
             // More precise than a checkpoint that covers it.
-            self.fault = Some(Fault::at(position, what));
+            let contradicted = self.contradicted.take_if(|(checkpoint, _)| checkpoint.position >= position);
+            let changed = contradicted.map_or_else(String::new, |(checkpoint, _)| {
+                format!("; up to position {} the log is not the one that was signed", checkpoint.position)
+            });
+            self.fault = Some(Fault::at(position, format!("{what}{changed}")));
             self.is_torn = false;
-            self.contradicted.take_if(|(checkpoint, _)| checkpoint.position >= position);
         }
         let from_checkpoints = match self.contradicted.take() {
             Some((checkpoint, root)) => Some(self.locate(&checkpoint, root, recorded).await?),

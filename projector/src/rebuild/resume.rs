@@ -19,7 +19,7 @@ pub struct Superseded;
 /// The generation to fill up to `target`: that of an interrupted rebuild, if this program would have built the same from this
 /// log, or else a new one.
 ///
-/// Of two rebuilds that resume the same generation, the later one goes on. The other one, which usually was killed, is superseded.
+/// Of two rebuilds that resume the same generation, the later one continues. The other one, which usually was killed, is superseded.
 pub async fn resume_or_start(
     event_store: &PgPool,
     read_model: &PgPool,

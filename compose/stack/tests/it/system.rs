@@ -74,8 +74,8 @@ async fn the_log_can_be_audited_while_the_system_runs() {
 
     let void = ["--position=1", "--reason=r", "--actor=a"];
     let refused = stack("void", system.folder()).args(void).output().unwrap();
-    let error = text(&refused.stderr);
-    assert!(!refused.status.success() && error.contains("the event at position 1 counts"), "{error}");
+    let log = text(&refused.stdout);
+    assert!(!refused.status.success() && log.contains("the event at position 1 counts"), "{log}");
 
     let replayed: Value = serde_json::from_str(&system.audit(&["replay", "--format=json"])).unwrap();
     let totals = system.totals(last).await;

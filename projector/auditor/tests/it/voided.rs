@@ -35,7 +35,7 @@ async fn a_decision_is_reported_and_the_voided_event_is_no_fault() {
     let [event_store, read_model, address] = &log.both();
     let key = log.public_key_file();
     let verdict = audited(0, &["verify", event_store, read_model, address, "--public-key", &key]);
-    let decision = "at position 5: position 2 does not count: amount out of range";
+    let decision = r#"at position 5 voids the event at position 2: "amount out of range""#;
     assert!(verdict.contains(decision) && verdict.contains("no fault found"), "{verdict}");
     let same = audited(0, &["replay", event_store, read_model, address, "--history", "minute"]);
     assert!(same.contains("the same totals") && same.contains("the same history"), "{same}");
@@ -67,6 +67,23 @@ async fn a_decision_is_reported_and_the_voided_event_is_no_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_was_broken_after_it_was_signed_is_told_from_one_that_was_appended_so() {
+    let log = SignedLog::create().await;
+    log.databases.append(&[purchased("pro", 1), purchased("basic", 1)]).await;
+    let projector = log.projector().await;
+    log.signed(2).await;
+    drop(projector);
+    log.databases.tamper("update event set data = '{}' where position = 2").await;
+    let [event_store, ..] = &log.both();
+    let verdict = audited(
+        1,
+        &["verify", event_store, "--public-key", &log.public_key_file(), "--checkpoints", &log.checkpoints_file()],
+    );
+    assert!(verdict.contains("WRONG at position 2: it cannot be counted"), "{verdict}");
+    assert!(verdict.contains("up to position 2 the log is not the one that was signed"), "{verdict}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replay_leaves_a_voided_event_out_also_before_the_decision() {
     let log = a_log_with_a_decision().await;
     for (position, expected) in (1..).zip([(1, 0), (1, 0), (2, 0), (0, 0), (0, 0), (0, 1)]) {
@@ -84,7 +101,7 @@ async fn a_decision_about_any_other_event_is_reported_as_without_effect() {
     log.databases.append_unchecked(&[&[purchased("pro", 100)][..], &decisions, &[purchased("pro", 1)]].concat()).await;
     let verdict = audited(0, &["verify", &log.event_store()]);
     for position in [1, 2, 4, 6] {
-        let without = format!("without effect: position {position} does not count: forged");
+        let without = format!(r#"has no effect on the event at position {position}: "forged""#);
         assert!(verdict.contains(&without), "{without} is missing in {verdict}");
     }
     assert_eq!(sold(&log, &[]), (2, 0));
