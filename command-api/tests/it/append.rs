@@ -318,6 +318,24 @@ async fn a_clock_that_is_ahead_stops_purchases_with_an_alarm_instead_of_recordin
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_service_whose_clock_is_behind_that_of_the_database_sells_nothing() {
+    let databases = Databases::create().await;
+    // The same as a service that calls with a time of six minutes ago.
+    let delay = "alter function append_events rename to append_at;
+                 create function append_events(uuid[], text[], smallint[], text[], text[], timestamptz)
+                     returns table (stored_position bigint, stored_at timestamptz, stored_type text, stored_version smallint,
+                         stored_data text)
+                     language sql security definer
+                     as 'select * from append_at($1, $2, $3, $4, $5, $6 - interval ''6 minutes'')';
+                 grant execute on function append_events to command_api";
+    databases.change_event_store(delay).await;
+    let service = databases.command_api(NO_NATS).await;
+    assert_eq!(buy(&service, "pro", Uuid::new_v4()).await.unwrap().status(), 503);
+    assert!(service.metric("sales_append_clock_refused").await > 0.5);
+    assert_eq!(databases.head().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_ends_in_the_future_is_continued_at_its_time_with_an_alarm() {
     let databases = Databases::create().await;
     databases.change_event_store("update head set recorded_at = '2999-01-01'").await;
