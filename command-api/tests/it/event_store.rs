@@ -150,6 +150,7 @@ async fn an_event_that_no_projector_can_count_is_refused() {
         purchase("pro", "", "EUR"),
         purchase("pro", "1", "USD"),
         purchase("", "1", "EUR"),
+        purchase(&"p".repeat(41), "1", "EUR"),
         purchase(r"p\u0072o", "1", "EUR"),
         purchase("pro", "1", r#"EUR","tax":"0"#),
         purchase("pro", "1", "EUR") + " ",
@@ -172,9 +173,12 @@ async fn an_event_that_no_projector_can_count_is_refused() {
     ] {
         events.push(("SalesReset", 2, data.to_owned(), None));
     }
+    let long = "a".repeat(17_000);
+    events.push(("SalesReset", 2, format!(r#"{{"reason":"{long}"}}"#), None));
     let salt = r#""salt":"8f14e45fceea467fa7d1b8c9e3a20b64""#;
     let by_a = format!(r#"{{{salt},"actor":"a"}}"#);
     let mut wrong_metadata = vec!["[]".to_owned(), "null".to_owned(), "{".to_owned(), format!("{{{salt}}}")];
+    wrong_metadata.push(format!(r#"{{{salt},"actor":"{long}"}}"#));
     wrong_metadata.extend(["", "8", "8F", "80f", "g8"].map(|start| by_a.replace("8f", start)));
     wrong_metadata.push(format!(r#"{{"actor":"a",{salt}}}"#));
     for members in [
@@ -187,6 +191,8 @@ async fn an_event_that_no_projector_can_count_is_refused() {
         r#""actor":"a","actor":"b""#,
         r#""actor":"a","colour":"red""#,
         r#""actor_role":"king""#,
+        r#""traceparent":1"#,
+        r#""idempotency_key":1"#,
         r#""traceparent":"t","actor":"a""#,
     ] {
         wrong_metadata.extend([format!("{{{members}}}"), format!("{{{salt},{members}}}")]);
