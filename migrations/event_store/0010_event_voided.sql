@@ -16,7 +16,8 @@ as $$
         -- Programs that add up the log read all decisions.
         when exists (
             select from event as earlier
-            where earlier.event_type = 'EventVoided' and starts_with(earlier.data::text, '{"position":' || decision.position || ',')
+            where earlier.event_type = 'EventVoided' and earlier.position > decision.position
+                and starts_with(earlier.data::text, '{"position":' || decision.position || ',')
         ) then 'the log has a decision about its position already'
     end
     from (
