@@ -35,7 +35,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Options of a rebuild.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Rebuild into a temporary generation, compare it with the live read model, discard it; exit 1 on differences.
+    /// Rebuild into a temporary generation, compare it with the live read model, discard it; exit 1 on differences. Refused while another
+    /// rebuild runs or is interrupted.
     #[arg(long)]
     pub dry_run: bool,
     /// Discard the generation of an interrupted rebuild instead of resuming it.
@@ -46,7 +47,7 @@ pub struct Options {
 /// Fills the next generation up to the live one's position, compares both, and cuts over unless it is a dry run.
 pub async fn rebuild(event_store: &PgPool, read_model: &PgPool, options: Options) -> anyhow::Result<()> {
     let mut target = target(event_store, read_model, options).await?;
-    let mut building = resume_or_start(event_store, read_model, target, options.from_start).await?;
+    let mut building = resume_or_start(event_store, read_model, target, options).await?;
     let mut progress = Progress::from(building.last.position);
     while building.last.position < target {
         building = fill(event_store, &mut *read_model.acquire().await?, building, target).await?;

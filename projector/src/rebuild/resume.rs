@@ -1,11 +1,12 @@
 //! Where a rebuild starts: at the position of an interrupted one, or at the start of the log.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use contract::position::Position;
 use event_log::ReadError;
 use sqlx::{PgConnection, PgPool};
 use tracing::{info, warn};
 
+use super::Options;
 use crate::read_model::{self, Generation, PROJECTION_VERSION};
 
 /// Rejects a second generation alongside the live one.
@@ -24,11 +25,17 @@ pub async fn resume_or_start(
     event_store: &PgPool,
     read_model: &PgPool,
     target: Position,
-    from_start: bool,
+    Options { dry_run, from_start }: Options,
 ) -> anyhow::Result<Generation> {
     loop {
         let mut transaction = read_model.begin().await?;
         if let Some(projection_version) = read_model::lock_interrupted(&mut transaction).await? {
+            if dry_run && !from_start {
+                bail!(
+                    "another rebuild runs or was interrupted, and a dry run would discard its work; complete it with `rebuild`, or \
+                     discard it with --from-start"
+                );
+            }
             let usable = if from_start {
                 Err("--from-start was given")
             } else {

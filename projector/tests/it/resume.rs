@@ -83,6 +83,21 @@ async fn a_statement_of_a_killed_rebuild_changes_nothing_once_the_next_has_resum
     completed(&databases, &[]).await;
 }
 
+/// Which of the two it is cannot be told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_leaves_a_running_or_interrupted_rebuild_alone() {
+    let databases = Databases::create().await;
+    let left = interrupted(&databases).await;
+    let before = read_model::load_building(databases.read_model()).await.unwrap();
+    let refused = databases.start_rebuild(&["--dry-run"]).ended().await;
+    assert!(!refused.success && refused.log.contains("another rebuild runs or was interrupted"), "{}", refused.log);
+    assert_eq!(read_model::load_building(databases.read_model()).await.unwrap(), before);
+    let compared = databases.start_rebuild(&["--dry-run", "--from-start"]).ended().await;
+    assert!(compared.success && compared.log.contains("The dry run is complete"), "{}", compared.log);
+    let (live, building) = generations(&databases).await;
+    assert!(live != left && building.is_none());
+}
+
 /// Both find no interrupted rebuild, and each starts one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rebuild_resumes_one_that_has_started_at_the_same_moment() {
