@@ -82,6 +82,8 @@ pub struct Publisher {
     complete_at: Instant,
     /// Why the log could not be read while publishing fails.
     lag_reported: Reported,
+    /// Why the consumer of another system cannot be used.
+    subscriber_reported: Reported,
     new_stream: NewStream,
     metrics: Metrics,
 }
@@ -102,8 +104,18 @@ impl Publisher {
         metrics: Metrics,
     ) -> Self {
         let jetstream = jetstream::new(client.clone());
-        let (complete_at, lag_reported) = (Instant::now(), Reported::default());
-        Self { pool, client, jetstream, handoff, published: None, complete_at, lag_reported, new_stream, metrics }
+        Self {
+            pool,
+            client,
+            jetstream,
+            handoff,
+            published: None,
+            complete_at: Instant::now(),
+            lag_reported: Reported::default(),
+            subscriber_reported: Reported::default(),
+            new_stream,
+            metrics,
+        }
     }
 
     /// The last position known to be on the stream.
@@ -168,7 +180,7 @@ impl Publisher {
     }
 
     /// The last position on the stream. Creates a missing stream so that the next message gets the right sequence.
-    async fn end_of_stream(&self) -> Result<Position, RelayError> {
+    async fn end_of_stream(&mut self) -> Result<Position, RelayError> {
         let stream = match self.jetstream.get_stream(STREAM).await {
             Ok(stream) => stream,
             Err(error) => match error.kind() {
@@ -178,8 +190,12 @@ impl Publisher {
                 _ => return Err(RelayError::Stream(error.into())),
             },
         };
-        if let Err(error) = stream.create_consumer(subscriber()).await {
-            warn!(event.name = "relay.no_subscriber", %error, "The consumer of other systems cannot be created");
+        match stream.get_or_create_consumer(SUBSCRIBER, subscriber()).await {
+            Ok(_) => _ = self.subscriber_reported.recovered(),
+            Err(error) if self.subscriber_reported.failed(&error) => {
+                warn!(event.name = "relay.no_subscriber", %error, "The consumer of other systems cannot be used");
+            }
+            Err(_) => (),
         }
         let same_log = holds_log(&stream, &self.pool).await?;
         let state = &stream.cached_info().state;

@@ -7,7 +7,6 @@ use std::{
 };
 
 use async_nats::jetstream;
-use command_api::relay::publisher;
 use runtime::nats::STREAM;
 use stack::checkout;
 use tempfile::TempDir;
@@ -65,10 +64,10 @@ async fn a_killed_subscriber_resumes_without_losing_or_duplicating_an_event() {
     assert_processed(folder.path(), 60).await;
     second.kill().await.unwrap();
 
-    // JetStream loses the consumer's state and redelivers everything.
+    // JetStream loses the consumer. The relay creates it again, and JetStream redelivers everything.
     let stream = jetstream.get_stream(STREAM).await.unwrap();
     stream.delete_consumer("subscriber").await.unwrap();
-    stream.create_consumer(publisher::subscriber()).await.unwrap();
+    eventually("there is a consumer again", async || stream.consumer_info("subscriber").await.is_ok()).await;
     buy(20).await;
     let _third = subscriber(&nats, folder.path());
     assert_processed(folder.path(), 80).await;
