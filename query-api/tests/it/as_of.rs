@@ -170,4 +170,8 @@ async fn a_voided_event_counts_at_no_position_and_stays_in_the_log() {
     assert_eq!(decisions["events"].as_array().unwrap().len(), 1);
     assert_eq!(decisions["events"][0]["data"], events["events"][2]["data"]);
     assert_eq!(decisions["events"][0]["data"]["position"], 2);
+
+    // Metadata that cannot be read do not take the decision back.
+    databases.tamper("update event set metadata = '[]' where event_type = 'EventVoided'").await;
+    assert_eq!(sums(&read_side.json(&at(2)).await), (1, 100));
 }

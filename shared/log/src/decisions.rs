@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use contract::{
-    event::{DecodeError, Event, EventType, EventVoided},
+    event::{DecodeError, Event, EventVoided},
     position::Position,
     recorded_event::RecordedEvent,
 };
-use sqlx::PgExecutor;
+use futures::TryStreamExt;
+use sqlx::{PgExecutor, Row};
 
-use crate::{error::ReadError, reader::read_type};
+use crate::{error::ReadError, row};
 
 /// Decisions by the positions that they void. A decision takes effect at that position, so a program that adds up the log reads the
 /// decisions first.
@@ -19,12 +20,16 @@ pub struct Decisions(HashMap<Position, EventVoided>);
 impl Decisions {
     /// The decisions after a position, each about an event before it.
     pub async fn after(store: impl PgExecutor<'_>, position: Position) -> Result<Self, ReadError> {
-        const END: Position = Position::START.plus(i64::MAX);
+        // Without the metadata: a decision counts even if its metadata cannot be read.
+        let select =
+            "select position, schema_version, data::text from event where event_type = 'EventVoided' and position > $1";
+        let mut rows = sqlx::query(select).bind(position.get()).fetch(store);
         let mut decisions = HashMap::new();
-        for event in read_type(store, EventType::EventVoided, position, END, usize::MAX).await? {
+        while let Some(row) = rows.try_next().await? {
             // One that cannot be decoded decides nothing.
-            if let Ok(Event::EventVoided(decision)) = event.decode()
-                && decision.position < event.position
+            if let Ok(Event::EventVoided(decision)) =
+                Event::decode("EventVoided", row.try_get("schema_version")?, row.try_get("data")?)
+                && decision.position < row::position(&row, "position")?
             {
                 decisions.insert(decision.position, decision);
             }
