@@ -116,7 +116,7 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
 pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
     let files = event_log::migration_files!("../../migrations/event_store":
         "0001_roles", "0002_event", "0003_head", "0004_append_only", "0005_append_events", "0006_rare_events", "0007_operators",
-        "0008_checked_events", "0009_sign_in_code", "0010_event_voided");
+        "0008_checked_events", "0009_sign_in_code");
     let mut passwords = vec![
         ("command_api", config.command_api_db_password.as_str()),
         ("projector", config.projector_db_password.as_str()),

@@ -15,9 +15,57 @@ return data = '{"license":"' || license || '","price":{"amount_minor":' || amoun
     and length(amount) between 1 and 10 and translate(amount, '0123456789', '') = ''
     and (amount = '0' or not starts_with(amount, '0'));
 
+-- EventVoided is the decision of an operator that an earlier event does not count. It has an effect only if no version can decode that
+-- event, since it must not change the past. The services ensure this when they add up the log. This function refuses other decisions
+-- beforehand, except those about a valid event whose text is not that of the services. In PL/pgSQL, since it and why_refused call each
+-- other.
+create function why_not_voided(data text) returns text
+language plpgsql
+stable
+parallel safe
+set search_path = public, pg_temp
+as $$
+declare
+    shape constant text :=
+        '^\{"position":[1-9][0-9]{0,17},"reason":"([^"\\\u0001-\u001f]|\\["\\bfnrt]|\\u00(0[1-9a-f]|1[0-9a-f]))+"\}$';
+    voided event;
+    why_broken text;
+begin
+    if data !~ shape or length(data) > 4096 then
+        return 'its data is not a position and a reason';
+    end if;
+    select * into voided from event where position = substring(why_not_voided.data from '^\{"position":([0-9]+),')::bigint;
+    if not found then
+        return 'the log has no event at its position';
+    end if;
+    -- One decision does not take back another.
+    if voided.event_type = 'EventVoided' and voided.schema_version = 1 then
+        why_broken := case when voided.data::text !~ shape then 'it decides nothing' end;
+    else
+        why_broken := why_refused(voided.event_type, voided.schema_version, voided.data::text, split_part(voided.data::text, '"', 4),
+            split_part(split_part(voided.data::text, ':', 4), ',', 1));
+    end if;
+    if why_broken is null then
+        return 'the event at its position counts';
+    end if;
+    if why_broken = 'its type or version is unknown' then
+        return 'a newer version may know the event at its position';
+    end if;
+    -- Programs that add up the log read all decisions.
+    if exists (
+        select from event as earlier
+        where earlier.event_type = 'EventVoided' and earlier.position > voided.position
+            and starts_with(earlier.data::text, '{"position":' || voided.position || ',')
+    ) then
+        return 'the log has a decision about its position already';
+    end if;
+    return null;
+end
+$$;
+
 create function why_refused(event_type text, schema_version smallint, data text, license text, amount text) returns text
 language sql
-immutable
+stable
 parallel safe
 return case
     when length(data) > 16384 then 'it is longer than 16384 characters'
@@ -32,6 +80,7 @@ return case
         case when data !~ '^\{("reason":"([^"\\\u0001-\u001f]|\\["\\bfnrt]|\\u00(0[1-9a-f]|1[0-9a-f]))*")?\}$'
             then 'its data is not a reason'
         end
+    when event_type = 'EventVoided' and schema_version = 1 then why_not_voided(data)
     else 'its type or version is unknown'
 end;
 
@@ -56,6 +105,7 @@ return metadata = '{' || substr(
     and (strpos(metadata, '\') = 0 or metadata ~ '^([^\\]|\\["\\bfnrt]|\\u00[01][0-9a-f])*$');
 
 comment on function is_purchase is 'Whether this is the JSON of a purchase of that licence for that amount.';
+comment on function why_not_voided is 'Why an event must not enter the log as the decision that another one does not count; null if it may.';
 comment on function why_refused is 'Why an event must not enter the log; null if it may.';
 comment on function is_metadata is 'Whether the members, each as it is written, make up this JSON: nothing else is in it, and their order is that of the services.';
 
@@ -63,9 +113,11 @@ comment on column event.metadata is
     'Actor and cause: actor, actor_role, traceparent and idempotency_key where known, after a random salt; null when none is. The line of the event has the hash of this exact text.';
 
 alter function is_purchase owner to event_store_owner;
+alter function why_not_voided owner to event_store_owner;
 alter function why_refused owner to event_store_owner;
 alter function is_metadata owner to event_store_owner;
 revoke execute on function is_purchase from public;
+revoke execute on function why_not_voided from public;
 revoke execute on function why_refused from public;
 revoke execute on function is_metadata from public;
 
