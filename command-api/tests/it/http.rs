@@ -48,6 +48,17 @@ async fn each_licence_is_sold_at_its_price_with_a_receipt() {
     assert_eq!(databases.head().await, 3);
 }
 
+/// The same request would never succeed, so the client needs another key.
+#[tokio::test]
+async fn a_key_whose_event_never_counts_is_used_up() {
+    let (databases, service) = start().await;
+    let key = Uuid::new_v4();
+    append(&databases, key, 1, "{}").await;
+    assert_problem(buy(&service, "pro", key).await.unwrap(), 422, "idempotency-key-reused").await;
+    let reset = service.request(Method::DELETE, "/api/sales").header("idempotency-key", key.to_string());
+    assert_problem(reset.send().await.unwrap(), 422, "idempotency-key-reused").await;
+}
+
 #[tokio::test]
 async fn the_same_key_gets_the_same_receipt_even_after_a_price_change() {
     let (databases, service) = start().await;
