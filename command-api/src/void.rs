@@ -4,7 +4,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use contract::{
     event::{Event, EventId, EventVoided, Metadata},
-    line::is_line,
+    line::{MAX_REASON_CHARACTERS, is_line},
     position::Position,
     recorded_event::NewEvent,
     role::Role,
@@ -12,10 +12,7 @@ use contract::{
 use event_log::{Decisions, database};
 use sqlx::ConnectOptions;
 
-use crate::{
-    api::reset_sales::MAX_REASON_CHARACTERS,
-    store::{self, Appended},
-};
+use crate::store::{self, Appended};
 
 const MAX_ACTOR_CHARACTERS: usize = 255;
 

@@ -2,7 +2,11 @@
 
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
-use contract::{line::is_line, position::Position, recorded_event::NewEvent};
+use contract::{
+    line::{MAX_REASON_CHARACTERS, is_line},
+    position::Position,
+    recorded_event::NewEvent,
+};
 use runtime::{
     access::caller::Caller,
     http::problem::{Problem, Query},
@@ -16,9 +20,6 @@ use crate::{
     idempotency::CommandIdentity,
     writer::WriterHandle,
 };
-
-/// Some sentences.
-pub const MAX_REASON_CHARACTERS: usize = 500;
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]

@@ -41,7 +41,7 @@ async fn a_halted_projection_resumes_when_an_operator_voids_the_event() {
     let first = databases.append_unchecked(&[broken()]).await;
     halted_at(&projector, first).await;
     command_api.buy("basic").await;
-    // Others that nobody can count, of which one is a decision that decides nothing.
+    // Two more broken events. The second of them is a decision without a position.
     let second = databases.append_unchecked(&[("SalesReset", r#"{"by":1}"#.to_owned())]).await;
     let third = databases.append_unchecked(&[("EventVoided", "{}".to_owned())]).await;
     void(&databases, first).await;

@@ -105,7 +105,9 @@ mod tests {
             after in 0..i64::MAX,
             limit in prop::option::of(any::<usize>()),
             until in prop::option::of(0..i64::MAX),
-            event_type in prop::option::of(prop::sample::select(&[EventType::LicensePurchased, EventType::SalesReset, EventType::EventVoided][..])),
+            event_type in prop::option::of(prop::sample::select(
+                &[EventType::LicensePurchased, EventType::SalesReset, EventType::EventVoided][..],
+            )),
             // The years of RFC 3339.
             from in prop::option::of(-62_167_219_200_i64..253_402_300_800),
             nanoseconds in 0..1_000_000_000_u32,

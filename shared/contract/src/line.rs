@@ -1,5 +1,8 @@
 //! Text from outside that stays in the log permanently: one line.
 
+/// Of the reason of an event: some sentences.
+pub const MAX_REASON_CHARACTERS: usize = 500;
+
 /// Whether a text is one line of 1 to `max_characters` characters and not blank.
 ///
 /// Control characters are refused: Postgres cannot return a NUL that is stored in JSON. So are the line and paragraph

@@ -63,7 +63,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_server_that_does_not_answer_is_connected_to_again() {
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("postgres://nobody@{}/nothing", silent.local_addr().unwrap());
+        let url = format!("postgres://user@{}/database", silent.local_addr().unwrap());
         let options = database::options("URL", &url, "test").unwrap();
         let checking = tokio::spawn(async move { check("URL", &options).await });
         let _unanswered = silent.accept().await.unwrap();

@@ -7,7 +7,7 @@ use testing::{purchased, reset};
 
 use crate::support::{SignedLog, audit, audited, text};
 
-/// Positions 1 to 6; nobody can count 2, and the decision about it is at 5.
+/// Positions 1 to 6. The event at 2 is broken, and the one at 5 voids it.
 async fn a_log_with_a_decision() -> SignedLog {
     let log = SignedLog::create().await;
     let broken = purchased("pro", i64::MAX);
