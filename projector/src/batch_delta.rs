@@ -33,7 +33,7 @@ pub struct BatchDelta {
     pub history: History,
     /// Number of purchases.
     pub purchase_count: i64,
-    /// The newest purchases in the order of the log, at most [`LATEST_PURCHASES`].
+    /// The newest purchases, at most [`LATEST_PURCHASES`], the newest first.
     pub latest: VecDeque<LatestPurchase>,
     /// The last event; `None` before the first.
     pub last: Option<LastEvent>,
@@ -72,9 +72,9 @@ impl BatchDelta {
         if let Event::LicensePurchased(LicensePurchased { license, price }) = event {
             self.purchase_count += 1;
             if self.latest.len() == LATEST_PURCHASES {
-                self.latest.pop_front();
+                self.latest.pop_back();
             }
-            self.latest.push_back(LatestPurchase { position, purchased_at: time, license, price });
+            self.latest.push_front(LatestPurchase { position, purchased_at: time, license, price });
         }
         if position.get() % SNAPSHOT_INTERVAL == 0 {
             self.snapshots.push(Snapshot { position, as_of: time, totals: self.totals.clone() });
@@ -125,7 +125,7 @@ mod tests {
         }
         assert_eq!(delta.purchase_count, 245);
         let amounts: Vec<_> = delta.latest.iter().map(|purchase| purchase.price.amount_minor()).collect();
-        assert_eq!(amounts, (148..250).filter(|position| position % 50 != 0).collect::<Vec<_>>());
+        assert_eq!(amounts, (148..250).rev().filter(|position| position % 50 != 0).collect::<Vec<_>>());
     }
 
     #[test]

@@ -78,8 +78,9 @@ pub async fn stored_latest(
     generation: &Generation,
 ) -> sqlx::Result<Option<BTreeSet<String>>> {
     let rows: BTreeSet<String> = sqlx::query_scalar(
-        "select concat_ws(' ', purchase_count, slot, latest.position, purchased_at, license, amount_minor, currency)
-         from projection left join latest_purchase as latest using (generation)
+        "select concat_ws(' ', projection.purchase_count, latest.purchase_count, entry)
+         from projection left join latest_purchases as latest using (generation)
+         left join unnest(positions, purchased_at, licenses, amounts_minor, currencies) with ordinality as entry on true
          where generation = $1 and projection.position = $2",
     )
     .bind(generation.number)

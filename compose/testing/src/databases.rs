@@ -195,8 +195,11 @@ impl Databases {
     /// The live read model's newest purchases, the newest first.
     pub async fn latest_of_read_model(&self) -> Vec<(i64, String, String, i64)> {
         let latest = sqlx::query_as(
-            "select latest_purchase.position, purchased_at::text, license, amount_minor
-             from latest_purchase join projection using (generation) where live order by 1 desc",
+            "select sale.position, sale.purchased_at::text, license, amount_minor
+             from projection join latest_purchases using (generation)
+             cross join unnest(positions, latest_purchases.purchased_at, licenses, amounts_minor)
+                 as sale (position, purchased_at, license, amount_minor)
+             where live order by 1 desc",
         );
         latest.fetch_all(self.read_model()).await.expect("the database answers")
     }

@@ -45,18 +45,21 @@ marked as (
     from advanced
     cross join unnest($15::bigint[], $16::timestamptz[], $17::text[]) as reset (position, reset_at, reason)
 ),
--- The newest of the $24 purchases, at most 100, in the order of the log.
+-- The newest of the $24 purchases, at most 100, come before those of the list. A list that does not end where they begin was not continued by
+-- a projector of the release before: it is replaced.
 latest as (
-    insert into latest_purchase (generation, slot, position, purchased_at, license, amount_minor, currency)
+    insert into latest_purchases (generation, purchase_count, positions, purchased_at, licenses, amounts_minor, currencies)
     select
-        generation, (purchase_count - cardinality($25) + purchase.ordinal - 1) % 100, purchase.position,
-        purchase.purchased_at, purchase.license, purchase.amount_minor, purchase.currency
+        advanced.generation, advanced.purchase_count, ($25::bigint[] || former.positions)[:100],
+        ($26::timestamptz[] || former.purchased_at)[:100], ($27::text[] || former.licenses)[:100],
+        ($28::bigint[] || former.amounts_minor)[:100], ($29::text[] || former.currencies)[:100]
     from advanced
-    cross join unnest($25::bigint[], $26::timestamptz[], $27::text[], $28::bigint[], $29::text[]) with ordinality
-        as purchase (position, purchased_at, license, amount_minor, currency, ordinal)
-    on conflict (generation, slot) do update
-    set position = excluded.position, purchased_at = excluded.purchased_at, license = excluded.license,
-        amount_minor = excluded.amount_minor, currency = excluded.currency
+    left join latest_purchases as former
+        on former.generation = advanced.generation and former.purchase_count = advanced.purchase_count - $24
+    where $24 > 0
+    on conflict (generation) do update
+    set purchase_count = excluded.purchase_count, positions = excluded.positions, purchased_at = excluded.purchased_at,
+        licenses = excluded.licenses, amounts_minor = excluded.amounts_minor, currencies = excluded.currencies
 )
 select (select pg_notify('totals_changed', position::text) is null from advanced where live) as notified,
     exists (select from advanced) as advanced

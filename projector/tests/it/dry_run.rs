@@ -85,8 +85,12 @@ async fn a_dry_run_and_a_rebuild_detect_a_different_history() {
 async fn a_dry_run_and_a_rebuild_detect_different_newest_purchases() {
     let databases = projected().await;
     for (tamper, entries) in [
-        ("update latest_purchase set amount_minor = amount_minor + 1 where slot = 42", 2),
-        ("delete from latest_purchase where slot = 7", 1),
+        ("update latest_purchases set amounts_minor[42] = amounts_minor[42] + 1", 2),
+        (
+            "update latest_purchases set positions = positions[:99], purchased_at = purchased_at[:99],
+                 licenses = licenses[:99], amounts_minor = amounts_minor[:99], currencies = currencies[:99]",
+            1,
+        ),
         ("update projection set purchase_count = purchase_count + 1 where live", 200),
     ] {
         databases.change_read_model(tamper).await;

@@ -261,3 +261,16 @@ async fn on_sigterm_it_exits_successfully_and_soon() {
     let status = tokio::time::timeout(Duration::from_secs(10), projector.terminate()).await.unwrap();
     assert!(status.success());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn newest_purchases_that_another_release_did_not_continue_are_replaced() {
+    let databases = projected().await;
+    // As a projector of the release before would leave them that counts a purchase more.
+    databases.change_read_model("update latest_purchases set purchase_count = purchase_count - 1").await;
+    databases.append(&vec![purchased("basic", 4_900); 2]).await;
+    let _projector = databases.projector(NO_NATS).await;
+    let head = databases.head().await;
+    eventually("it is projected", async || databases.checkpoint().await == head).await;
+    let newest: Vec<_> = databases.latest_of_log().await.into_iter().take(2).collect();
+    assert_eq!(databases.latest_of_read_model().await, newest);
+}

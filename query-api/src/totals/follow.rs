@@ -114,13 +114,8 @@ impl Follower {
     }
 }
 
-/// Reads the totals and the newest purchases in one database snapshot, so that both reflect the same position.
 async fn read(pool: &PgPool) -> sqlx::Result<Snapshot> {
-    let mut transaction = pool.begin_with("begin isolation level repeatable read, read only").await?;
-    let rows = sqlx::query(include_str!("totals.sql")).fetch_all(&mut *transaction).await?;
-    let latest = latest_purchases(&mut *transaction).await?;
-    transaction.commit().await?;
-
+    let rows = sqlx::query(include_str!("totals.sql")).fetch_all(pool).await?;
     let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
     let age = Duration::try_from_secs_f64(first.try_get("age_seconds")?).unwrap_or_default();
     let mut totals = Totals::default();
@@ -132,5 +127,5 @@ async fn read(pool: &PgPool) -> sqlx::Result<Snapshot> {
     let generation: i64 = first.try_get("generation")?;
     let etag = HeaderValue::try_from(format!("\"{generation}-{position}\"")).map_err(decode_error)?;
     let body = serde_json::to_vec(&current).map_err(decode_error)?;
-    Ok(Snapshot::new(position, body.into(), etag, age, latest.purchases))
+    Ok(Snapshot::new(position, body.into(), etag, age, latest_purchases(first)?))
 }

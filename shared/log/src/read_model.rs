@@ -1,5 +1,7 @@
 //! The read model, for readers: its generations, their totals and their newest purchases.
 
+use std::iter::zip;
+
 use chrono::{DateTime, Utc};
 use contract::{
     catalogue::License,
@@ -12,7 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     last_event::LastEvent,
-    row::{decode_error, position, timestamp},
+    row::{decode_error, position, timestamp, to_position},
 };
 
 /// Number of purchases that a generation keeps.
@@ -28,15 +30,6 @@ pub struct Generation {
     /// The last event that it includes.
     pub last: LastEvent,
     pub totals: Totals,
-}
-
-/// The newest purchases of a generation, including those before the last reset.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct LatestPurchases {
-    /// Log position that the list reflects.
-    pub position: Position,
-    /// The newest first.
-    pub purchases: Vec<LatestPurchase>,
 }
 
 /// A purchase without its id, which only its buyer knows.
@@ -84,28 +77,21 @@ async fn load(database: impl PgExecutor<'_>, live: bool) -> sqlx::Result<Option<
     Ok(Some(generation))
 }
 
-/// The live generation's newest purchases, at most [`LATEST_PURCHASES`].
-pub async fn latest_purchases(database: impl PgExecutor<'_>) -> sqlx::Result<LatestPurchases> {
-    let rows = sqlx::query(
-        "select projection.position as reflected, latest.position, purchased_at, license, amount_minor, currency
-         from projection left join latest_purchase as latest using (generation)
-         where live order by latest.position desc",
-    )
-    .fetch_all(database)
-    .await?;
-    let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
-    let purchases = rows.iter().filter_map(|row| purchase(row).transpose()).collect::<sqlx::Result<_>>()?;
-    Ok(LatestPurchases { position: position(first, "reflected")?, purchases })
-}
-
-fn purchase(row: &PgRow) -> sqlx::Result<Option<LatestPurchase>> {
-    let Some((license, price)) = license_and_money(row, "amount_minor")? else { return Ok(None) };
-    Ok(Some(LatestPurchase {
-        position: position(row, "position")?,
-        purchased_at: row.try_get("purchased_at")?,
-        license,
-        price,
-    }))
+/// The newest purchases of a generation, including those before the last reset, the newest first; none if an outer join has left the row
+/// no list.
+pub fn latest_purchases(row: &PgRow) -> sqlx::Result<Vec<LatestPurchase>> {
+    let Some(positions) = row.try_get::<Option<Vec<i64>>, _>("positions")? else { return Ok(Vec::new()) };
+    let purchased_at: Vec<DateTime<Utc>> = row.try_get("purchased_at")?;
+    let licenses: Vec<String> = row.try_get("licenses")?;
+    let amounts: Vec<i64> = row.try_get("amounts_minor")?;
+    let currencies: Vec<String> = row.try_get("currencies")?;
+    let prices = zip(licenses, zip(amounts, currencies));
+    zip(zip(positions, purchased_at), prices)
+        .map(|((position, purchased_at), (license, (amount, currency)))| {
+            let (license, price) = known(&license, amount, &currency)?;
+            Ok(LatestPurchase { position: to_position(position)?, purchased_at, license, price })
+        })
+        .collect()
 }
 
 /// Sets the total that a row of the read model holds, if an outer join has left it one.
@@ -127,9 +113,10 @@ struct Unknown {
 /// The licence and the amount of a row; `None` if an outer join has left it none.
 pub fn license_and_money(row: &PgRow, amount: &str) -> sqlx::Result<Option<(License, Money)>> {
     let Some(license) = row.try_get::<Option<&str>, _>("license")? else { return Ok(None) };
-    let currency: &str = row.try_get("currency")?;
-    let money = Money::from_parts(row.try_get(amount)?, currency);
-    let known = License::by_name(license).zip(money);
+    known(license, row.try_get(amount)?, row.try_get("currency")?).map(Some)
+}
+
+fn known(license: &str, amount: i64, currency: &str) -> sqlx::Result<(License, Money)> {
     let unknown = || decode_error(Unknown { license: license.to_owned(), currency: currency.to_owned() });
-    known.map(Some).ok_or_else(unknown)
+    License::by_name(license).zip(Money::from_parts(amount, currency)).ok_or_else(unknown)
 }
