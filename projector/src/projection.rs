@@ -1,6 +1,6 @@
 //! Takes the next events, adds them up, and advances position and totals together.
 
-use std::sync::atomic::AtomicU64;
+use std::{pin::pin, sync::atomic::AtomicU64, time::Duration};
 
 use chrono::Utc;
 use contract::{catalogue::License, position::Position, recorded_event::RecordedEvent, totals::Totals};
@@ -17,7 +17,7 @@ use runtime::{
 use sqlx::{PgPool, error::DatabaseError};
 use tokio::{
     sync::watch,
-    time::{Instant, error::Elapsed},
+    time::{Instant, error::Elapsed, timeout},
 };
 use tracing::{error, info, warn};
 
@@ -29,6 +29,9 @@ use crate::{
 
 /// Class of the SQLSTATE codes for invalid data: a number out of range, a character that no text may contain.
 const DATA_EXCEPTION: &str = "22";
+
+/// How often the lag is recorded during a step, such as one that waits for a lock. Longer than a step takes while there are no events.
+const LAG_INTERVAL: Duration = Duration::from_secs(2);
 
 /// State of the projection, for readiness.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -223,7 +226,14 @@ impl run_loop::Step for Projection {
     type Error = ProjectionError;
 
     async fn step(&mut self) -> Result<(), ProjectionError> {
-        self.advance().await
+        let (lag, complete_at) = (self.metrics.lag_seconds.clone(), self.complete_at);
+        let mut advance = pin!(self.advance());
+        loop {
+            match timeout(LAG_INTERVAL, &mut advance).await {
+                Ok(advanced) => return advanced,
+                Err(_) => lag.set(complete_at.elapsed().as_secs_f64()),
+            };
+        }
     }
 
     async fn observe(&mut self, outcome: Result<(), &ProjectionError>) {

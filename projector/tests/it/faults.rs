@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use testing::{Databases, NO_NATS, Nats, Proxy, Until, eventually, purchased, values};
 
-use crate::support::{assert_projected, readiness, restore_log};
+use crate::support::{assert_projected, hold_live, projected, readiness, restore_log};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jetstream_is_wiped_or_unreachable_during_purchases() {
@@ -273,4 +273,22 @@ async fn newest_purchases_that_another_release_did_not_continue_are_replaced() {
     eventually("it is projected", async || databases.checkpoint().await == head).await;
     let newest: Vec<_> = databases.latest_of_log().await.into_iter().take(2).collect();
     assert_eq!(databases.latest_of_read_model().await, newest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lag_grows_while_a_step_waits() {
+    let databases = projected().await;
+    let projector = databases.projector(NO_NATS).await;
+    let hold = hold_live(&databases).await;
+    databases.append(&[purchased("pro", 19_900)]).await;
+    let waiting = async || -> Vec<String> {
+        let select = "select query_start::text from pg_stat_activity where datname = current_database()
+                      and application_name = 'projector' and wait_event_type = 'Lock' and query like '%update projection%'";
+        values(databases.read_model(), select).await
+    };
+    eventually("it waits for the lock", async || !waiting().await.is_empty()).await;
+    let statement = waiting().await;
+    eventually("the lag grows", async || projector.metric("sales_projection_lag_seconds").await > 2.0).await;
+    assert_eq!(waiting().await, statement, "during the same statement");
+    drop(hold);
 }
