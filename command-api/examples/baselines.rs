@@ -69,7 +69,7 @@ enum Baseline {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli: Cli = config::parse();
-    run::log_to_stdout(cli.log_format);
+    let _flush_at_end = run::log_to_stdout(cli.log_format);
     run::exit_code(match cli.baseline {
         Baseline::Nothing(service) => serve(service, nothing()).await,
         Baseline::OneRow { service, database_url, connections } => match one_row(&database_url, connections).await {

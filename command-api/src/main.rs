@@ -34,7 +34,7 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli: Cli = config::parse();
-    run::log_to_stdout(cli.log_format);
+    let _flush_at_end = run::log_to_stdout(cli.log_format);
     run::exit_code(match cli.command {
         Command::Serve(config) => run::run("command-api", &config.service, || command_api::service(&config)).await,
         Command::Healthcheck(config) => healthcheck::run(&config),

@@ -37,7 +37,7 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli: Cli = config::parse();
-    run::log_to_stdout(cli.log_format);
+    let _flush_at_end = run::log_to_stdout(cli.log_format);
     run::exit_code(match cli.command {
         Command::Serve(config) => run::run("projector", &config.service, || projector::service(&config)).await,
         Command::Healthcheck(config) => healthcheck::run(&config),

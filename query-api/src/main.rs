@@ -36,7 +36,7 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli: Cli = config::parse();
-    run::log_to_stdout(cli.log_format);
+    let _flush_at_end = run::log_to_stdout(cli.log_format);
     run::exit_code(match cli.command {
         Command::Serve(config) => run::run("query-api", &config.service, || query_api::service(&config)).await,
         Command::Key(config) => new_key::make(&config),

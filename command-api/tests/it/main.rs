@@ -4,6 +4,7 @@ mod append;
 mod asyncapi;
 mod event_store;
 mod http;
+mod log_output;
 mod migration;
 mod nats_permissions;
 mod relay;

@@ -1,7 +1,7 @@
 //! The real binary of a service, for tests that start, stop and kill it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -40,8 +40,17 @@ pub struct Service {
 impl Service {
     /// Runs `<name> serve` on a free port with these variables, which override those of this process.
     pub async fn start(name: &str, until: Until, environment: &[(&str, &str)]) -> Self {
+        Self::start_program(program(name, &["serve"], environment), until).await
+    }
+
+    /// The same, with a log that the test provides, such as a device.
+    pub async fn start_logging_to(log: &Path, name: &str, until: Until, environment: &[(&str, &str)]) -> Self {
+        let program = Program { log: log.to_owned(), ..program(name, &["serve"], environment) };
+        Self::start_program(program, until).await
+    }
+
+    async fn start_program(mut program: Program, until: Until) -> Self {
         let address = ports::free().expect("a port is free");
-        let mut program = program(name, &["serve"], environment);
         program.environment.push(("LISTEN_ADDRESS".to_owned(), address.to_string()));
         let server = Server { program, address, probe: probe(address, until), ready_within: READY_TIMEOUT };
         let started = blocking(move || server.start_and_wait(&Interrupt::default())).await;

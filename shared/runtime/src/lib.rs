@@ -6,7 +6,8 @@
 //! - [`http`]: the frame of every HTTP interface; [`healthcheck`]: the container health check
 //! - [`nats`]: the connection to NATS, and the names of streams and subjects
 //! - [`pooler`]: refuses poolers between the service and its databases
-//! - [`log_events`]: stable names of log events; [`log_limits`]: bounds of what clients cause in the log
+//! - [`log_output`]: where log lines go; [`log_events`]: stable names of log events; [`log_limits`]: bounds of what clients cause in
+//!   the log
 //! - [`traces`], [`process_metrics`]: observability of requests and of the process
 //! - [`backoff`]: delays between retries
 
@@ -17,6 +18,7 @@ pub mod http;
 pub mod key_file;
 pub mod log_events;
 pub mod log_limits;
+pub mod log_output;
 pub mod nats;
 pub mod pooler;
 pub mod process_metrics;

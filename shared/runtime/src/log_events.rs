@@ -16,6 +16,8 @@ pub const DRAINING: &str = "service.draining";
 pub const STOPPED: &str = "service.stopped";
 /// The service ends because of an error.
 pub const FAILED: &str = "service.failed";
+/// A thread has panicked.
+pub const PANICKED: &str = "service.panicked";
 /// No token is required: every caller has every role.
 pub const ACCESS_OPEN: &str = "access.open";
 /// The file of access tokens has changed and was read.

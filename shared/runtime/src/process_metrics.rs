@@ -24,7 +24,7 @@ use prometheus_client::{
 use tokio::time::interval;
 use tracing::info;
 
-use crate::{log_events, tasks::Tasks};
+use crate::{log_events, log_output, tasks::Tasks};
 
 /// Whether the process can do its job, or the reason why not.
 pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -38,6 +38,8 @@ const READY_POLL: Duration = Duration::from_millis(2);
 pub fn observe(readiness: Readiness, registry: &mut Registry, tasks: &mut Tasks) -> Arc<AtomicBool> {
     let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("build", "Version of the program", version);
+    let help = "Log lines that could not be written";
+    registry.register("log_lines_lost", help, log_output::lost_lines());
     let startup = Gauge::<f64, AtomicU64>::default();
     let help = "Time from the start of the process until it was ready for the first time; 0 until then";
     registry.register_with_unit("startup", help, Unit::Seconds, startup.clone());

@@ -19,6 +19,7 @@ use crate::{
     access::{self, Access},
     http::{health, server},
     log_events,
+    log_output::{FlushAtEnd, LogOutput, log_panics, lost_lines},
     process_metrics::{self, Readiness},
     tasks::Tasks,
     traces,
@@ -60,16 +61,25 @@ pub struct Service {
     pub tasks: Tasks,
 }
 
-/// Sets up the log: text for people, JSON for machines. `RUST_LOG` filters it.
-pub fn log_to_stdout(format: LogFormat) {
+/// Sets up the log: text for people, JSON for machines. `RUST_LOG` filters it. The returned value is to be kept until the end of the
+/// process.
+pub fn log_to_stdout(format: LogFormat) -> FlushAtEnd {
     /// The libraries log every attempt to reconnect; the service logs what matters of it.
     const DEFAULT_FILTER: &str = "info,async_nats=error,sqlx=warn";
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stdout().is_terminal());
+    let (output, flush_at_end) = LogOutput::start(std::io::stdout(), lost_lines());
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stdout().is_terminal())
+        // To standard error, whose failure is a panic.
+        .log_internal_errors(false)
+        .with_writer(output);
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
+    log_panics();
+    flush_at_end
 }
 
 /// The exit code for a supervisor.
