@@ -9,7 +9,7 @@
 
 use std::{
     fs,
-    io::{ErrorKind, Write},
+    io::{ErrorKind, Write, stdout},
     path::{Path, PathBuf},
 };
 
@@ -60,7 +60,7 @@ async fn main() -> anyhow::Result<()> {
         }
         // Delivery is at least once: a known event is only acknowledged.
         if position == last + 1 {
-            println!("{position} {} {} {}", event["time"], event["type"], event["data"]);
+            writeln!(stdout(), "{position} {} {} {}", event["time"], event["type"], event["data"])?;
             write(&file, position).with_context(|| format!("cannot write {}", file.display()))?;
             last = position;
         }

@@ -6,6 +6,7 @@ use anyhow::Context;
 use chrono::{Days, Utc};
 use clap::Args;
 use contract::role::Role;
+use event_log::output::print;
 use runtime::access::token_file;
 
 /// Settings of a new token.
@@ -36,6 +37,6 @@ pub fn make(config: &TokenConfig) -> anyhow::Result<()> {
     let line = token_file::line(&token, &config.subject, &config.roles, until.transpose()?)?;
     token_file::append(&config.file, &line)
         .with_context(|| format!("cannot add the token to {}", config.file.display()))?;
-    println!("{token}");
+    print(token)?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use contract::{
     recorded_event::NewEvent,
     role::Role,
 };
-use event_log::{Decisions, database};
+use event_log::{Decisions, database, output::print};
 use sqlx::ConnectOptions;
 
 use crate::store::{self, Appended};
@@ -54,7 +54,7 @@ pub async fn void(config: &VoidConfig) -> anyhow::Result<()> {
     }
     let decisions = Decisions::after(&mut event_store, position).await?;
     if decisions.meaning(&event).is_ok() {
-        println!("The log already has the decision that the event at position {position} does not count");
+        print(format_args!("The log already has the decision that the event at position {position} does not count"))?;
         return Ok(());
     }
     let metadata = Metadata { actor: Some(actor), actor_role: Some(Role::Operator), ..Metadata::default() };
@@ -62,7 +62,7 @@ pub async fn void(config: &VoidConfig) -> anyhow::Result<()> {
     let new = NewEvent::new(EventId::generate(), &decision, metadata);
     match store::append(&mut event_store, std::iter::once(&new)).await? {
         Appended::AllNew { first, .. } => {
-            println!("By decision at position {first}, the event at position {position} does not count");
+            print(format_args!("By decision at position {first}, the event at position {position} does not count"))?;
             Ok(())
         }
         Appended::SomeKnown(_) => bail!("the new id {} is in the log already", new.event_id),

@@ -1,5 +1,10 @@
 // cargo run -- LICENCE_KEY jwks.json
-use std::{env, error::Error, fs};
+use std::{
+    env,
+    error::Error,
+    fs,
+    io::{Write, stdout},
+};
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, get_current_timestamp, jwk::JwkSet};
 use serde::Deserialize;
@@ -38,8 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let keys = serde_json::from_str(&fs::read_to_string(jwks_file)?)?;
     match verified(&licence_key, &keys) {
         Ok(Claims { sub, license, iat }) => {
-            println!("genuine: {license}, purchase {sub}, bought {iat} seconds after 1970");
-            Ok(())
+            Ok(writeln!(stdout(), "genuine: {license}, purchase {sub}, bought {iat} seconds after 1970")?)
         }
         Err(error) => Err(format!("not genuine: {error}").into()),
     }

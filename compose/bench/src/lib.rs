@@ -15,7 +15,7 @@ use chrono::{SubsecRound, Utc};
 use stack::data_folder::DataFolder;
 use stack::interrupt::Interrupt;
 use stack::open_files;
-use stack::progress::Progress;
+use stack::progress::{Progress, print};
 use stack::provision::remove_folder;
 
 use self::drive::Runs;
@@ -68,7 +68,7 @@ pub fn run(options: &Options) -> Result<()> {
     remove_folder(&data)?;
     let report = measured?;
     let saved = report.save(folder)?;
-    println!("\n{}\nSaved as {saved}.json and {saved}.md", report.page());
+    print(format_args!("\n{}\nSaved as {saved}.json and {saved}.md", report.page()));
     Ok(())
 }
 

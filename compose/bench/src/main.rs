@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use bench::options::Options;
 use clap::Parser;
+use stack::progress::report;
 
 fn main() -> ExitCode {
     match bench::run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            report(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -6,13 +6,14 @@ use anyhow::Result;
 use clap::Parser;
 use stack::cli::{Cli, Command};
 use stack::commands::{audit, bench, down, rebuild, sign_in, status, supervise, test, up, void};
+use stack::progress::report;
 use stack::web;
 
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            report(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -16,7 +16,7 @@ use crate::swarm::Swarm;
 use stack::checkout;
 use stack::interrupt::Interrupt;
 use stack::ports;
-use stack::progress::Progress;
+use stack::progress::{Progress, report};
 use stack::tool::Tool;
 
 /// A network cannot be created while an old one of the same name exists.
@@ -294,7 +294,7 @@ impl<'a> Deployment<'a> {
 impl Drop for Deployment<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.remove() {
-            eprintln!("cannot remove the stack {}: {error:#}", self.name);
+            report(format_args!("cannot remove the stack {}: {error:#}", self.name));
         }
     }
 }

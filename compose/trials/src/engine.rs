@@ -14,7 +14,7 @@ use serde_json::Value;
 use stack::checkout;
 use stack::launch::Program;
 use stack::process::Process;
-use stack::progress::Progress;
+use stack::progress::{Progress, report};
 use stack::tool::Tool;
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -158,7 +158,7 @@ pub fn stand_ins() -> Option<PathBuf> {
 /// Prints `log` if `result` is an error.
 pub fn explained(result: Result<()>, log: impl FnOnce() -> String) -> Result<()> {
     if result.is_err() {
-        eprintln!("{}", log());
+        report(log());
     }
     result
 }

@@ -2,17 +2,19 @@
 
 use std::process::ExitCode;
 
+use stack::progress::report;
+
 const NOT_RUN: u8 = 3;
 
 fn main() -> ExitCode {
     match trials::test() {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(reason)) => {
-            eprintln!("not run: {reason}");
+            report(format_args!("not run: {reason}"));
             NOT_RUN.into()
         }
         Err(error) => {
-            eprintln!("error: {error:#}");
+            report(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -16,7 +16,7 @@ use crate::site::Site;
 use stack::interrupt::Interrupt;
 use stack::ports;
 use stack::probe::Probe;
-use stack::progress::{Progress, seconds};
+use stack::progress::{Progress, report, seconds};
 use stack::tool::Tool;
 
 /// The resolution of the start-up time.
@@ -169,7 +169,7 @@ impl<'a> Project<'a> {
 impl Drop for Project<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.compose(&["down", "--volumes", "--timeout=5"]).run_quietly() {
-            eprintln!("cannot remove the containers of {}: {error:#}", self.name);
+            report(format_args!("cannot remove the containers of {}: {error:#}", self.name));
         }
     }
 }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use crate::engine::Engine;
+use stack::progress::report;
 
 /// Node labels that the Compose files require.
 const LABELS: [&str; 6] = ["sales.data", "sales.monitoring", "sales.backup", "sales.ha-1", "sales.ha-2", "sales.ha-3"];
@@ -50,7 +51,7 @@ impl Drop for Swarm<'_> {
             self.added.iter().try_for_each(|label| self.label(label, false))
         };
         if let Err(error) = left {
-            eprintln!("cannot leave the swarm: {error:#}");
+            report(format_args!("cannot leave the swarm: {error:#}"));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    io,
     path::Path,
     time::{Duration, Instant},
 };
@@ -24,7 +25,11 @@ use contract::{
     time_zone::{TimeZones, Zone},
     totals::SNAPSHOT_INTERVAL,
 };
-use event_log::{database, transparency::signed_checkpoint::append_note};
+use event_log::{
+    database,
+    output::{print, report},
+    transparency::signed_checkpoint::append_note,
+};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -63,46 +68,55 @@ pub async fn verify(arguments: cli::Verify) -> anyhow::Result<bool> {
     };
     let verdict = verify::verify(&source, until, checkpoints, read_model.map(Recorded::new)).await?;
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&verdict)?);
+        print(serde_json::to_string_pretty(&verdict)?)?;
     } else {
-        print_verdict(&verdict, started.elapsed());
+        print_verdict(&verdict, started.elapsed())?;
     }
     // A part of the log proves nothing about the rest.
     ensure!(!verdict.is_interrupted, "the export is incomplete");
     Ok(verdict.fault.is_none())
 }
 
-fn print_verdict(verdict: &verify::Verdict, took: Duration) {
+fn print_verdict(verdict: &verify::Verdict, took: Duration) -> io::Result<()> {
     let seconds = took.as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     let rate = verdict.events.get() as f64 / seconds.max(1e-9);
-    println!("{} events in {seconds:.1} s, {rate:.0} a second", verdict.events);
-    println!("root of the tree   {}", verdict.root);
+    print(format_args!("{} events in {seconds:.1} s, {rate:.0} a second", verdict.events))?;
+    print(format_args!("root of the tree   {}", verdict.root))?;
     if let Some(time) = verdict.last_recorded_at {
-        println!("last event         {time}");
+        print(format_args!("last event         {time}"))?;
     }
     match verdict.confirmed.last() {
         Some(newest) => {
-            println!("checkpoints        {} agree, the newest for position {newest}", verdict.confirmed.len());
+            print(format_args!(
+                "checkpoints        {} agree, the newest for position {newest}",
+                verdict.confirmed.len()
+            ))?;
         }
-        None => println!("checkpoints        none: nothing shows whether this is the log that was signed"),
+        None => print("checkpoints        none: nothing shows whether this is the log that was signed")?,
     }
     for Decision { position, voids, reason, has_effect } in &verdict.decisions {
         let meaning = if *has_effect { "voids" } else { "has no effect on" };
-        println!("decision           at position {position} {meaning} the event at position {voids}: {reason:?}");
+        print(format_args!(
+            "decision           at position {position} {meaning} the event at position {voids}: {reason:?}"
+        ))?;
     }
     match &verdict.fault {
-        None => println!("verdict            no fault found"),
+        None => print("verdict            no fault found")?,
         Some(fault) if verdict.is_interrupted => {
-            println!("verdict            UNFINISHED at position {}: {}", fault.position, fault.what);
+            print(format_args!("verdict            UNFINISHED at position {}: {}", fault.position, fault.what))?;
         }
         Some(fault) if fault.position == fault.until => {
-            println!("verdict            WRONG at position {}: {}", fault.position, fault.what);
+            print(format_args!("verdict            WRONG at position {}: {}", fault.position, fault.what))?;
         }
         Some(fault) => {
-            println!("verdict            WRONG within positions {} to {}: {}", fault.position, fault.until, fault.what);
+            print(format_args!(
+                "verdict            WRONG within positions {} to {}: {}",
+                fault.position, fault.until, fault.what
+            ))?;
         }
     }
+    Ok(())
 }
 
 fn time_zone(arguments: &cli::Replay) -> anyhow::Result<Zone> {
@@ -133,7 +147,7 @@ pub async fn replay(arguments: cli::Replay) -> anyhow::Result<bool> {
         bail!("the log ends with position {}, before {wanted}", replayed.totals.position);
     }
     match arguments.format {
-        cli::Format::Text => print_replay(&replayed.totals, history.as_ref()),
+        cli::Format::Text => print_replay(&replayed.totals, history.as_ref())?,
         cli::Format::Json => {
             let mut answer = totals_json(&replayed.totals);
             if let Some(history) = &history {
@@ -142,14 +156,16 @@ pub async fn replay(arguments: cli::Replay) -> anyhow::Result<bool> {
             if let Some(live) = live.as_ref().filter(|_| to_the_end) {
                 answer["read_model"] = totals_json(&live.totals);
             }
-            println!("{answer:#}");
+            print(format_args!("{answer:#}"))?;
         }
-        cli::Format::Csv => print_csv(history.as_ref().context("--format csv needs --history")?),
+        cli::Format::Csv => print_csv(history.as_ref().context("--format csv needs --history")?)?,
     }
     let (Some(read_model), Some(live)) = (read_model, live) else { return Ok(true) };
     if to_the_end && !matches!(source, Source::File(_)) && replayed.totals.position < live.totals.position {
         let (end, position) = (replayed.totals.position, live.totals.position);
-        eprintln!("WRONG: the log ends with position {end}, and the read model has counted up to {position}");
+        report(format_args!(
+            "WRONG: the log ends with position {end}, and the read model has counted up to {position}"
+        ));
         return Ok(false);
     }
     compare(&replayed, history.as_ref(), &live, &read_model).await
@@ -173,40 +189,43 @@ async fn compare(
         (replayed.kept.as_ref(), kept)
     };
     let (Some(found), Some(held)) = (found, held) else {
-        eprintln!(
+        report(format_args!(
             "not compared: the read model keeps totals for every {SNAPSHOT_INTERVAL}th position and for its own, {}",
             live.totals.position
-        );
+        ));
         return Ok(true);
     };
     if found.totals != held.totals {
-        eprintln!("WRONG: for position {} the read model holds {}", held.position, totals_json(&held));
+        report(format_args!("WRONG: for position {} the read model holds {}", held.position, totals_json(&held)));
         return Ok(false);
     }
-    eprintln!("the read model holds the same totals for position {}", held.position);
+    report(format_args!("the read model holds the same totals for position {}", held.position));
     let Some(history) = history else { return Ok(true) };
     match &live.history {
         Some(held) if at_live => {
             if let Some(beginning) = history.first_difference(held) {
-                eprintln!("WRONG: the history of the read model differs from {beginning} on");
+                report(format_args!("WRONG: the history of the read model differs from {beginning} on"));
                 return Ok(false);
             }
-            eprintln!("the read model holds the same history");
+            report("the read model holds the same history");
         }
         _ => {
-            eprintln!("history not compared: the read model holds the one of position {}", live.totals.position);
+            report(format_args!(
+                "history not compared: the read model holds the one of position {}",
+                live.totals.position
+            ));
         }
     }
     Ok(true)
 }
 
-fn print_replay(replayed: &AsOf, history: Option<&History>) {
-    println!("position           {}", replayed.position);
+fn print_replay(replayed: &AsOf, history: Option<&History>) -> io::Result<()> {
+    print(format_args!("position           {}", replayed.position))?;
     if let Some(time) = replayed.as_of {
-        println!("as of              {time}");
+        print(format_args!("as of              {time}"))?;
     }
     for license in License::ALL {
-        println!("{:18} {}", license.name(), replayed.totals.of(license));
+        print(format_args!("{:18} {}", license.name(), replayed.totals.of(license)))?;
     }
     for (beginning, bucket) in history.iter().flat_map(|history| &history.buckets) {
         let sold: Vec<String> = bucket
@@ -215,21 +234,23 @@ fn print_replay(replayed: &AsOf, history: Option<&History>) {
             .map(|(license, sold)| format!("{} {} for {}", sold.sales_count, license.name(), sold.revenue))
             .collect();
         let resets = if bucket.resets > 0 { format!(", {} resets", bucket.resets) } else { String::new() };
-        println!("{beginning:18} {}{resets}", sold.join(", "));
+        print(format_args!("{beginning:18} {}{resets}", sold.join(", ")))?;
     }
+    Ok(())
 }
 
-fn print_csv(history: &History) {
-    println!("from,license,sales_count,revenue_minor,currency,resets");
+fn print_csv(history: &History) -> io::Result<()> {
+    print("from,license,sales_count,revenue_minor,currency,resets")?;
     for (beginning, bucket) in &history.buckets {
         for (license, sold) in &bucket.by_license {
             let (minor, currency) = (sold.revenue.amount_minor(), sold.revenue.currency().code());
-            println!("{beginning},{},{},{minor},{currency},0", license.name(), sold.sales_count);
+            print(format_args!("{beginning},{},{},{minor},{currency},0", license.name(), sold.sales_count))?;
         }
         if bucket.resets > 0 {
-            println!("{beginning},,0,0,,{}", bucket.resets);
+            print(format_args!("{beginning},,0,0,,{}", bucket.resets))?;
         }
     }
+    Ok(())
 }
 
 /// The shape of `GET /api/get_current_money`, without the sums over all licences.
@@ -250,7 +271,7 @@ pub async fn export(arguments: cli::Export) -> anyhow::Result<bool> {
         None => arguments.until.map(Position::try_from).transpose()?,
     };
     if export.position > Position::START {
-        eprintln!("continuing after position {}", export.position);
+        report(format_args!("continuing after position {}", export.position));
     }
     export.extend(&source, until).await?;
     if let Some(note) = newest {
@@ -260,9 +281,9 @@ pub async fn export(arguments: cli::Export) -> anyhow::Result<bool> {
             append(&file, &note)?;
         }
     }
-    println!("{} holds the log up to position {}", arguments.output.display(), export.position);
+    print(format_args!("{} holds the log up to position {}", arguments.output.display(), export.position))?;
     if until.is_none() {
-        eprintln!("exported without a checkpoint: --read-model names where they are");
+        report("exported without a checkpoint: --read-model names where they are");
     }
     Ok(true)
 }
@@ -286,15 +307,15 @@ pub async fn checkpoint(arguments: cli::Checkpoint) -> anyhow::Result<bool> {
     };
     for older in open_all(&key, &known)? {
         if let Err(wrong) = checkpoints.compare(&older, newest).await? {
-            eprintln!("WRONG: {wrong}");
+            report(format_args!("WRONG: {wrong}"));
             return Ok(false);
         }
     }
     if let Some(file) = arguments.file.filter(|_| known.last() != Some(&note)) {
         append(&file, &note)?;
     }
-    print!("{note}");
-    eprintln!("consistent with {} older checkpoints", known.len());
+    print(note.trim_end())?;
+    report(format_args!("consistent with {} older checkpoints", known.len()));
     Ok(true)
 }
 
@@ -304,15 +325,15 @@ pub fn proof(arguments: &cli::Proof) -> anyhow::Result<bool> {
         .with_context(|| format!("cannot read {}", arguments.file.display()))?;
     match proof::verify(&json, &key)? {
         Ok((event, checkpoint)) => {
-            println!("{event}");
-            eprintln!(
+            print(event)?;
+            report(format_args!(
                 "the log that {} signed up to position {} contains this event",
                 checkpoint.origin, checkpoint.position
-            );
+            ));
             Ok(true)
         }
         Err(wrong) => {
-            eprintln!("WRONG: {wrong}");
+            report(format_args!("WRONG: {wrong}"));
             Ok(false)
         }
     }

@@ -6,7 +6,7 @@ mod commands;
 use std::process::ExitCode;
 
 use cli::{Cli, Command};
-use event_log::config;
+use event_log::{config, output::report};
 
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
@@ -31,7 +31,7 @@ async fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => WRONG.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            report(format_args!("error: {error:#}"));
             UNKNOWN.into()
         }
     }

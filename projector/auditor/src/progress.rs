@@ -6,6 +6,7 @@ use std::{
 };
 
 use contract::position::Position;
+use event_log::output::report;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{examine::Share, source::Source};
@@ -50,9 +51,9 @@ impl Progress {
             match self.bar.length() {
                 Some(all) => {
                     let left = self.bar.eta().as_secs();
-                    eprintln!("{} {done} of {all} {unit}, {rate:.0}/s, {left} s to go", self.what);
+                    report(format_args!("{} {done} of {all} {unit}, {rate:.0}/s, {left} s to go", self.what));
                 }
-                None => eprintln!("{} {done} {unit}, {rate:.0}/s", self.what),
+                None => report(format_args!("{} {done} {unit}, {rate:.0}/s", self.what)),
             }
         }
     }

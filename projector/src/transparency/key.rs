@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use event_log::transparency::signed_checkpoint::{SigningKey, generate_keys};
+use event_log::{
+    output::print,
+    transparency::signed_checkpoint::{SigningKey, generate_keys},
+};
 use runtime::key_file;
 
 /// The key that signs checkpoints, and the file that keeps them outside the database.
@@ -54,6 +57,6 @@ pub fn generate(config: &KeyConfig) -> anyhow::Result<()> {
     public_file.push(".pub");
     key_file::create(&config.file, key_file::SECRET, &private)?;
     key_file::create(public_file.as_ref(), key_file::PUBLIC, &public)?;
-    println!("{public}");
+    print(public)?;
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use clap::Args;
 use ed25519_dalek::pkcs8::{EncodePrivateKey, KeypairBytes, spki::der::pem::LineEnding};
+use event_log::output::print;
 use rand_core::{OsRng, RngCore};
 use runtime::key_file;
 
@@ -34,6 +35,6 @@ pub fn make(config: &KeyConfig) -> anyhow::Result<()> {
         .map_err(|error| anyhow!("the key cannot be encoded: {error}"))?;
     key_file::create(&config.file, key_file::SECRET, &pem)?;
     let signer = LicenseSigner::parse(&pem)?;
-    println!("{}", serde_json::to_string(signer.current_public_key())?);
+    print(serde_json::to_string(signer.current_public_key())?)?;
     Ok(())
 }

@@ -5,7 +5,7 @@
 use anyhow::{Context, ensure};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Args;
-use event_log::database;
+use event_log::{database, output::print};
 use rand_core::{OsRng, RngCore};
 use runtime::{access::token_file, http::problem::Problem};
 use sha2::{Digest, Sha256, Sha512};
@@ -47,7 +47,7 @@ pub async fn make(config: &LinkConfig) -> anyhow::Result<()> {
     .execute(&event_store)
     .await
     .context("the code cannot be stored")?;
-    println!("{code}");
+    print(code)?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! The event log and the read model in Postgres, for readers.
 //!
-//! - [`config`]: settings from the environment, secrets also from files
+//! - [`config`]: settings from the environment, secrets also from files; [`output`]: what commands print
 //! - [`database`]: connections; [`migration`]: migrations and roles
 //! - [`reader`]: events in position order; [`error`]: their errors; [`row`]: columns as types of the contract
 //! - [`decisions`]: which events do not count, by decision of an operator
@@ -16,6 +16,7 @@ pub mod decisions;
 pub mod error;
 pub mod last_event;
 pub mod migration;
+pub mod output;
 pub mod read_model;
 pub mod reader;
 pub mod row;

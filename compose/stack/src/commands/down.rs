@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use crate::data_folder::DataFolder;
 use crate::options::Data;
 use crate::orphans;
-use crate::progress::Progress;
+use crate::progress::{Progress, print};
 use crate::state::State;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -19,7 +19,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(150);
 pub fn run(data: &Data) -> Result<()> {
     let folder = DataFolder::existing(&data.folder);
     let Some(folder) = folder.filter(|folder| folder.state().exists()) else {
-        println!("no stack is running on {}", data.folder.display());
+        print(format_args!("no stack is running on {}", data.folder.display()));
         return Ok(());
     };
     Progress::Shown.step("stopped", || stop(&folder))

@@ -9,8 +9,14 @@ use crate::progress::print;
 use crate::services::EVENT_STORE;
 use crate::tool::Tool;
 
-/// Prints new one-time addresses for the subjects of `access`, and a token: for a terminal, not for a log.
+/// Prints new one-time addresses.
 pub fn run(data: &Data) -> Result<()> {
+    print(addresses(data)?);
+    Ok(())
+}
+
+/// New one-time addresses for the subjects of `access`, and a token: for a terminal, not for a log.
+pub fn addresses(data: &Data) -> Result<String> {
     let running = Running::find(data)?;
     ensure!(running.secure, "access is open: everyone can use everything without signing in");
     let tokens = &running.secrets.access_tokens;
@@ -23,7 +29,7 @@ pub fn run(data: &Data) -> Result<()> {
             .output()?;
         Ok(format!("{}#token={}", running.urls.sales, code.trim_end()))
     };
-    print(format_args!(
+    Ok(format!(
         "Access is restricted: everything but buying requires a token\n  \
            sales      {}\n  \
            operator   {}\n  \
@@ -33,6 +39,5 @@ pub fn run(data: &Data) -> Result<()> {
         address("operator")?,
         token("auditor")?,
         running.urls.shop,
-    ));
-    Ok(())
+    ))
 }

@@ -9,7 +9,7 @@ use super::sign_in;
 use crate::access;
 use crate::interrupt::Interrupt;
 use crate::options::Options;
-use crate::progress::{Progress, print, report};
+use crate::progress::{Progress, note, report};
 use crate::stack::Stack;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -27,21 +27,22 @@ pub fn run(options: &Options, output: Output) -> Result<()> {
     let interrupt = Interrupt::listen()?;
     Progress::Shown.heading("Starting");
     let mut stack = Stack::start(options, Progress::Shown, &interrupt)?;
-    print(format_args!("Ready\n{}", stack.urls()));
+    note(format_args!("Ready\n{}", stack.urls()));
     if !options.secure {
-        print(access::IS_OPEN);
+        note(access::IS_OPEN);
     }
     match output {
         Output::Terminal => {
             // `cargo stack sign-in` can repeat it.
-            if options.secure
-                && let Err(error) = sign_in::run(&options.data)
-            {
-                report(format_args!("cannot create addresses that sign in: {error:#}"));
+            if options.secure {
+                match sign_in::addresses(&options.data) {
+                    Ok(addresses) => note(addresses),
+                    Err(error) => report(format_args!("cannot create addresses that sign in: {error:#}")),
+                }
             }
-            print("Press Ctrl-C to stop.");
+            note("Press Ctrl-C to stop.");
         }
-        Output::Log => print("Stop it with `cargo stack down`."),
+        Output::Log => note("Stop it with `cargo stack down`."),
     }
     while !interrupt.is_raised() {
         stack.restart_exited();

@@ -74,8 +74,9 @@ fn follow(mut supervisor: Child, folder: &DataFolder) -> Result<()> {
     let mut print_new = || -> Result<()> {
         let mut new = Vec::new();
         log.read_to_end(&mut new)?;
-        io::stdout().write_all(&new)?;
-        Ok(io::stdout().flush()?)
+        // The stack starts as well if the output is closed.
+        let _ = io::stdout().write_all(&new).and_then(|()| io::stdout().flush());
+        Ok(())
     };
     loop {
         // Before the log is read, so that its last lines are not missed.

@@ -1,5 +1,6 @@
 use std::env;
 use std::fs::{self, Permissions};
+use std::io::pipe;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -41,6 +42,15 @@ fn down_succeeds_if_no_stack_is_running() {
     let folder = TempDir::new().unwrap();
     succeed(&mut stack("down", folder.path()));
     succeed(&mut stack("down", &folder.path().join("missing")));
+}
+
+#[test]
+fn a_command_whose_output_is_closed_succeeds() {
+    let folder = TempDir::new().unwrap();
+    let (reader, output) = pipe().unwrap();
+    drop(reader);
+    let status = stack("down", folder.path()).stdout(output).status().unwrap();
+    assert!(status.success(), "{status}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use stack::build_services::{build_services, cargo};
 use stack::data_folder::DataFolder;
 use stack::interrupt::Interrupt;
-use stack::progress::Progress;
+use stack::progress::{Progress, report};
 use stack::secrets::Secrets;
 use stack::{Options, Stack, checkout, pages, prerequisites, provision};
 use testing::{Issuer, purchased, record, reset};
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     match browser() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            report(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -1,10 +1,12 @@
 //! Totals at any position or time.
 
+use std::io::pipe;
+
 use contract::position::Position;
 use serde_json::Value;
 use testing::{purchased, reset};
 
-use crate::support::{SignedLog, audit, audited, text};
+use crate::support::{SignedLog, audit, audited, auditor, text};
 
 fn replay(log: &SignedLog, arguments: &[&str]) -> Value {
     let replayed = audit(&[&["replay", &log.event_store(), "--format", "json"], arguments].concat());
@@ -52,6 +54,10 @@ async fn totals_that_do_not_match_the_log_are_detected() {
         .await;
     let different = audited(1, &["replay", event_store, read_model, address]);
     assert!(different.contains("WRONG: for position 250"), "{different}");
+    let (reader, output) = pipe().unwrap();
+    drop(reader);
+    let unread = auditor().args(["replay", event_store, read_model, address]).stdout(output).status().unwrap();
+    assert_eq!(unread.code(), Some(1), "the verdict stands, also if no one reads it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

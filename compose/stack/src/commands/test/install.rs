@@ -7,7 +7,7 @@ use anyhow::Result;
 use nix::unistd::geteuid;
 
 use crate::prerequisites::{self, Need};
-use crate::progress::Progress;
+use crate::progress::{Progress, print};
 use crate::provision;
 use crate::tool::Tool;
 
@@ -17,7 +17,7 @@ pub fn provide(needs: &[Need]) -> Result<()> {
         let install = [&["install", "--yes", "--no-install-recommends"], &packages[..]].concat();
         for arguments in [vec!["update"], install] {
             let apt = Tool::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-            println!("  {}", apt.line());
+            print(format_args!("  {}", apt.line()));
             // The check below reports more than its exit status.
             let _ = apt.run_quietly();
         }
@@ -26,7 +26,7 @@ pub fn provide(needs: &[Need]) -> Result<()> {
     if needs.contains(&Need::Browser)
         && let Some(chromium) = prerequisites::chromium()
     {
-        println!("  browser {}", chromium.display());
+        print(format_args!("  browser {}", chromium.display()));
     }
     provision::tools(Progress::Shown)?;
     Ok(())
@@ -36,7 +36,7 @@ fn may_install(packages: &[&str]) -> Result<bool> {
     if env::var_os("CI").is_some() || !stdin().is_terminal() {
         return Ok(true);
     }
-    print!("Install {} with apt-get? [y/N] ", packages.join(" "));
+    write!(stdout(), "Install {} with apt-get? [y/N] ", packages.join(" "))?;
     stdout().flush()?;
     let mut answer = String::new();
     stdin().read_line(&mut answer)?;

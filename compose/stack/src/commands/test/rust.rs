@@ -10,7 +10,7 @@ use crate::identity::ProcessId;
 use crate::interrupt::Interrupt;
 use crate::postgres::Cluster;
 use crate::process::Process;
-use crate::progress::Progress;
+use crate::progress::{Progress, print};
 use crate::provision::{self, remove_folder};
 use crate::tool::Tool;
 
@@ -62,7 +62,7 @@ fn nextest(effort: Effort, arguments: &[&str]) -> Result<()> {
     let program = provision::checkers(Progress::Shown)?.join("bin/cargo-nextest");
     let postgres = SharedPostgres::start()?;
     let seed = env::var(SEED).unwrap_or_else(|_| rand::random::<u64>().to_string());
-    println!("  {SEED}={seed}");
+    print(format_args!("  {SEED}={seed}"));
     let mut nextest = Tool::new(program)
         .args(["nextest", "run"])
         .args(arguments)

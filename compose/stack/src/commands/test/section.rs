@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 
-use crate::progress::seconds;
+use crate::progress::{print, report, seconds};
 
 /// The exit code of trials that have no Docker engine.
 const NOT_RUN: i32 = 3;
@@ -46,10 +46,10 @@ impl Sections {
     }
 
     fn add(&mut self, name: &'static str, run: impl FnOnce() -> Result<Outcome>) {
-        println!("\n== {name}");
+        print(format_args!("\n== {name}"));
         let started = Instant::now();
         let outcome = run().unwrap_or_else(|error| {
-            eprintln!("error: {error:#}");
+            report(format_args!("error: {error:#}"));
             Outcome::Failed
         });
         self.0.push(Section { name, took: started.elapsed(), outcome });
@@ -61,16 +61,16 @@ impl Sections {
 
     /// Prints the outcome and time of each section; an error names those that failed.
     pub fn summary(&self) -> Result<()> {
-        println!();
+        print("");
         for Section { name, took, outcome } in &self.0 {
             let outcome = match outcome {
                 Outcome::Passed => "passed",
                 Outcome::Failed => "FAILED",
                 Outcome::NotRun => "not run: see above",
             };
-            println!("{name:<24}{:>10}  {outcome}", seconds(*took));
+            print(format_args!("{name:<24}{:>10}  {outcome}", seconds(*took)));
         }
-        println!("{:<24}{:>10}", "total", seconds(self.0.iter().map(|section| section.took).sum()));
+        print(format_args!("{:<24}{:>10}", "total", seconds(self.0.iter().map(|section| section.took).sum())));
         let failed = self.0.iter().filter(|section| section.outcome == Outcome::Failed);
         let failed: Vec<_> = failed.map(|section| section.name).collect();
         ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
