@@ -20,13 +20,15 @@ pub struct ProcessId {
 impl ProcessId {
     pub fn of_child(child: &Child) -> io::Result<Self> {
         // An exited child keeps its entry in /proc until its parent waits for it.
-        let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
-        let stat = Stat::read(pid)?;
-        Ok(Self { pid, start_time: stat.start_time })
+        Self::of(i32::try_from(child.id()).map_err(io::Error::other)?)
     }
 
     pub fn own() -> io::Result<Self> {
-        let pid = Pid::this().as_raw();
+        Self::of(Pid::this().as_raw())
+    }
+
+    /// Of the process that has this id now.
+    pub fn of(pid: i32) -> io::Result<Self> {
         Ok(Self { pid, start_time: Stat::read(pid)?.start_time })
     }
 

@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::running::{Running, is_alive, stack, text, until};
+use crate::running::{Frozen, Running, is_alive, stack, text, until};
 
 const NAMES: [&str; 7] = ["postgres", "nats", "command-api", "projector", "query-api", "web", "traefik"];
 
@@ -151,6 +151,28 @@ async fn no_process_outlives_a_killed_supervisor_and_no_sale_is_lost() {
     until("all processes are gone", async || !pids.iter().any(|&pid| is_alive(pid))).await;
     system.up_again(&[]);
     assert_eq!(system.totals(last).await["sales_count"], 1);
+}
+
+/// A stuck process of Postgres, such as one that waits for a disk, does not notice that its first process is dead.
+#[tokio::test]
+async fn a_process_of_postgres_that_outlives_a_killed_supervisor_does_not_keep_the_system_down() {
+    let system = Running::up(&[]);
+    system.buy("enterprise").await;
+    let (supervisor, postgres) = (Pid::from_raw(system.supervisor()), system.pid("postgres"));
+    let children = fs::read_to_string(format!("/proc/{postgres}/task/{postgres}/children")).unwrap();
+    let child: i32 = children.split_whitespace().next().unwrap().parse().unwrap();
+    let stuck = Frozen::new(child);
+    for pid in [supervisor, Pid::from_raw(postgres)] {
+        kill(pid, Signal::SIGKILL).unwrap();
+    }
+    until("only the stuck process is left", async || !is_alive(postgres)).await;
+    assert!(is_alive(child));
+    let (reader, output) = pipe().unwrap();
+    drop(reader);
+    assert!(system.up_command().arg("--detach").stdout(output).status().unwrap().success());
+    assert!(!is_alive(child));
+    assert_eq!(system.totals(1).await["sales_count"], 1);
+    drop(stuck);
 }
 
 #[tokio::test]
