@@ -90,7 +90,10 @@ impl Nats {
 
     fn configuration(&self) -> String {
         let Passwords { command_api, projector, subscriber, admin } = &self.passwords;
-        let (_, accounts) = CONFIGURATION.split_once("\naccounts {").expect("the configuration has accounts");
+        let (head, accounts) = CONFIGURATION.split_once("\naccounts {").expect("the configuration has accounts");
+        let jetstream = head.lines().find(|line| line.starts_with("jetstream:")).expect("the configuration has streams");
+        // Quoted as JSON, which NATS reads as well.
+        let jetstream = jetstream.replace("\"/data\"", &json!(self.folder).to_string());
         let accounts = match admin {
             // In the first account, which has the streams.
             Some(password) => {
@@ -100,11 +103,8 @@ impl Nats {
         };
         format!(
             "COMMAND_API: \"{command_api}\"\nPROJECTOR: \"{projector}\"\nSUBSCRIBER: \"{subscriber}\"\n\
-             server_name: sales\nlisten: \"{}\"\nhttp: \"{}\"\njetstream: {{ store_dir: {} }}\naccounts {{{accounts}",
-            self.address,
-            self.monitoring,
-            // Quoted as JSON, which NATS reads as well.
-            json!(self.folder),
+             server_name: sales\nlisten: \"{}\"\nhttp: \"{}\"\n{jetstream}\naccounts {{{accounts}",
+            self.address, self.monitoring,
         )
     }
 }

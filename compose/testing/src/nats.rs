@@ -50,6 +50,11 @@ impl Nats {
         self.configuration.address
     }
 
+    /// What the server reports about itself, such as `/jsz`.
+    pub fn monitoring_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.configuration.monitoring)
+    }
+
     /// Kills the server.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {

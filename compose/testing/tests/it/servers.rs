@@ -1,3 +1,4 @@
+use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 use stack::probe::Probe;
 use testing::Nats;
@@ -42,4 +43,13 @@ fn nats_comes_back_on_the_same_port() {
     nats.wipe();
     nats.start_again();
     assert_eq!(nats.address(), address);
+}
+
+/// Otherwise it depends on the disk at the time of the start.
+#[tokio::test]
+async fn the_store_of_nats_has_a_fixed_limit() {
+    let nats = Nats::start();
+    let report = reqwest::get(nats.monitoring_url("/jsz")).await.unwrap().text().await.unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["config"]["max_storage"], 8_u64 << 30, "{report}");
 }
