@@ -41,6 +41,9 @@ pub const QUEUE_CAPACITY: usize = 4096;
 pub const MAX_BATCH: usize = 1024;
 /// Timeout of a statement and of a connection attempt. Beyond it the network is broken rather than the server busy.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long Postgres keeps the transaction of a writer that fell silent, and with it the lock of the log. Longer than
+/// `DATABASE_TIMEOUT`, after which the writer has given it up; before the retries end, so that none of its commands fails.
+const TRANSACTION_TIMEOUT: &str = "5s";
 /// How long a failed batch is retried before its commands are answered with 503. Covers a restart of the database, and
 /// ends before the request timeout.
 const RETRY_DEADLINE: Duration = Duration::from_secs(4);
@@ -152,6 +155,7 @@ pub struct Writer {
 
 /// The writer and its handle. Committed events go to `handoff`.
 pub fn new(options: PgConnectOptions, handoff: Arc<HandoffBuffer>, metrics: Metrics) -> (WriterHandle, Writer) {
+    let options = options.options([("transaction_timeout", TRANSACTION_TIMEOUT)]);
     let (sender, queue) = mpsc::channel(QUEUE_CAPACITY);
     let store = Arc::new(StoreState::default());
     let inner = Inner { queue: sender, store: Arc::clone(&store), queue_depth: metrics.queue_depth.clone() };

@@ -140,6 +140,21 @@ async fn a_commit_whose_response_is_lost_is_acknowledged_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_vanishes_before_its_commit_keeps_the_log_locked_for_seconds_only() {
+    let databases = Databases::create().await;
+    let proxy = Proxy::start(testing::postgres().address()).await;
+    let service = via(&databases, &proxy).await;
+    service.buy("pro").await;
+    proxy.fall_silent_before_sync();
+    let (vanishing, other) = (Uuid::new_v4(), Uuid::new_v4());
+    let response = buy(&service, "pro", vanishing).await.unwrap();
+    assert!(!proxy.is_waiting_to_fall_silent());
+    assert_eq!(response.status(), 201, "the service has repeated it on another connection");
+    assert_eq!(buy(&service, "pro", other).await.unwrap().status(), 201);
+    assert_eq!(databases.head().await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_cut_under_load_lose_and_duplicate_nothing() {
     let databases = Databases::create().await;
     let proxy = Proxy::start(testing::postgres().address()).await;

@@ -38,8 +38,17 @@ pub struct Tuning {
 }
 
 /// `fsync` and `synchronous_commit` stay on, as by default: receipts promise durability.
-const SETTINGS: &[(&str, &str)] =
-    &[("listen_addresses", "127.0.0.1"), ("unix_socket_directories", ""), ("timezone", "UTC"), ("log_timezone", "UTC")];
+const SETTINGS: &[(&str, &str)] = &[
+    ("listen_addresses", "127.0.0.1"),
+    ("unix_socket_directories", ""),
+    ("timezone", "UTC"),
+    ("log_timezone", "UTC"),
+    // A client whose host or network is gone loses its locks. The system's own limits are hours. As in the containers.
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "15s"),
+];
 
 pub const SHOP: Tuning = Tuning {
     initdb: &[],

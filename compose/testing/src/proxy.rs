@@ -16,6 +16,9 @@ use stack::ports::loopback;
 
 /// The most that is forwarded at once and counted as one chunk.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// Messages of Postgres' protocol: executes a statement without a name, and ends the implicit transaction.
+const EXECUTE: &[u8] = b"E\0\0\0\x09\0\0\0\0\0";
+const SYNC: &[u8] = b"S\0\0\0\x04";
 
 /// Forwards connections to a server until it is dropped.
 #[derive(Debug)]
@@ -31,6 +34,7 @@ struct Faults {
     refuse: AtomicBool,
     /// Client chunks to go until the reply to one is lost; 0 when none is to be lost.
     lose_reply_after: AtomicUsize,
+    fall_silent_before_sync: AtomicBool,
     /// Each new value drops the connections of that moment.
     cuts: watch::Sender<u64>,
 }
@@ -42,6 +46,7 @@ impl Proxy {
         let faults = Arc::new(Faults {
             refuse: AtomicBool::new(false),
             lose_reply_after: AtomicUsize::new(0),
+            fall_silent_before_sync: AtomicBool::new(false),
             cuts: watch::Sender::new(0),
         });
         let mut accepting = JoinSet::new();
@@ -69,6 +74,17 @@ impl Proxy {
         self.faults.lose_reply_after.store(count, Ordering::SeqCst);
     }
 
+    /// Forwards the next statement to Postgres without the end of its transaction, and then nothing more on that connection, not even
+    /// that the client closes it: its host has vanished.
+    pub fn fall_silent_before_sync(&self) {
+        self.faults.fall_silent_before_sync.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the silence that [`Self::fall_silent_before_sync`] requested is pending.
+    pub fn is_waiting_to_fall_silent(&self) -> bool {
+        self.faults.fall_silent_before_sync.load(Ordering::SeqCst)
+    }
+
     /// Whether the loss that [`Self::cut_before_reply`] requested is pending.
     pub fn is_waiting_to_cut(&self) -> bool {
         self.faults.lose_reply_after.load(Ordering::SeqCst) > 0
@@ -81,6 +97,13 @@ impl Faults {
         let counted =
             self.lose_reply_after.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         counted == Ok(1)
+    }
+
+    /// The part of a chunk to forward before the connection falls silent, if it is the one to fall silent at.
+    fn last_before_silence<'a>(&self, chunk: &'a [u8]) -> Option<&'a [u8]> {
+        let statement = chunk.strip_suffix(SYNC)?;
+        let executes = statement.windows(EXECUTE.len()).any(|window| window == EXECUTE);
+        (executes && self.fall_silent_before_sync.swap(false, Ordering::SeqCst)).then_some(statement)
     }
 }
 
@@ -108,20 +131,25 @@ async fn connect(client: TcpStream, target: SocketAddr, mut cuts: watch::Receive
     };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let lose_next_reply = AtomicBool::new(false);
-    let (client_reads, client_writes) = client.into_split();
-    let (server_reads, server_writes) = server.into_split();
+    let silent = AtomicBool::new(false);
+    let (mut client_reads, mut client_writes) = client.into_split();
+    let (mut server_reads, mut server_writes) = server.into_split();
     select! {
         _ = cuts.changed() => {}
-        _ = forward_requests(client_reads, server_writes, &faults, &lose_next_reply) => {}
-        _ = forward_replies(server_reads, client_writes, &lose_next_reply) => {}
+        _ = forward_requests(&mut client_reads, &mut server_writes, &faults, &lose_next_reply, &silent) => {}
+        _ = forward_replies(&mut server_reads, &mut client_writes, &lose_next_reply) => {}
+    }
+    if silent.load(Ordering::SeqCst) {
+        let _ = cuts.changed().await;
     }
 }
 
 async fn forward_requests(
-    mut client: OwnedReadHalf,
-    mut server: OwnedWriteHalf,
+    client: &mut OwnedReadHalf,
+    server: &mut OwnedWriteHalf,
     faults: &Faults,
     lose_next_reply: &AtomicBool,
+    silent: &AtomicBool,
 ) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
@@ -133,13 +161,17 @@ async fn forward_requests(
         if faults.loses_reply() {
             lose_next_reply.store(true, Ordering::SeqCst);
         }
+        if let Some(statement) = faults.last_before_silence(&chunk[..length]) {
+            silent.store(true, Ordering::SeqCst);
+            return server.write_all(statement).await;
+        }
         server.write_all(&chunk[..length]).await?;
     }
 }
 
 async fn forward_replies(
-    mut server: OwnedReadHalf,
-    mut client: OwnedWriteHalf,
+    server: &mut OwnedReadHalf,
+    client: &mut OwnedWriteHalf,
     lose_next_reply: &AtomicBool,
 ) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK_BYTES];

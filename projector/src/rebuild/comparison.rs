@@ -84,7 +84,9 @@ pub async fn compare_settled(
     let mut connection = read_model.acquire().await?;
     let mut transaction = connection.begin().await?;
     // However long the history is: this blocks only the rebuild.
-    sqlx::query("set local statement_timeout = 0").execute(&mut *transaction).await?;
+    for timeout in ["set local statement_timeout = 0", "set local transaction_timeout = 0"] {
+        sqlx::query(timeout).execute(&mut *transaction).await?;
+    }
     let compared = differences(&mut transaction, live, rebuilt, None).await?;
     transaction.rollback().await?;
     Ok(compared)

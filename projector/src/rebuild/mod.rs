@@ -119,8 +119,9 @@ async fn cut_over(
     let (settled, settled_until) = compare_settled(read_model, &before, &building).await?;
     let mut connection = read_model.acquire().await?;
     let mut transaction = connection.begin().await?;
-    // The projection is blocked meanwhile: not by a rebuild that was stopped, or whose host is unreachable.
-    sqlx::query("set local idle_in_transaction_session_timeout = '10s'").execute(&mut *transaction).await?;
+    // The projection is blocked meanwhile: not by a rebuild that was stopped, or whose host is unreachable. The limit for its pauses
+    // (event_log::database) ends that. The whole takes as long as the log needs.
+    sqlx::query("set local transaction_timeout = 0").execute(&mut *transaction).await?;
     let locked = sqlx::query("select from projection where live for update").fetch_optional(&mut *transaction).await?;
     let live = read_model::load_live(&mut *transaction).await?;
     if locked.is_none() || live.number != before.number {

@@ -1,5 +1,8 @@
+use std::fs;
+
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
+use stack::checkout;
 use stack::probe::Probe;
 use testing::Nats;
 use tokio::task::spawn_blocking;
@@ -32,6 +35,29 @@ async fn the_database_reads_no_file_of_root_and_has_no_capability() {
     let status: String = sqlx::query_scalar(read).fetch_one(&mut superuser).await.unwrap();
     for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
         assert!(status.contains(&format!("{set}:\t0000000000000000\n")), "{set}: {status}");
+    }
+}
+
+/// With the same limits in the containers.
+#[tokio::test]
+async fn postgres_notices_that_a_client_has_vanished() {
+    let postgres = spawn_blocking(testing::postgres).await.unwrap();
+    let mut session = PgConnection::connect(&postgres.admin_url("postgres")).await.unwrap();
+    let [development, deployment, nodes] = ["docker-compose.yml", "docker-compose-deploy.yml", "ha/patroni.yml"]
+        .map(|file| fs::read_to_string(checkout::root().join("compose").join(file)).unwrap());
+    for (setting, limit, in_effect) in [
+        ("tcp_keepalives_idle", "10", "10"),
+        ("tcp_keepalives_interval", "5", "5"),
+        ("tcp_keepalives_count", "3", "3"),
+        ("tcp_user_timeout", "15s", "15000"),
+    ] {
+        let found: String =
+            sqlx::query_scalar("select current_setting($1)").bind(setting).fetch_one(&mut session).await.unwrap();
+        assert_eq!(found, in_effect, "{setting}");
+        for file in [&development, &deployment] {
+            assert!(file.contains(&format!("      - -c{setting}={limit}\n")), "{setting}");
+        }
+        assert!(nodes.contains(&format!("    {setting}: {limit}\n")), "{setting}");
     }
 }
 
