@@ -92,6 +92,20 @@ pub async fn stored_latest(
     Ok((!rows.is_empty()).then_some(rows))
 }
 
+/// Sales and minor units by licence, summed over the history and the snapshots of a generation, as texts: a tampered sum may be any number.
+pub async fn past_sums(database: impl PgExecutor<'_>, generation: i64) -> sqlx::Result<BTreeSet<String>> {
+    let sums = sqlx::query_scalar(
+        "select concat_ws(' ', license, sum(sales_count), sum(revenue_minor))
+         from (
+             select license, sales_count, revenue_minor from history_bucket where generation = $1 and minutes = 15
+             union all
+             select license, sales_count, revenue_minor from totals_snapshot where generation = $1
+         ) as past
+         group by license having sum(sales_count) <> 0 or sum(revenue_minor) <> 0",
+    );
+    Ok(sums.bind(generation).fetch_all(database).await?.into_iter().collect())
+}
+
 /// Records that the log has just ended at the live position, so that queries can tell how old their totals are. Returns false
 /// when the live generation is another one by now, or at another position.
 pub async fn confirm(database: impl PgExecutor<'_>, live: &Generation) -> sqlx::Result<bool> {

@@ -4,7 +4,10 @@
 //! position come from one statement, and the log is added up to exactly that position. So every difference is an error, however
 //! fast the position advances.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use contract::{catalogue::License, totals::Totals};
 use event_log::LastEvent;
@@ -21,6 +24,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use crate::{
+    batch_delta::BatchDelta,
     chunk::add_up,
     projection::ProjectionError,
     read_model::{self, Generation},
@@ -28,6 +32,8 @@ use crate::{
 
 /// Interval between comparisons. A comparison costs one query to the read model, and every event is read once.
 const COMPARE_INTERVAL: Duration = Duration::from_secs(5);
+/// Interval between comparisons of the history, which read some 100,000 rows for each year of it.
+const HISTORY_INTERVAL: Duration = Duration::from_mins(1);
 /// Events per statement: it takes some ten milliseconds, so its snapshot does not hold back vacuum.
 const CHUNK_EVENTS: i64 = 20_000;
 /// Interval between chunks: catching up with a long log then takes a twentieth of a core, at some 90,000 events/s, which is
@@ -48,7 +54,7 @@ impl Metrics {
             Self { position: Gauge::default(), difference: Gauge::default(), comparisons: Counter::default() };
         let help = "Position at which the live totals last equalled those of the log";
         registry.register("reconciliation_position", help, metrics.position.clone());
-        let help = "1 while the live totals differ from the log";
+        let help = "1 while the live totals or their history differ from the log";
         registry.register("reconciliation_difference", help, metrics.difference.clone());
         let help = "How often the live totals were compared with the log";
         registry.register("reconciliation_comparisons", help, metrics.comparisons.clone());
@@ -75,15 +81,60 @@ struct Fold {
     generation: i64,
     last: LastEvent,
     totals: Totals,
+    past: PastSums,
+    /// Initially at once, so that a restart does not end an alarm.
+    past_due_at: Instant,
+    /// The result of the last comparison.
+    past_differs: bool,
+}
+
+/// Sales and minor units by licence, summed over the history and the snapshots. A reset changes neither.
+#[derive(Default)]
+struct PastSums(BTreeMap<License, (i128, i128)>);
+
+impl PastSums {
+    fn add(&mut self, delta: &BatchDelta) {
+        let history = delta.history.minutes.iter().map(|minute| &minute.sold);
+        for totals in history.chain(delta.snapshots.iter().map(|snapshot| &snapshot.totals)) {
+            for (license, total) in totals.by_license() {
+                let (sales_count, revenue_minor) = self.0.entry(license).or_default();
+                *sales_count += i128::from(total.sales_count);
+                *revenue_minor += i128::from(total.revenue.amount_minor());
+            }
+        }
+    }
+
+    /// As [`read_model::past_sums`].
+    fn lines(&self) -> BTreeSet<String> {
+        let sold = self.0.iter().filter(|(_, sums)| **sums != (0, 0));
+        sold.map(|(license, (sales_count, revenue_minor))| format!("{} {sales_count} {revenue_minor}", license.name()))
+            .collect()
+    }
 }
 
 /// A difference. It is reported again only when it changes.
 #[derive(Debug, Eq, PartialEq)]
 enum Finding {
-    /// Surplus sales and minor units of the live totals, by licence.
-    Totals(Vec<(License, i64, i64)>),
+    Difference {
+        /// Surplus sales and minor units of the live totals, by licence.
+        totals: Vec<(License, i64, i64)>,
+        past: bool,
+    },
     /// The log or the read model is invalid.
     Unusable(String),
+}
+
+impl Fold {
+    fn start(generation: i64) -> Self {
+        Self {
+            generation,
+            last: LastEvent::START,
+            totals: Totals::default(),
+            past: PastSums::default(),
+            past_due_at: Instant::now(),
+            past_differs: false,
+        }
+    }
 }
 
 /// How far an iteration has come.
@@ -99,12 +150,18 @@ impl Reconciliation {
     }
 
     async fn read_and_compare(&mut self) -> Result<Progress, ProjectionError> {
-        let live = read_model::load_live(&self.read_model).await?;
+        let mut snapshot = self.read_model.begin_with("begin isolation level repeatable read read only").await?;
+        let live = read_model::load_live(&mut *snapshot).await?;
         let known =
             self.fold.take().filter(|fold| fold.generation == live.number && fold.last.position <= live.last.position);
-        let start = || Fold { generation: live.number, last: LastEvent::START, totals: Totals::default() };
-        let fold = self.fold.insert(known.unwrap_or_else(start));
+        let fold = self.fold.insert(known.unwrap_or_else(|| Fold::start(live.number)));
         let until = live.last.position.min(fold.last.position.plus(CHUNK_EVENTS));
+        let past = if until == live.last.position && Instant::now() >= fold.past_due_at {
+            Some(read_model::past_sums(&mut *snapshot, live.number).await?)
+        } else {
+            None
+        };
+        snapshot.commit().await?;
         let reader = self
             .reader
             .take()
@@ -112,35 +169,43 @@ impl Reconciliation {
         // Also when there is nothing to read: the log may have been truncated before the position that was read.
         event_log::read_following(&reader, &live.last, 0).await?;
         let delta = add_up(&reader, &fold.totals, &fold.last, until).await?;
+        fold.past.add(&delta);
         fold.totals = delta.totals;
         fold.last = delta.last.unwrap_or(fold.last);
         self.reader = Some(reader);
         if until < live.last.position {
             return Ok(Progress::CatchingUp);
         }
-        let expected = fold.totals.clone();
-        self.compare(&live, &expected);
+        if let Some(past) = past {
+            fold.past_differs = past != fold.past.lines();
+            fold.past_due_at = Instant::now() + HISTORY_INTERVAL;
+        }
+        let (expected, past_differs) = (fold.totals.clone(), fold.past_differs);
+        self.compare(&live, &expected, past_differs);
         Ok(Progress::Compared)
     }
 
-    fn compare(&mut self, live: &Generation, expected: &Totals) {
+    fn compare(&mut self, live: &Generation, expected: &Totals, past_differs: bool) {
         self.metrics.comparisons.inc();
         let position = live.last.position.get();
         let surplus = surplus(&live.totals, expected);
         if surplus.is_empty() {
             self.metrics.position.set(position);
+        }
+        if surplus.is_empty() && !past_differs {
             self.metrics.difference.set(0);
             if self.reported.take().is_some() {
                 info!(event.name = "reconciliation.recovered", position, "The live totals equal the log again");
             }
-        } else if self.is_news(Finding::Totals(surplus)) {
+        } else if self.is_news(Finding::Difference { totals: surplus, past: past_differs }) {
             let live = &live.totals;
             error!(
                 event.name = "reconciliation.difference",
                 position,
                 %live,
                 %expected,
-                "The live totals differ from the log; `projector rebuild` corrects them"
+                history_differs = past_differs,
+                "The live totals or their history differ from the log; `projector rebuild` corrects them"
             );
         }
     }

@@ -1,6 +1,6 @@
 //! The live totals are compared with the log continuously.
 
-use testing::{Databases, NO_NATS, Service, Until, eventually, purchased};
+use testing::{Databases, NO_NATS, Service, Until, eventually, purchased, reset};
 
 use crate::support::{append_some, assert_projected, change_a_total, projected, readiness, restore_log};
 
@@ -54,6 +54,25 @@ async fn a_tampered_total_is_reported_once_with_its_position_until_a_rebuild_cor
     assert!(projector.log().contains("reconciliation.recovered"), "{}", projector.log());
     append_some(&databases).await;
     reconciled(&databases, &projector).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_a_reset_nor_a_restart_ends_the_alarm_of_a_wrong_history_but_a_rebuild_does() {
+    for tamper in [
+        "update history_bucket set sales_count = sales_count + 1 where minutes = 15 and license = 'pro'",
+        "insert into totals_snapshot (generation, position, as_of, license, sales_count, revenue_minor, currency)
+         select generation, 1, as_of, 'pro', 2, 19900, 'EUR' from projection",
+    ] {
+        let databases = projected().await;
+        assert_eq!(sqlx::query(tamper).execute(databases.read_model()).await.unwrap().rows_affected(), 1);
+        let head = databases.append(&[reset()]).await;
+        let projector = databases.projector(NO_NATS).await;
+        eventually("the totals are equal", async || metric_is(&projector, POSITION, head).await).await;
+        eventually("the history differs", async || metric_is(&projector, DIFFERENCE, 1).await).await;
+        assert!(projector.log().contains("history_differs=true"), "{}", projector.log());
+        databases.rebuild().await;
+        eventually("it is corrected", async || metric_is(&projector, DIFFERENCE, 0).await).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
