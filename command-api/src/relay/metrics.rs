@@ -31,7 +31,7 @@ impl Metrics {
             "1 while the stream holds other events than the log",
             metrics.diverged.clone(),
         );
-        let help = "Messages that were deleted from within the stream";
+        let help = "Messages that the stream lacks, at its beginning or within it";
         registry.register("relay_missing_messages", help, metrics.missing_messages.clone());
         metrics
     }

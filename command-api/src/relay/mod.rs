@@ -2,10 +2,9 @@
 //!
 //! Every message names the sequence that must be the last of the stream. The stream rejects a second relay, a retry or a
 //! relay presumed dead; that relay reads the end of the stream and continues from there. So any number of relays may run
-//! without an election, and a stream that was wiped or fell behind is refilled from the log. One from which messages were deleted
-//! is continued.
+//! without an election, and a stream that was wiped, fell behind or lacks messages is refilled from the log.
 //!
-//! - [`publisher`]: one batch at a time
+//! - [`publisher`]: one batch at a time; [`comparison`]: whether the stream holds the log
 //! - [`metrics`]: lag and divergence
 
 use std::{sync::Arc, time::Duration};
@@ -21,6 +20,7 @@ use tracing::{info, warn};
 
 use crate::handoff::HandoffBuffer;
 
+pub mod comparison;
 pub mod metrics;
 pub mod publisher;
 
@@ -77,6 +77,7 @@ impl run_loop::Step for Publishing {
     async fn step(&mut self) -> Result<(), RelayError> {
         self.idle = false;
         self.idle = self.publisher.publish_next().await? < MAX_BATCH;
+        self.publisher.refill_if_incomplete().await?;
         Ok(())
     }
 

@@ -8,16 +8,16 @@ use async_nats::{
     header::NATS_EXPECTED_LAST_SEQUENCE,
     jetstream::{
         self, ErrorCode,
-        consumer::pull,
+        consumer::{DeliverPolicy, pull},
         context::{GetStreamErrorKind, PublishError, PublishErrorKind},
         message::PublishMessage,
         stream::{Config, StorageType, Stream},
     },
 };
 use contract::{cloud_event::CloudEvent, position::Position, recorded_event::RecordedEvent};
-use event_log::{self, ReadError};
+use event_log::{self, LastEvent, ReadError};
 use runtime::{
-    nats::{self, STREAM, SUBJECTS, holds_log, subject},
+    nats::{self, STREAM, SUBJECTS, agrees_at, holds_log, subject},
     run_loop::Reported,
     traces::{SpanKind, Step, TRACEPARENT},
 };
@@ -25,11 +25,19 @@ use sqlx::PgPool;
 use tokio::time::{Instant, error::Elapsed, timeout};
 use tracing::{info, warn};
 
-use super::metrics::Metrics;
+use super::{
+    comparison::{Comparison, missing_messages},
+    metrics::Metrics,
+};
 use crate::handoff::HandoffBuffer;
 
 /// Messages in flight before the relay waits for an acknowledgement. JetStream drops messages when 10,000 are pending.
 pub const MAX_BATCH: usize = 1000;
+/// How often the stream is compared with the log, also while purchases arrive.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Minimum interval between two refills of an incomplete stream, which each cost seconds without news for subscribers: a disk that damages
+/// the stream again and again needs an operator.
+const REFILL_INTERVAL: Duration = Duration::from_mins(10);
 /// Time to read the lag from the log while publishing fails.
 const LAG_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -78,6 +86,18 @@ pub struct Publisher {
     handoff: Arc<HandoffBuffer>,
     /// The last position on the stream; `None` when it may have changed.
     published: Option<Position>,
+    /// When the end of the stream is read in any case, to compare it with the log.
+    check_at: Instant,
+    /// The last event of each batch since that comparison: a log that was cut back and has grown again does not have some of them.
+    unverified: Vec<LastEvent>,
+    comparison: Comparison,
+    /// Why the messages cannot be compared.
+    comparison_reported: Reported,
+    /// Where a message was found that is not the log's event.
+    differs_at: Option<Position>,
+    refilled_at: Option<Instant>,
+    /// Where the consumer of other systems continues in a refilled stream.
+    subscriber_from: Option<Position>,
     /// When the stream was last known to hold the whole log; initially the start.
     complete_at: Instant,
     /// Why the log could not be read while publishing fails.
@@ -104,13 +124,21 @@ impl Publisher {
         metrics: Metrics,
     ) -> Self {
         let jetstream = jetstream::new(client.clone());
+        let now = Instant::now();
         Self {
             pool,
             client,
             jetstream,
             handoff,
             published: None,
-            complete_at: Instant::now(),
+            check_at: now,
+            unverified: Vec::new(),
+            comparison: Comparison::start(),
+            comparison_reported: Reported::default(),
+            differs_at: None,
+            refilled_at: None,
+            subscriber_from: None,
+            complete_at: now,
             lag_reported: Reported::default(),
             subscriber_reported: Reported::default(),
             new_stream,
@@ -135,8 +163,8 @@ impl Publisher {
             return Err(RelayError::Disconnected);
         }
         let last = match self.published {
-            Some(position) => position,
-            None => self.end_of_stream().await?,
+            Some(position) if Instant::now() < self.check_at => position,
+            _ => self.end_of_stream().await?,
         };
         let mut events = self.handoff.take_after(last, MAX_BATCH);
         if events.is_empty() {
@@ -150,6 +178,7 @@ impl Publisher {
                 let publishing = Step::begin();
                 self.publish(&events).await?;
                 publishing.done("publish", &SpanKind::Producer, &events);
+                self.unverified.push(LastEvent::of(newest));
                 newest.position
             }
         };
@@ -179,8 +208,10 @@ impl Publisher {
         if end == newest.position { Ok(()) } else { Err(RelayError::Diverged { stream: end, log: newest.position }) }
     }
 
-    /// The last position on the stream. Creates a missing stream so that the next message gets the right sequence.
+    /// The last position on the stream, which is compared with the log. Creates a missing stream so that the next message gets the right
+    /// sequence.
     async fn end_of_stream(&mut self) -> Result<Position, RelayError> {
+        self.forget(); // until it agrees with the log
         let stream = match self.jetstream.get_stream(STREAM).await {
             Ok(stream) => stream,
             Err(error) => match error.kind() {
@@ -190,22 +221,77 @@ impl Publisher {
                 _ => return Err(RelayError::Stream(error.into())),
             },
         };
-        match stream.get_or_create_consumer(SUBSCRIBER, subscriber()).await {
-            Ok(_) => _ = self.subscriber_reported.recovered(),
+        let end = Position::from_sequence(stream.cached_info().state.last_sequence);
+        self.provide_subscriber(&stream, end).await;
+        let same_log = holds_log(&stream, &self.pool).await? && self.agrees(&stream).await?;
+        let head = event_log::head(&self.pool).await?;
+        self.metrics.missing_messages.set(missing_messages(stream.cached_info(), head).cast_signed());
+        self.metrics.diverged.set(i64::from(!same_log));
+        self.check_at = Instant::now() + CHECK_INTERVAL;
+        if same_log { Ok(end) } else { Err(RelayError::Diverged { stream: end, log: head }) }
+    }
+
+    /// Whether the messages agree with the log, as far as they are compared: those that this relay has published since the last time, and
+    /// the next ones in the background. A difference lasts until the message is gone.
+    async fn agrees(&mut self, stream: &Stream) -> Result<bool, RelayError> {
+        if self.differs_at.is_none() {
+            self.differs_at = event_log::first_missing(&self.pool, &self.unverified).await?;
+            self.unverified.clear();
+        }
+        if self.differs_at.is_none() {
+            match self.comparison.next_difference(stream, &self.pool).await {
+                Ok(difference) => {
+                    self.differs_at = difference;
+                    self.comparison_reported.recovered();
+                }
+                Err(error) if self.comparison_reported.failed(&error) => {
+                    warn!(event.name = "relay.not_compared", %error, "The messages of the stream cannot be compared");
+                }
+                Err(_) => {}
+            }
+        }
+        if let Some(position) = self.differs_at
+            && agrees_at(position, stream, &self.pool).await?
+        {
+            self.differs_at = None;
+        }
+        Ok(self.differs_at.is_none())
+    }
+
+    /// Deletes a stream that lacks messages, so that it is created again and filled from the log. Deleted sequences cannot be filled.
+    pub async fn refill_if_incomplete(&mut self) -> Result<(), RelayError> {
+        let missing = self.metrics.missing_messages.get();
+        if missing == 0 || self.refilled_at.is_some_and(|refilled_at| refilled_at.elapsed() < REFILL_INTERVAL) {
+            return Ok(());
+        }
+        self.forget();
+        self.refilled_at = Some(Instant::now());
+        let stream = self.jetstream.get_stream(STREAM).await.map_err(|error| RelayError::Stream(error.into()))?;
+        let subscriber = stream.consumer_info(SUBSCRIBER).await.ok();
+        self.subscriber_from =
+            subscriber.map(|consumer| Position::from_sequence(consumer.ack_floor.stream_sequence).next());
+        self.jetstream.delete_stream(STREAM).await.map_err(|error| RelayError::Stream(error.into()))?;
+        warn!(event.name = "relay.refilled", missing, "The stream lacked messages; filling a new one from the log");
+        Ok(())
+    }
+
+    /// Creates the consumer of other systems if there is none. In a refilled stream it continues where it was, once the stream is there.
+    async fn provide_subscriber(&mut self, stream: &Stream, end: Position) {
+        let deliver_policy = match self.subscriber_from {
+            Some(from) if end.next() < from => return,
+            Some(from) => DeliverPolicy::ByStartSequence { start_sequence: from.as_sequence() },
+            None => DeliverPolicy::All,
+        };
+        let config = pull::Config { deliver_policy, ..subscriber() };
+        match stream.get_or_create_consumer(SUBSCRIBER, config).await {
+            Ok(_) => {
+                self.subscriber_from = None;
+                self.subscriber_reported.recovered();
+            }
             Err(error) if self.subscriber_reported.failed(&error) => {
                 warn!(event.name = "relay.no_subscriber", %error, "The consumer of other systems cannot be used");
             }
-            Err(_) => (),
-        }
-        let same_log = holds_log(&stream, &self.pool).await?;
-        let state = &stream.cached_info().state;
-        let end = Position::from_sequence(state.last_sequence);
-        self.metrics.missing_messages.set(state.deleted_count.unwrap_or_default().cast_signed());
-        self.metrics.diverged.set(i64::from(!same_log));
-        if same_log {
-            Ok(end)
-        } else {
-            Err(RelayError::Diverged { stream: end, log: event_log::head(&self.pool).await? })
+            Err(_) => {}
         }
     }
 

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use async_nats::jetstream;
+use async_nats::jetstream::{self, consumer::pull};
 use command_api::relay::{
+    comparison::missing_messages,
     metrics::Metrics,
     publisher::{NewStream, Publisher, RelayError},
 };
-use futures::future::join_all;
+use futures::{StreamExt, future::join_all};
 use runtime::nats::{STREAM, SUBJECTS, Settings};
 use serde_json::Value;
 use sqlx::PgPool;
@@ -229,20 +230,95 @@ async fn a_stream_whose_end_was_deleted_continues_at_the_right_sequence() {
     }
 }
 
+/// As after a damaged file: JetStream reads what is left of it.
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_that_were_deleted_are_reported_until_the_stream_is_refilled() {
+async fn a_stream_that_lacks_messages_is_refilled_and_its_subscriber_continues() {
+    for (position, lost) in [("within", 40), ("at the beginning", 1)] {
+        let (databases, nats) = (Databases::create().await, Nats::start());
+        databases.append(&vec![purchased("pro", 1); 100]).await;
+        let service = databases.command_api(&nats.url("command-api")).await;
+        let jetstream = admin(&nats).await;
+        let subscriber =
+            || async { jetstream.get_consumer_from_stream::<pull::Config, _, _>("subscriber", STREAM).await };
+        eventually("there is a subscriber", async || end_of(&jetstream).await == 100 && subscriber().await.is_ok())
+            .await;
+        let mut messages = subscriber().await.unwrap().messages().await.unwrap();
+        for _ in 0..50 {
+            messages.next().await.unwrap().unwrap().double_ack().await.unwrap();
+        }
+        drop(messages);
+        assert!(jetstream.get_stream(STREAM).await.unwrap().delete_message(lost).await.unwrap());
+        eventually("the stream is refilled", async || service.log().contains("relay.refilled")).await;
+        assert_copy_of_log(&databases, &jetstream).await;
+        let missing = async || service.metric("sales_relay_missing_messages").await;
+        eventually("nothing is missing", async || missing().await < 0.5).await;
+        eventually("there is a subscriber again", async || subscriber().await.is_ok()).await;
+        let mut messages = subscriber().await.unwrap().messages().await.unwrap();
+        let next = messages.next().await.unwrap().unwrap();
+        assert_eq!(next.info().unwrap().stream_sequence, 51, "a message is lost {position}");
+    }
+}
+
+#[tokio::test]
+async fn the_messages_that_a_stream_lacks_are_counted() {
     let (databases, nats) = (Databases::create().await, Nats::start());
-    databases.append(&vec![purchased("pro", 1); 3]).await;
-    let service = databases.command_api(&nats.url("command-api")).await;
+    databases.append(&vec![purchased("pro", 1); 250]).await;
+    let mut publisher = publisher_keeping(100, &databases, &nats).await;
+    assert_eq!(publisher.publish_next().await.unwrap(), 100);
     let jetstream = admin(&nats).await;
-    eventually("the log is published", async || end_of(&jetstream).await == 3).await;
-    assert!(jetstream.get_stream(STREAM).await.unwrap().delete_message(2).await.unwrap());
-    let missing = async || service.metric("sales_relay_missing_messages").await;
-    eventually("the missing message is reported", async || missing().await > 0.5).await;
-    // The remedy that the guide names.
-    jetstream.delete_stream(STREAM).await.unwrap();
-    assert_copy_of_log(&databases, &jetstream).await;
-    eventually("nothing is missing", async || missing().await < 0.5).await;
+    let missing = async || {
+        let stream = jetstream.get_stream(STREAM).await.unwrap();
+        missing_messages(stream.cached_info(), databases.head().await.try_into().unwrap())
+    };
+    assert_eq!(missing().await, 0, "the oldest ones are in the log alone");
+    let stream = jetstream.get_stream(STREAM).await.unwrap();
+    stream.purge().sequence(161).await.unwrap();
+    assert_eq!(missing().await, 10, "from 151 on");
+    assert!(stream.delete_message(200).await.unwrap());
+    assert_eq!(missing().await, 11);
+    stream.purge().await.unwrap();
+    assert_eq!(missing().await, 100);
+}
+
+#[tokio::test]
+async fn a_message_that_differs_from_the_log_is_found_wherever_it_is() {
+    let (databases, nats) = (Databases::create().await, Nats::start());
+    databases.append(&vec![purchased("pro", 1); 2500]).await;
+    let mut first = publisher(&databases, &nats).await;
+    for published in [1000, 1000, 500] {
+        assert_eq!(first.publish_next().await.unwrap(), published);
+    }
+    databases.tamper("update event set event_id = gen_random_uuid() where position = 2100").await;
+    // Its first comparisons are those of the messages before.
+    let mut publisher = publisher(&databases, &nats).await;
+    let mut next = async || {
+        publisher.forget();
+        publisher.publish_next().await
+    };
+    assert_eq!(next().await.unwrap(), 0);
+    assert_eq!(next().await.unwrap(), 0);
+    for _ in 0..2 {
+        let diverged = next().await;
+        assert!(matches!(diverged, Err(RelayError::Diverged { .. })), "{diverged:?}");
+    }
+    // The remedy that the error names.
+    admin(&nats).await.delete_stream(STREAM).await.unwrap();
+    assert_eq!(next().await.unwrap(), 1000);
+}
+
+#[tokio::test]
+async fn a_log_that_is_cut_back_and_grows_again_between_purchases_is_noticed() {
+    let (databases, nats) = (Databases::create().await, Nats::start());
+    let mut publisher = publisher(&databases, &nats).await;
+    databases.append(&vec![purchased("pro", 1); 10]).await;
+    assert_eq!(publisher.publish_next().await.unwrap(), 10);
+    databases.tamper("delete from event where position > 5; update head set position = 5").await;
+    databases.append(&vec![purchased("basic", 1); 10]).await;
+    eventually("it is noticed while events arrive", async || {
+        databases.append(&[purchased("basic", 2)]).await;
+        matches!(publisher.publish_next().await, Err(RelayError::Diverged { .. }))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,4 +26,6 @@ pub mod transparency;
 pub use decisions::Decisions;
 pub use error::ReadError;
 pub use last_event::LastEvent;
-pub use reader::{head, last_before, read_after, read_at, read_by_id, read_following, read_type, select_type};
+pub use reader::{
+    first_missing, head, last_before, read_after, read_at, read_by_id, read_following, read_type, select_type,
+};

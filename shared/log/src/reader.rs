@@ -1,5 +1,7 @@
 //! Events of the log in position order, without a gap.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::{
     event::{EventId, EventType},
@@ -114,6 +116,24 @@ pub async fn last_before(store: impl PgExecutor<'_>, time: DateTime<Utc>) -> Res
 pub async fn read_at(store: impl PgExecutor<'_>, position: Position) -> Result<Option<RecordedEvent>, ReadError> {
     let row = sqlx::query(select!("where position = $1")).bind(position.get()).fetch_optional(store).await?;
     Ok(row.as_ref().map(from_row).transpose()?)
+}
+
+/// The first of these events that the log does not have at its position.
+pub async fn first_missing(store: impl PgExecutor<'_>, events: &[LastEvent]) -> Result<Option<Position>, ReadError> {
+    if events.is_empty() {
+        return Ok(None);
+    }
+    let positions: Vec<_> = events.iter().map(|event| event.position.get()).collect();
+    let rows = sqlx::query("select position, event_id from event where position = any($1)")
+        .bind(positions)
+        .fetch_all(store)
+        .await?;
+    let mut stored = HashMap::new();
+    for row in &rows {
+        stored.insert(row::position(row, "position")?, EventId::from(row.try_get::<Uuid, _>("event_id")?));
+    }
+    let missing = events.iter().find(|event| event.event_id.is_some_and(|id| stored.get(&event.position) != Some(&id)));
+    Ok(missing.map(|event| event.position))
 }
 
 /// One event by its id.

@@ -1,7 +1,8 @@
 //! Stable names of log events, in the field `event.name`. Tests and operators rely on them rather than on the wording.
 //!
 //! Below are those of every service, and `nats.{failed,recovered}` of a connection to NATS. Services add their own, named after their
-//! part and what happened: `append.{failed,recovered}` and `relay.{failed,diverged,lag_unknown,no_subscriber,recovered}` (command-api),
+//! part and what happened: `append.{failed,recovered}` and `relay.{failed,diverged,refilled,not_compared,lag_unknown,no_subscriber,recovered}`
+//! (command-api),
 //! `projection.{halted,waiting,recovered}`, `stream.{lost,recovered}`, `reconciliation.{difference,failed,waiting,recovered}` and
 //! `transparency.{refused,waiting,recovered}` (projector), `totals.{waiting,recovered}`, `proof.refused`, `license_key.missing` and
 //! `time_zones.read` (query-api).

@@ -10,14 +10,17 @@ use std::{
 use anyhow::Context;
 use async_nats::{
     Client, ConnectOptions, Event, ServerAddr,
-    jetstream::stream::{LastRawMessageErrorKind, PersistenceMode, Stream},
+    jetstream::{
+        message::StreamMessage,
+        stream::{LastRawMessageErrorKind, PersistenceMode, RawMessageErrorKind, Stream},
+    },
 };
 use clap::Args;
 use sqlx::PgPool;
 use tracing::{info, warn};
 
 use crate::run_loop::Reported;
-use contract::{cloud_event::CloudEvent, position::Position};
+use contract::{cloud_event::CloudEvent, position::Position, recorded_event::RecordedEvent};
 
 pub const STREAM: &str = "SALES_EVENTS";
 pub const SUBJECTS: &str = "sales.events.>";
@@ -106,9 +109,25 @@ pub async fn holds_log(stream: &Stream, event_store: &PgPool) -> Result<bool, as
         Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(true),
         Err(error) => return Err(error.into()),
     };
-    let stored = event_log::read_at(event_store, Position::from_sequence(newest.sequence)).await?;
-    let published = CloudEvent::parse(&newest.payload).ok();
-    Ok(published
-        .zip(stored)
-        .is_some_and(|(published, stored)| published.id == stored.event_id && published.position == stored.position))
+    is_of_log(&newest, event_store).await
+}
+
+/// Whether the message at a position is the log's event there. A message that was deleted does not contradict the log.
+pub async fn agrees_at(position: Position, stream: &Stream, event_store: &PgPool) -> Result<bool, async_nats::Error> {
+    match stream.get_raw_message(position.as_sequence()).await {
+        Ok(message) => is_of_log(&message, event_store).await,
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn is_of_log(message: &StreamMessage, event_store: &PgPool) -> Result<bool, async_nats::Error> {
+    let stored = event_log::read_at(event_store, Position::from_sequence(message.sequence)).await?;
+    let published = CloudEvent::parse(&message.payload).ok();
+    Ok(published.zip(stored).is_some_and(|(published, stored)| is_event(&published, &stored)))
+}
+
+/// Whether a message is an event of the log.
+pub fn is_event(published: &CloudEvent<'_>, stored: &RecordedEvent) -> bool {
+    published.id == stored.event_id && published.position == stored.position
 }
