@@ -1,10 +1,10 @@
 //! A NATS server with `JetStream` on loopback.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -59,9 +59,10 @@ impl Nats {
         self.folder.join("jetstream")
     }
 
-    /// Writes the configuration.
+    /// Writes the configuration, and prepares the store.
     pub fn server(&self) -> Result<Server> {
         fs::create_dir_all(&self.folder)?;
+        self.remove_half_made_streams()?;
         let configuration = self.folder.join("nats.conf");
         // It contains passwords.
         OpenOptions::new()
@@ -88,10 +89,25 @@ impl Nats {
         })
     }
 
+    /// Removes what a NATS that was killed while creating a stream has left of it: the next one reads nothing of it, but is not ready as
+    /// long as it is there. The services create the stream again.
+    fn remove_half_made_streams(&self) -> io::Result<()> {
+        for account in subfolders(&self.store())? {
+            for stream in subfolders(&account.join("streams"))? {
+                let is_written = |file| fs::metadata(stream.join(file)).is_ok_and(|metadata| metadata.len() > 0);
+                if !["meta.inf", "meta.sum"].into_iter().all(is_written) {
+                    fs::remove_dir_all(stream)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn configuration(&self) -> String {
         let Passwords { command_api, projector, subscriber, admin } = &self.passwords;
         let (head, accounts) = CONFIGURATION.split_once("\naccounts {").expect("the configuration has accounts");
-        let jetstream = head.lines().find(|line| line.starts_with("jetstream:")).expect("the configuration has streams");
+        let jetstream =
+            head.lines().find(|line| line.starts_with("jetstream:")).expect("the configuration has streams");
         // Quoted as JSON, which NATS reads as well.
         let jetstream = jetstream.replace("\"/data\"", &json!(self.folder).to_string());
         let accounts = match admin {
@@ -106,5 +122,14 @@ impl Nats {
              server_name: sales\nlisten: \"{}\"\nhttp: \"{}\"\n{jetstream}\naccounts {{{accounts}",
             self.address, self.monitoring,
         )
+    }
+}
+
+/// None if the folder does not exist.
+fn subfolders(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(Vec::new()),
+        Err(error) => Err(error),
     }
 }

@@ -1,4 +1,5 @@
 use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
@@ -75,7 +76,23 @@ fn nats_comes_back_on_the_same_port() {
 #[tokio::test]
 async fn the_store_of_nats_has_a_fixed_limit() {
     let nats = Nats::start();
+    let limit = &jetstream(&nats).await["config"]["max_storage"];
+    assert_eq!(*limit, 8_u64 << 30);
+}
+
+/// NATS itself would never be ready.
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_starts_after_it_was_killed_while_it_created_a_stream() {
+    let mut nats = Nats::start();
+    let store = jetstream(&nats).await["config"]["store_dir"].as_str().unwrap().to_owned();
+    nats.stop();
+    let stream = Path::new(&store).join("SALES/streams/SALES_EVENTS");
+    fs::create_dir_all(stream.join("msgs")).unwrap();
+    nats.start_again();
+    assert!(!stream.exists());
+}
+
+async fn jetstream(nats: &Nats) -> Value {
     let report = reqwest::get(nats.monitoring_url("/jsz")).await.unwrap().text().await.unwrap();
-    let report: Value = serde_json::from_str(&report).unwrap();
-    assert_eq!(report["config"]["max_storage"], 8_u64 << 30, "{report}");
+    serde_json::from_str(&report).unwrap()
 }
