@@ -19,9 +19,14 @@ pub enum Probe {
 
 impl Probe {
     pub fn passes(&self) -> bool {
+        self.check().unwrap_or(false)
+    }
+
+    /// Whether the server reports that it is ready; an error if it reports nothing.
+    pub fn check(&self) -> io::Result<bool> {
         match self {
-            Self::Http { address, path } => http_answers_200(*address, path).unwrap_or(false),
-            Self::Postgres { address } => postgres_accepts(*address).unwrap_or(false),
+            Self::Http { address, path } => http_answers_200(*address, path),
+            Self::Postgres { address } => postgres_accepts(*address),
         }
     }
 }

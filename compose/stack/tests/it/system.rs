@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::running::{Frozen, Running, is_alive, stack, text, until};
+use crate::running::{Frozen, Running, is_alive, stack, succeed, text, until};
 
 const NAMES: [&str; 7] = ["postgres", "nats", "command-api", "projector", "query-api", "web", "traefik"];
 
@@ -151,6 +151,12 @@ async fn no_process_outlives_a_killed_supervisor_and_no_sale_is_lost() {
     until("all processes are gone", async || !pids.iter().any(|&pid| is_alive(pid))).await;
     system.up_again(&[]);
     assert_eq!(system.totals(last).await["sales_count"], 1);
+
+    let pids = system.all_pids();
+    kill(Pid::from_raw(system.supervisor()), Signal::SIGKILL).unwrap();
+    let stopped = succeed(&mut stack("down", system.folder()));
+    assert!(stopped.contains("did not stop in order"), "{stopped}");
+    assert!(!pids.iter().any(|&pid| is_alive(pid)));
 }
 
 /// A stuck process of Postgres, such as one that waits for a disk, does not notice that its first process is dead.
@@ -173,6 +179,19 @@ async fn a_process_of_postgres_that_outlives_a_killed_supervisor_does_not_keep_t
     assert!(!is_alive(child));
     assert_eq!(system.totals(1).await["sales_count"], 1);
     drop(stuck);
+}
+
+/// As after a failed write: a damaged store makes it report the same.
+#[tokio::test]
+async fn a_nats_that_reports_a_failure_is_restarted() {
+    let system = Running::up(&[]);
+    let nats = system.pid("nats");
+    let damage = system.folder().join("nats/jetstream/SALES/streams/DAMAGED");
+    fs::create_dir_all(&damage).unwrap();
+    until("it is restarted", async || system.pid("nats") != nats).await;
+    fs::remove_dir(&damage).unwrap();
+    until("all are ready", async || system.status().processes.iter().all(|process| process.ready)).await;
+    system.buy("pro").await;
 }
 
 #[tokio::test]
