@@ -19,6 +19,7 @@ use prometheus_client::{
 };
 use runtime::{
     backoff::Backoff,
+    fail_points::fail_point,
     run_loop::Reported,
     traces::{SpanKind, Step},
 };
@@ -242,7 +243,9 @@ impl Writer {
         }
         let started = Instant::now();
         let appending = Step::begin();
+        fail_point("append");
         let appended = append(connected, batch).await?;
+        fail_point("appended");
         self.metrics.clock_refused.set(0);
         self.metrics.append_duration.observe(started.elapsed().as_secs_f64());
         self.metrics.batch_size.observe(f64::from(u32::try_from(batch.len()).unwrap_or(u32::MAX)));

@@ -11,6 +11,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use runtime::{
+    fail_points::fail_point,
     run_loop,
     traces::{SpanKind, Step},
 };
@@ -204,9 +205,11 @@ impl Projection {
     ) -> sqlx::Result<Option<Generation>> {
         let Some(newest) = delta.last else { return Ok(Some(live)) };
         let counting = Step::begin();
+        fail_point("advance");
         if !read_model::advance(&self.read_model, &live, &delta).await? {
             return Ok(None);
         }
+        fail_point("advanced");
         let counted = u32::try_from(newest.position.get() - live.last.position.get()).unwrap_or(u32::MAX);
         counting.done("count", &SpanKind::Consumer, &events[..events.len().min(counted as usize)]);
         self.metrics.show(newest.position, &delta.totals);

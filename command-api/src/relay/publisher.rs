@@ -17,6 +17,7 @@ use async_nats::{
 use contract::{cloud_event::CloudEvent, position::Position, recorded_event::RecordedEvent};
 use event_log::{self, LastEvent, ReadError};
 use runtime::{
+    fail_points::fail_point,
     nats::{self, STREAM, SUBJECTS, agrees_at, holds_log, subject},
     run_loop::Reported,
     traces::{SpanKind, Step, TRACEPARENT},
@@ -177,6 +178,7 @@ impl Publisher {
                 self.forget(); // until the outcome is known
                 let publishing = Step::begin();
                 self.publish(&events).await?;
+                fail_point("published");
                 publishing.done("publish", &SpanKind::Producer, &events);
                 self.unverified.push(LastEvent::of(newest));
                 newest.position
@@ -196,6 +198,7 @@ impl Publisher {
     /// the one before is its last message, so that the last acknowledgement covers all.
     async fn publish(&self, events: &[RecordedEvent]) -> Result<(), RelayError> {
         let Some((newest, before)) = events.split_last() else { return Ok(()) };
+        fail_point("publish");
         for event in before {
             self.client
                 .publish_with_headers(subject(&event.event_type), headers(event), json(event)?.into())

@@ -16,7 +16,10 @@ use event_log::{
         signed_checkpoint::{Checkpoint, SigningKey},
     },
 };
-use runtime::run_loop::{self, run_loop};
+use runtime::{
+    fail_points::fail_point,
+    run_loop::{self, run_loop},
+};
 use sqlx::PgPool;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -132,7 +135,9 @@ impl TransparencyLog {
         }
         let checkpoint = self.ahead.is_empty().then(|| self.key.sign(until, tree.root()));
         if let Some(note) = &checkpoint {
+            fail_point("note");
             self.published.publish(note).await?;
+            fail_point("noted");
             self.forward();
         }
         if !store::grow(&self.read_model, from, &tree, tiles, checkpoint.as_deref()).await? {

@@ -10,9 +10,11 @@
 //!   the log
 //! - [`traces`], [`process_metrics`]: observability of requests and of the process
 //! - [`backoff`]: delays between retries
+//! - [`fail_points`]: where a process dies in trials
 
 pub mod access;
 pub mod backoff;
+pub mod fail_points;
 pub mod healthcheck;
 pub mod http;
 pub mod key_file;
