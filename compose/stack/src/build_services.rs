@@ -20,6 +20,11 @@ pub fn build_for_bench() -> Result<()> {
     build(&["--release", "--features", "runtime/jemalloc,auditor/jemalloc", "--example", "baselines"])
 }
 
+/// The services with the points at which `torture` lets them die.
+pub fn build_for_torture() -> Result<()> {
+    build(&["--profile", &checkout::profile()?, "--features", "runtime/fail-points"])
+}
+
 /// The same programs as for the tests, if the figures mean nothing.
 pub fn build_for_quick_bench() -> Result<()> {
     build(&["--example", "baselines"])

@@ -39,6 +39,9 @@ pub enum Command {
     /// Run the benchmarks on a separate stack, in about 20 minutes
     #[command(disable_help_flag = true)]
     Bench(Bench),
+    /// Break a separate stack in many ways while clients use it, and check that nothing is lost, doubled or wrong
+    #[command(disable_help_flag = true)]
+    Torture(Torture),
     /// Start everything and keep it running in the background
     #[command(hide = true)]
     Supervise(Options),
@@ -143,11 +146,24 @@ pub enum Part {
     Browser,
     /// The images and Compose files
     Docker,
+    /// Faults, for six minutes
+    Torture,
 }
 
 #[derive(Args, Debug)]
 pub struct Bench {
     /// Arguments of the benchmark
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+    pub arguments: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Torture {
+    /// Break a build that a patch in compose/trials/broken has made wrong; fails unless that is found
+    #[arg(long, value_name = "PATCH")]
+    pub broken: Option<String>,
+
+    /// Arguments of the trial
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
     pub arguments: Vec<String>,
 }

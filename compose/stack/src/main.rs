@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use stack::cli::{Cli, Command};
-use stack::commands::{audit, bench, down, rebuild, sign_in, status, supervise, test, up, void};
+use stack::commands::{audit, bench, down, rebuild, sign_in, status, supervise, test, torture, up, void};
 use stack::progress::report;
 use stack::web;
 
@@ -30,6 +30,7 @@ fn run(command: Command) -> Result<()> {
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Torture(arguments) => torture::run(&arguments),
         Command::Supervise(options) => {
             // Closing the terminal must not end it.
             nix::unistd::setsid()?;

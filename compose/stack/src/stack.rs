@@ -104,6 +104,17 @@ impl Stack {
         Ok(())
     }
 
+    /// Changes how the servers of a role are started, and stops them: `restart_exited` then starts them as changed.
+    pub fn change(&mut self, role: &str, change: impl Fn(&mut Server)) {
+        for (_, server) in self.servers.iter_mut().filter(|(known, _)| *known == role) {
+            change(server);
+        }
+        for running in self.running.iter_mut().filter(|running| running.role == role) {
+            change(&mut running.server);
+            running.request_stop();
+        }
+    }
+
     /// Restarts the servers that have exited. To be called regularly.
     pub fn restart_exited(&mut self) {
         let mut restarted = false;

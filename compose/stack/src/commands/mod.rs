@@ -9,5 +9,6 @@ pub mod sign_in;
 pub mod status;
 pub mod supervise;
 pub mod test;
+pub mod torture;
 pub mod up;
 pub mod void;

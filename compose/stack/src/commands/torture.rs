@@ -1,0 +1,69 @@
+//! `cargo stack torture`
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::exit;
+
+use anyhow::{Result, bail, ensure};
+
+use super::up;
+use crate::build_services::{build_for_torture, cargo};
+use crate::checkout;
+use crate::cli::Torture;
+use crate::prerequisites::{self, Need};
+use crate::tool::Tool;
+
+/// The exit code of a run that found something.
+const FOUND: i32 = 1;
+
+pub fn run(torture: &Torture) -> Result<()> {
+    if let Some(patch) = &torture.broken {
+        return find(patch, &torture.arguments);
+    }
+    match code(&torture.arguments)? {
+        0 => Ok(()),
+        code => exit(code),
+    }
+}
+
+/// A run that must find nothing.
+pub fn test(arguments: &[&str]) -> Result<()> {
+    let code = code(&arguments.iter().map(|&argument| argument.to_owned()).collect::<Vec<_>>())?;
+    ensure!(code == 0, "exit code {code}");
+    Ok(())
+}
+
+fn code(arguments: &[String]) -> Result<i32> {
+    let starts_nothing = arguments.iter().any(|argument| ["--help", "-h", "--list"].contains(&argument.as_str()));
+    if !starts_nothing {
+        prerequisites::check(&[Need::Build])?;
+        up::prepare(build_for_torture)?;
+    }
+    // Next to the programs that it breaks.
+    let profile = checkout::profile()?;
+    cargo().args(["run", "--profile", &profile, "--quiet", "--bin", "torture", "--"]).args(arguments).code()
+}
+
+/// Applies a patch to a clone of the last commit, and runs it there until something is found.
+fn find(patch: &str, arguments: &[String]) -> Result<()> {
+    let folder = checkout::stack_folder().join("broken");
+    let clone = folder.join("checkout");
+    let file = checkout::root().join("compose/trials/broken").join(patch).with_extension("patch");
+    ensure!(file.is_file(), "there is no {}", file.display());
+    if !clone.is_dir() {
+        fs::create_dir_all(clone.join(".stack"))?;
+        symlink(checkout::stack_folder().join("tools"), clone.join(".stack/tools"))?;
+        Tool::new("git").args(["init", "--quiet"]).in_folder(&clone).run()?;
+    }
+    let git = |arguments: &[&str]| Tool::new("git").args(arguments).in_folder(&clone);
+    git(&["fetch", "--quiet"]).arg(checkout::root()).arg("HEAD").run()?;
+    git(&["checkout", "--quiet", "--force", "--detach", "FETCH_HEAD"]).run()?;
+    git(&["apply"]).arg(file).run()?;
+    let broken = cargo().in_folder(&clone).env("CARGO_TARGET_DIR", folder.join("target"));
+    let broken = broken.args(["run", "--quiet", "--bin", "stack", "--", "torture", "--until-found"]).args(arguments);
+    match broken.code()? {
+        FOUND => Ok(()),
+        0 => bail!("the run did not find that {patch} is broken"),
+        code => bail!("the run failed with exit code {code}"),
+    }
+}

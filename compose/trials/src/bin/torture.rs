@@ -1,0 +1,18 @@
+//! `cargo stack torture`: see `cargo stack torture --help`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use trials::torture::{self, options::Options};
+
+fn main() -> ExitCode {
+    match torture::run(&Options::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            // Not as if something had been found.
+            ExitCode::from(2)
+        }
+    }
+}

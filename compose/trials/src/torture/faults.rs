@@ -1,0 +1,351 @@
+//! Injects faults, and ends those that last.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::Config;
+use futures::TryStreamExt;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
+use serde_json::Value;
+use sqlx::{Connection, PgConnection, raw_sql};
+use stack::identity::{ProcessId, Stat};
+use stack::launch::Program;
+use stack::server::Server;
+use tokio::task::block_in_place;
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use crate::torture::journal::Journal;
+use crate::torture::kinds::{Action, Kind};
+use crate::torture::plan::Fault;
+use crate::torture::proxy::{Direction, Mode};
+use crate::torture::system::{STREAM, System};
+
+/// Descriptors that a process may have at most while it can open no further one. It has more already.
+const FEW_FILES: u64 = 8;
+/// Enough for the first answer of a connection, or for none.
+const MAX_BYTES: u64 = 4096;
+
+const DAMAGED_BYTES: usize = 16;
+
+/// Longer than any process takes to stop.
+const ENDS_WITHIN: Duration = Duration::from_secs(35);
+/// Longer than a process that works takes to come to any point.
+const FAILS_WITHIN: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Waits for the moment of the fault, injects it, and ends it. False if it found no target.
+pub async fn inject(system: &System, fault: &Fault, journal: &Journal) -> Result<bool> {
+    sleep(Duration::from_millis(fault.at_ms)).await;
+    let kind = Kind::named(&fault.kind)?;
+    journal.event(format!("{} begins", kind.name))?;
+    let lasts = Duration::from_millis(fault.lasts_ms);
+    // During a storm another fault may have taken the target.
+    match act(system, kind.action, fault.pick, lasts).await {
+        Ok(()) => journal.event(format!("{} has ended", kind.name))?,
+        Err(error) => {
+            journal.event(format!("{} had no effect: {error:#}", kind.name))?;
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+async fn act(system: &System, action: Action, pick: u64, lasts: Duration) -> Result<()> {
+    match action {
+        Action::Kill(role) => end(&[one(system, role, pick)?], Signal::SIGKILL).await?,
+        Action::Stop(role) => {
+            // On SIGTERM, Postgres waits for its clients, which stay connected.
+            let graceful = if role == "postgres" { Signal::SIGINT } else { Signal::SIGTERM };
+            end(&[one(system, role, pick)?], graceful).await?;
+        }
+        Action::KillAll(role) => end(&system.processes(role)?, Signal::SIGKILL).await?,
+        Action::FailPoint(role, point) => fail_at(system, role, point).await?,
+        Action::Freeze(role) => {
+            let _frozen = Frozen::new(with_children(one(system, role, pick)?)?);
+            sleep(lasts).await;
+        }
+        Action::NoFiles(role) => limited(&with_children(one(system, role, pick)?)?, "nofile", FEW_FILES, lasts).await?,
+        Action::FullDisk(role, bytes) => {
+            limited(&with_children(one(system, role, pick)?)?, "fsize", bytes, lasts).await?;
+        }
+        Action::FullLog(role) => full_log(system, role, lasts).await?,
+        Action::KillBackend => {
+            let children = with_children(one(system, "postgres", pick)?)?.split_off(1);
+            let backend = children.get(index(pick, children.len())).context("Postgres has no children")?;
+            signal_all(&[*backend], Signal::SIGKILL);
+        }
+        Action::Disconnect(role) => {
+            let terminate = sqlx::query("select pg_terminate_backend(pid) from pg_stat_activity where usename = $1");
+            terminate.bind(role).execute(&system.event_store).await?;
+        }
+        Action::Lock { database, statement } => lock(system, database, statement, lasts).await?,
+        Action::DeleteMessage => {
+            let stream = system.stream().await?;
+            let state = stream.get_info().await?.state;
+            ensure!(state.messages > 0, "the stream is empty");
+            let sequence = state.first_sequence + pick % (state.last_sequence - state.first_sequence + 1);
+            stream.delete_message(sequence).await?;
+        }
+        Action::PurgeStream => drop(system.stream().await?.purge().await?),
+        Action::DeleteStream => system.delete_stream().await?,
+        Action::ForeignStream => {
+            foreign_stream(system).await?;
+            sleep(lasts).await;
+            system.delete_stream().await?;
+        }
+        Action::DeleteConsumers => {
+            let stream = system.stream().await?;
+            let names: Vec<String> = stream.consumer_names().try_collect().await?;
+            for name in names {
+                stream.delete_consumer(&name).await?;
+            }
+        }
+        Action::DamageStream => block_in_place(|| damage_stream(system, pick))?,
+        Action::Cut(service, server) => broken(system, (service, server), pick, lasts, Mode::Cut).await?,
+        Action::Hold(service, server) => broken(system, (service, server), pick, lasts, Mode::Hold).await?,
+        Action::PowerLoss(roles) => block_in_place(|| lose_power(system, roles))?,
+        Action::FullFileSystem(role) => {
+            let full = block_in_place(|| system.disk(role)?.fill())?;
+            sleep(lasts).await;
+            drop(full);
+            // It accepts nothing until it is restarted, which is an operator's task.
+            if role == "nats" {
+                end(&system.processes(role)?, Signal::SIGTERM).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn one(system: &System, role: &str, pick: u64) -> Result<ProcessId> {
+    let processes = system.processes(role)?;
+    processes.get(index(pick, processes.len())).copied().with_context(|| format!("no {role} is running"))
+}
+
+fn index(pick: u64, count: usize) -> usize {
+    let count = u64::try_from(count.max(1)).unwrap_or(1);
+    usize::try_from(pick % count).unwrap_or_default()
+}
+
+/// Waits until the processes have ended: otherwise the system would seem to work before the fault has happened.
+async fn end(processes: &[ProcessId], signal: Signal) -> Result<()> {
+    for id in processes {
+        id.signal(signal);
+    }
+    ended(processes).await
+}
+
+async fn ended(processes: &[ProcessId]) -> Result<()> {
+    let started = Instant::now();
+    while processes.iter().any(|id| id.is_alive()) {
+        ensure!(started.elapsed() < ENDS_WITHIN, "a process has not ended within {ENDS_WITHIN:?}");
+        sleep(POLL_INTERVAL).await;
+    }
+    Ok(())
+}
+
+/// Arms a fail point, and waits until a process has died there.
+async fn fail_at(system: &System, role: &str, point: &str) -> Result<()> {
+    let processes = system.processes(role)?;
+    let armed = system.fail_points().join(point);
+    fs::write(&armed, [])?;
+    let started = Instant::now();
+    while armed.exists() || processes.iter().all(|process| process.is_alive()) {
+        if started.elapsed() > FAILS_WITHIN {
+            let _ = fs::remove_file(&armed);
+            bail!("no process came to the point {point}");
+        }
+        sleep(POLL_INTERVAL).await;
+    }
+    Ok(())
+}
+
+/// Processes that are stopped while this exists.
+struct Frozen(Vec<i32>);
+
+impl Frozen {
+    fn new(pids: Vec<i32>) -> Self {
+        signal_all(&pids, Signal::SIGSTOP);
+        Self(pids)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        signal_all(&self.0, Signal::SIGCONT);
+    }
+}
+
+/// A process first, then its children: those of Postgres serve its clients.
+fn with_children(id: ProcessId) -> Result<Vec<i32>> {
+    let mut found = vec![id.pid];
+    for entry in fs::read_dir("/proc")? {
+        let pid = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+        found.extend(pid.filter(|pid| Stat::read(*pid).is_ok_and(|stat| stat.parent == id.pid)));
+    }
+    Ok(found)
+}
+
+/// Those that have ended meanwhile are left out.
+fn signal_all(pids: &[i32], signal: Signal) {
+    for pid in pids {
+        let _ = kill(Pid::from_raw(*pid), signal);
+    }
+}
+
+async fn limited(pids: &[i32], resource: &str, limit: u64, lasts: Duration) -> Result<()> {
+    let usual = prlimit(pids[0], &[&format!("--{resource}"), "--output=SOFT", "--raw", "--noheadings"])?;
+    let set = |limit: &str| {
+        for pid in pids {
+            // It may have ended.
+            let _ = prlimit(*pid, &[&format!("--{resource}={limit}:")]);
+        }
+    };
+    set(&limit.to_string());
+    sleep(lasts).await;
+    set(usual.trim());
+    Ok(())
+}
+
+/// As the user of the process: not every root may change the limits of others.
+fn prlimit(pid: i32, arguments: &[&str]) -> Result<String> {
+    let owner = fs::metadata(format!("/proc/{pid}"))?;
+    let mut command = Command::new("prlimit");
+    if owner.uid() != geteuid().as_raw() {
+        command = Command::new("setpriv");
+        command.args([format!("--reuid={}", owner.uid()), format!("--regid={}", owner.gid())]);
+        command.args(["--clear-groups", "--", "prlimit"]);
+    }
+    let output = command.arg(format!("--pid={pid}")).args(arguments).output()?;
+    ensure!(output.status.success(), "prlimit: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// The launcher reads the end of a log, which /dev/full does not have: a shell redirects the output instead.
+async fn full_log(system: &System, role: &str, lasts: Duration) -> Result<()> {
+    const SHELL: &str = "/bin/sh";
+    let is_redirected = |program: &Program| program.path.as_os_str() == SHELL;
+    let redirect = |server: &mut Server| {
+        let program = &mut server.program;
+        if !is_redirected(program) {
+            let redirected = ["-c".into(), "exec \"$0\" \"$@\" >/dev/full 2>&1".into(), program.path.clone().into()];
+            drop(program.arguments.splice(..0, redirected));
+            program.path = SHELL.into();
+        }
+    };
+    let undo = |server: &mut Server| {
+        let program = &mut server.program;
+        if is_redirected(program) {
+            program.path = program.arguments.drain(..3).next_back().unwrap_or_default().into();
+        }
+    };
+    system.change(role, redirect);
+    sleep(lasts).await;
+    let redirected = system.processes(role)?;
+    system.change(role, undo);
+    ended(&redirected).await
+}
+
+async fn lock(system: &System, database: &str, statement: &'static str, lasts: Duration) -> Result<()> {
+    let mut connection = PgConnection::connect(&system.database_url(database)).await?;
+    let mut transaction = connection.begin().await?;
+    raw_sql(statement).execute(&mut *transaction).await?;
+    sleep(lasts).await;
+    Ok(transaction.rollback().await?)
+}
+
+/// The last message of the stream becomes another one. The relay creates a missing stream as well.
+async fn foreign_stream(system: &System) -> Result<()> {
+    let stream = system.stream().await?;
+    let info = stream.get_info().await?;
+    let last = stream.get_raw_message(info.state.last_sequence).await?;
+    let mut event: Value = serde_json::from_slice(&last.payload)?;
+    event["id"] = Value::from(Uuid::nil().to_string());
+    let jetstream = system.jetstream().await?;
+    system.delete_stream().await?;
+    let config = Config { first_sequence: Some(last.sequence), ..info.config };
+    jetstream.create_stream(config).await?;
+    let foreign = PublishMessage::build().expected_last_sequence(last.sequence - 1).payload(event.to_string().into());
+    jetstream.send_publish(last.subject, foreign).await?.await?;
+    Ok(())
+}
+
+/// The supervisor starts nothing before the power is back.
+fn lose_power(system: &System, roles: &[&str]) -> Result<()> {
+    let _paused = system.pause_supervisor();
+    for role in roles {
+        system.disk(role)?.cut_power()?;
+    }
+    for role in roles {
+        kill_all(system, role)?;
+        system.disk(role)?.restore_power()?;
+    }
+    Ok(())
+}
+
+/// NATS reads the files when it starts again.
+fn damage_stream(system: &System, pick: u64) -> Result<()> {
+    let _paused = system.pause_supervisor();
+    kill_all(system, "nats")?;
+    let mut blocks = Vec::new();
+    find_blocks(&system.folder.nats(), &mut blocks)?;
+    blocks.sort();
+    let block = blocks.get(index(pick, blocks.len())).context("the stream has no files")?;
+    let mut bytes = fs::read(block)?;
+    let at = index(pick, bytes.len());
+    bytes.iter_mut().skip(at).take(DAMAGED_BYTES).for_each(|byte| *byte = !*byte);
+    Ok(fs::write(block, bytes)?)
+}
+
+fn find_blocks(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            find_blocks(&path, found)?;
+        } else if path.extension().is_some_and(|extension| extension == "blk")
+            && path.components().any(|part| part.as_os_str() == STREAM)
+        {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Returns when they have ended.
+fn kill_all(system: &System, role: &str) -> Result<()> {
+    let processes = system.processes(role)?;
+    let mut dying = Vec::new();
+    for process in &processes {
+        dying.extend(with_children(*process)?);
+    }
+    signal_all(&dying, Signal::SIGKILL);
+    let started = Instant::now();
+    while processes.iter().any(|id| id.is_alive()) {
+        ensure!(started.elapsed() < ENDS_WITHIN, "{role} has not ended within {ENDS_WITHIN:?}");
+        thread::sleep(POLL_INTERVAL);
+    }
+    Ok(())
+}
+
+async fn broken(
+    system: &System,
+    link: (&'static str, &'static str),
+    pick: u64,
+    lasts: Duration,
+    mode: fn(Direction) -> Mode,
+) -> Result<()> {
+    let proxy = system.proxies.get(&link).context("there is no such connection")?;
+    let direction = if pick.is_multiple_of(2) { Direction::ToServer } else { Direction::ToClient };
+    proxy.set(mode(direction), pick / 2 % MAX_BYTES);
+    sleep(lasts).await;
+    proxy.set(Mode::Forward, 0);
+    Ok(())
+}

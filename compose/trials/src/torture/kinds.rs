@@ -1,0 +1,164 @@
+//! The table of faults: each kind is an action on a process, a database, the stream or a connection.
+
+use anyhow::{Context, Result};
+use stack::services::{EVENT_STORE, READ_MODEL};
+
+/// Services, of which two processes run each.
+pub const SERVICES: [&str; 3] = ["command-api", "projector", "query-api"];
+pub const SERVERS: [&str; 4] = ["postgres", "nats", "traefik", "web"];
+/// The servers that a service connects to, each connection through a proxy.
+pub const LINKS: [(&str, &str); 5] = [
+    ("command-api", "postgres"),
+    ("command-api", "nats"),
+    ("projector", "postgres"),
+    ("projector", "nats"),
+    ("query-api", "postgres"),
+];
+
+/// Before and after each step of a purchase: see `runtime::fail_points`.
+const FAIL_POINTS: [(&str, &str); 8] = [
+    ("command-api", "append"),
+    ("command-api", "appended"),
+    ("command-api", "publish"),
+    ("command-api", "published"),
+    ("projector", "advance"),
+    ("projector", "advanced"),
+    ("projector", "note"),
+    ("projector", "noted"),
+];
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kind {
+    pub name: String,
+    pub action: Action,
+}
+
+/// What a fault does. Those that last are undone at their end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// SIGKILL to one process of a role.
+    Kill(&'static str),
+    /// SIGKILL to all processes of a role.
+    KillAll(&'static str),
+    /// A process of a role aborts when it comes to this point.
+    FailPoint(&'static str, &'static str),
+    /// The graceful stop of one process.
+    Stop(&'static str),
+    /// SIGSTOP to one process and its children, and SIGCONT at the end.
+    Freeze(&'static str),
+    /// One process can open no further file or connection.
+    NoFiles(&'static str),
+    /// No file of a process can grow beyond this size, as on a full disk.
+    FullDisk(&'static str, u64),
+    /// All processes of a role are restarted with a log on a full disk, and again with their own at the end.
+    FullLog(&'static str),
+    /// SIGKILL to a process of Postgres that serves a client; Postgres then recovers as after a crash.
+    KillBackend,
+    /// `pg_terminate_backend` for all connections of a database role.
+    Disconnect(&'static str),
+    /// A transaction that holds a lock in a database.
+    Lock {
+        database: &'static str,
+        statement: &'static str,
+    },
+    DeleteMessage,
+    PurgeStream,
+    DeleteStream,
+    /// Another log is on the stream, until it is deleted.
+    ForeignStream,
+    DeleteConsumers,
+    /// Some bytes in the files of the stream are changed while NATS is down.
+    DamageStream,
+    /// The connections between a service and a server break after some bytes in one direction, and each later one at once.
+    Cut(&'static str, &'static str),
+    /// The same, but the connections stay open and transmit nothing in that direction.
+    Hold(&'static str, &'static str),
+    /// The file systems of some servers lose what was not synced, their processes die, and they start again.
+    PowerLoss(&'static [&'static str]),
+    /// The file system of a server has no space.
+    FullFileSystem(&'static str),
+}
+
+impl Kind {
+    /// Whether it happens to a file system of its own, which only root can mount.
+    pub fn needs_disks(&self) -> bool {
+        matches!(self.action, Action::PowerLoss(_) | Action::FullFileSystem(_))
+    }
+
+    /// Whether it has to raise an alarm if it lasts.
+    pub fn raises_alarm(&self) -> bool {
+        matches!(
+            self.action,
+            Action::Freeze("nats") | Action::Hold("command-api", "nats") | Action::Cut("projector", "postgres")
+        )
+    }
+
+    /// Traefik answers with 404 while it starts, until it has read its configuration.
+    pub fn restarts_traefik(&self) -> bool {
+        matches!(self.action, Action::Kill("traefik") | Action::Stop("traefik") | Action::NoFiles("traefik"))
+    }
+
+    /// Whether messages may be missing from the stream afterwards.
+    pub fn removes_messages(&self) -> bool {
+        matches!(self.action, Action::DeleteMessage | Action::PurgeStream | Action::DamageStream)
+    }
+
+    pub fn named(name: &str) -> Result<Self> {
+        let found = Self::all().into_iter().find(|kind| kind.name == name);
+        found.with_context(|| format!("unknown kind {name}; --list lists them"))
+    }
+
+    /// All of them, in a fixed order: the plan of a seed depends on it.
+    pub fn all() -> Vec<Self> {
+        let mut kinds = Vec::new();
+        let mut add = |name: String, action| kinds.push(Self { name, action });
+        for role in SERVICES.into_iter().chain(SERVERS) {
+            add(format!("kill-{role}"), Action::Kill(role));
+            add(format!("stop-{role}"), Action::Stop(role));
+            add(format!("freeze-{role}"), Action::Freeze(role));
+        }
+        for role in SERVICES {
+            add(format!("kill-all-{role}"), Action::KillAll(role));
+            add(format!("full-log-{role}"), Action::FullLog(role));
+        }
+        for role in SERVICES.into_iter().chain(["postgres", "nats", "traefik"]) {
+            add(format!("no-files-{role}"), Action::NoFiles(role));
+        }
+        // The WAL has files of 16 MiB.
+        add("full-disk-postgres".to_owned(), Action::FullDisk("postgres", 1 << 20));
+        add("full-disk-nats".to_owned(), Action::FullDisk("nats", 4096));
+        add("kill-backend".to_owned(), Action::KillBackend);
+        for role in ["command_api", "projector", "query_api"] {
+            add(format!("disconnect-{}", role.replace('_', "-")), Action::Disconnect(role));
+        }
+        for (role, point) in FAIL_POINTS {
+            add(format!("die-at-{point}"), Action::FailPoint(role, point));
+        }
+        for (name, database, statement) in [
+            ("lock-head", EVENT_STORE, "select from head for update"),
+            ("lock-events", EVENT_STORE, "lock table event in share row exclusive mode"),
+            ("lock-event-store", EVENT_STORE, "lock table event, head in access exclusive mode"),
+            ("lock-projection", READ_MODEL, "select from projection for update"),
+            ("lock-read-model", READ_MODEL, "lock table projection, license_total in access exclusive mode"),
+            ("lock-tree", READ_MODEL, "select from tree_head for update"),
+        ] {
+            add(name.to_owned(), Action::Lock { database, statement });
+        }
+        add("delete-message".to_owned(), Action::DeleteMessage);
+        add("purge-stream".to_owned(), Action::PurgeStream);
+        add("delete-stream".to_owned(), Action::DeleteStream);
+        add("foreign-stream".to_owned(), Action::ForeignStream);
+        add("damage-stream".to_owned(), Action::DamageStream);
+        add("delete-consumers".to_owned(), Action::DeleteConsumers);
+        for (service, server) in LINKS {
+            add(format!("cut-{service}-{server}"), Action::Cut(service, server));
+            add(format!("hold-{service}-{server}"), Action::Hold(service, server));
+        }
+        add("power-loss-postgres".to_owned(), Action::PowerLoss(&["postgres"]));
+        add("power-loss-nats".to_owned(), Action::PowerLoss(&["nats"]));
+        add("power-loss".to_owned(), Action::PowerLoss(&["postgres", "nats"]));
+        add("full-file-system-postgres".to_owned(), Action::FullFileSystem("postgres"));
+        add("full-file-system-nats".to_owned(), Action::FullFileSystem("nats"));
+        kinds
+    }
+}

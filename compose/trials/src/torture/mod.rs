@@ -1,0 +1,304 @@
+//! `cargo stack torture`: breaks a native system in many ways while clients use it.
+//!
+//! - [`options`]: the command line; [`kinds`]: the table of faults; [`plan`]: which of them when, by a seed; [`journal`]: what happened
+//! - [`system`]: the system, its [`proxy`]s and its [`disk`]s; [`faults`]: injects faults
+//! - [`clients`]: all clients; [`shopper`]: one, of the [`buyers`] or [`readers`]; [`memory`]: what they remember; [`answer`]: documented answers
+//! - [`log`]: the log and its sums; [`alarms`]: metrics that have to show faults; [`check`]: compares everything with the log; [`report`]: the table; [`shrink`]: fewer faults
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use chrono::Utc;
+use futures::future::try_join_all;
+use stack::data_folder::DataFolder;
+use stack::interrupt::Interrupt;
+use stack::progress::{Progress, print, seconds};
+use stack::provision::remove_folder;
+use tokio::runtime::Runtime;
+use tokio::time::sleep;
+use tokio::{join, select};
+use tokio_util::sync::CancellationToken;
+
+use self::check::Checker;
+use self::journal::{Entry, Journal};
+use self::kinds::{Kind, SERVERS, SERVICES};
+use self::memory::{Finding, Harm, Memory};
+use self::options::Options;
+use self::plan::{Plan, Round};
+use self::proxy::Mode;
+use self::report::{Outcome, Report};
+use self::system::{QuietSupervisor, System};
+
+mod alarms;
+mod answer;
+mod buyers;
+mod check;
+mod clients;
+mod disk;
+mod faults;
+mod journal;
+mod kinds;
+mod log;
+mod memory;
+pub mod options;
+mod plan;
+mod proxy;
+mod readers;
+mod report;
+mod shopper;
+mod shrink;
+mod system;
+
+const INTERRUPT_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// The journal and the report have all of them.
+const SHOWN_FINDINGS: usize = 3;
+
+/// Breaks a system and prints the report. False if something was found. All programs have to be built already.
+pub fn run(options: &Options) -> Result<bool> {
+    if options.list {
+        for kind in Kind::all() {
+            print(kind.name);
+        }
+        return Ok(true);
+    }
+    let interrupt = Interrupt::listen()?;
+    let running = || format!("another run uses {}; wait until it has finished", options.folder.display());
+    let _lock = DataFolder::open(&options.folder)?.lock()?.with_context(running)?;
+    let kinds = kinds(options);
+    let with_disks = match &options.replay {
+        Some(journal) => needs_disks(&Journal::read(journal)?.1)?,
+        None => kinds.iter().any(Kind::needs_disks),
+    };
+    if !with_disks {
+        print("Without power losses and full file systems, which need root: --power-loss");
+    }
+    let (seed, rounds) = rounds(options, &kinds)?;
+    let name = Utc::now().format("%Y%m%dT%H%M%SZ").to_string();
+    let run = Run { options, interrupt: &interrupt, seed, with_disks };
+    let report = run.once(rounds, &options.folder.join(&name).with_extension("ndjson"))?;
+    let saved = report.save(&options.folder, &name)?;
+    print(format_args!("\n{}\nSaved as {saved}.json, .md and .ndjson, the journal", report.page()));
+    if report.is_good() {
+        remove_folder(&run.data())?;
+    } else {
+        print(format_args!("The logs are in {}", run.data().join("logs").display()));
+        if options.shrink {
+            run.shrink(&options.folder.join(name), &report)?;
+        }
+    }
+    Ok(report.is_good())
+}
+
+struct Run<'a> {
+    options: &'a Options,
+    interrupt: &'a Interrupt,
+    seed: u64,
+    /// Postgres and NATS have disks of their own.
+    with_disks: bool,
+}
+
+impl Run<'_> {
+    fn data(&self) -> PathBuf {
+        self.options.folder.join("data")
+    }
+
+    /// Starts a system, breaks it and stops it.
+    fn once(&self, rounds: impl Iterator<Item = Round>, journal: &Path) -> Result<Report> {
+        let started_at = Utc::now();
+        let journal = Journal::create(journal)?;
+        journal.write(Entry::Run { seed: self.seed })?;
+        disk::unmount_all(&self.data())?;
+        remove_folder(&self.data())?;
+        let runtime = Runtime::new()?;
+        Progress::Shown.heading(format_args!("Starting, seed {}", self.seed));
+        let data = DataFolder::open(&self.data())?;
+        let system = System::start(data.clone(), self.with_disks, self.interrupt, &runtime)?;
+        let interrupted = async {
+            while !self.interrupt.is_raised() {
+                sleep(INTERRUPT_POLL_INTERVAL).await;
+            }
+        };
+        let time = Duration::from_mins(self.options.minutes);
+        let _quiet = QuietSupervisor::new(&data)?;
+        let report = runtime.block_on(async {
+            select! {
+                report = torture(&system, rounds, self.seed, time, self.options.until_found, &journal) => report,
+                () = interrupted => bail!("interrupted"),
+            }
+        });
+        drop(system);
+        Ok(Report { started_at, ..report? })
+    }
+
+    /// Leaves faults out of a run that has failed until it no longer fails, and saves the last plan that did as a journal.
+    fn shrink(&self, name: &Path, report: &Report) -> Result<()> {
+        let tried = name.with_extension("tried.ndjson");
+        let shortest = name.with_extension("shortest.ndjson");
+        let (_, rounds) = Journal::read(&name.with_extension("ndjson"))?;
+        // What happened afterwards has no part in it.
+        let failed = rounds.iter().take_while(|round| Some(round.number) <= report.first_failure).cloned();
+        let rounds: Vec<Round> = if report.first_failure.is_some() { failed.collect() } else { rounds };
+        let found = shrink::shrink(&rounds, |fewer| {
+            let faults: usize = fewer.iter().map(|round| round.faults.len()).sum();
+            Progress::Shown.heading(format_args!("Trying {faults} faults"));
+            Ok(!self.once(fewer.iter().cloned(), &tried)?.is_good())
+        })?;
+        let journal = Journal::create(&shortest)?;
+        journal.write(Entry::Run { seed: self.seed })?;
+        for round in found {
+            for fault in &round.faults {
+                print(format_args!(
+                    "  {:>4}  {} at {} ms for {} ms",
+                    round.number, fault.kind, fault.at_ms, fault.lasts_ms
+                ));
+            }
+            journal.write(Entry::Round(round))?;
+        }
+        print(format_args!("Repeat them with: cargo stack torture --replay {}", shortest.display()));
+        Ok(())
+    }
+}
+
+/// The kinds that the run chooses from.
+fn kinds(options: &Options) -> Vec<Kind> {
+    if !options.only.is_empty() {
+        return options.only.clone();
+    }
+    Kind::all().into_iter().filter(|kind| options.power_loss || !kind.needs_disks()).collect()
+}
+
+fn needs_disks(rounds: &[Round]) -> Result<bool> {
+    let faults = rounds.iter().flat_map(|round| &round.faults);
+    let kinds: Vec<Kind> = faults.map(|fault| Kind::named(&fault.kind)).collect::<Result<_>>()?;
+    Ok(kinds.iter().any(Kind::needs_disks))
+}
+
+/// The seed, and the rounds in their order.
+fn rounds(options: &Options, kinds: &[Kind]) -> Result<(u64, Box<dyn Iterator<Item = Round>>)> {
+    if let Some(journal) = &options.replay {
+        let (seed, rounds) = Journal::read(journal)?;
+        return Ok((seed, Box::new(rounds.into_iter())));
+    }
+    let seed = options.seed.unwrap_or_else(rand::random);
+    Ok((seed, Box::new(Plan::new(seed, kinds))))
+}
+
+async fn torture(
+    system: &System,
+    rounds: impl Iterator<Item = Round>,
+    seed: u64,
+    time: Duration,
+    until_found: bool,
+    journal: &Journal,
+) -> Result<Report> {
+    let (started, started_at) = (Instant::now(), Utc::now());
+    let memory = Arc::new(Memory::new());
+    let mut checker = Checker::new()?;
+    if let Err(missing) = checker.wait_until_healed(system).await {
+        memory.found(Harm::Wrong, format!("the system is not ready before the first fault: {missing}"));
+        return Ok(Report::new(seed, started_at, &[], memory.end().findings));
+    }
+    let stopping = CancellationToken::new();
+    let clients = clients::start(&system.entrances, &memory, seed, &stopping)?;
+    let mut outcomes = Vec::new();
+    for round in rounds {
+        if started.elapsed() > time {
+            break;
+        }
+        let outcome = torture_once(system, round, &mut checker, &memory, journal).await?;
+        print(line(&outcome, started.elapsed()));
+        let is_beyond_help = outcome.healed.is_err() && !help(system, &checker, journal).await?;
+        let is_enough = until_found && outcome.has_failed();
+        outcomes.push(outcome);
+        if is_beyond_help || is_enough {
+            break;
+        }
+    }
+    stopping.cancel();
+    clients.join_all().await;
+    Progress::Shown.heading("Checking everything");
+    checker.check_all(system, &memory).await?;
+    let report = Report::new(seed, started_at, &outcomes, memory.end().findings);
+    Ok(Report { purchases: memory.purchases_after(0).len(), events: checker.events(), ..report })
+}
+
+/// Injects the faults of a round, waits until the system has healed, and checks it.
+async fn torture_once(
+    system: &System,
+    round: Round,
+    checker: &mut Checker,
+    memory: &Memory,
+    journal: &Journal,
+) -> Result<Outcome> {
+    journal.write(Entry::Round(round.clone()))?;
+    let mut kinds = Vec::new();
+    for fault in &round.faults {
+        kinds.push(Kind::named(&fault.kind)?);
+    }
+    memory.begin(kinds.iter().any(Kind::restarts_traefik));
+    let ended = CancellationToken::new();
+    let inject = async {
+        let _ended = ended.clone().drop_guard();
+        try_join_all(round.faults.iter().map(|fault| faults::inject(system, fault, journal))).await
+    };
+    let alarm = alarms::expected(&round)?;
+    let watch = async {
+        let Some(alarm) = alarm else { return true };
+        ended.run_until_cancelled(checker.wait_until_raised(alarm, system)).await.is_some()
+    };
+    let (had_effect, raised) = join!(inject, watch);
+    let had_effect = had_effect?;
+    if let Some(alarm) = alarm.filter(|_| !raised && had_effect.contains(&true)) {
+        memory.found(Harm::Silent, format!("{} was not raised", alarm.metric));
+    }
+    if kinds.iter().any(Kind::removes_messages) {
+        checker.allow_missing_messages();
+    }
+    let healed = checker.wait_until_healed(system).await;
+    match &healed {
+        Ok(after) => {
+            journal.event(format!("healed after {}", seconds(*after)))?;
+            checker.check(system, memory).await;
+        }
+        Err(missing) => journal.event(format!("not healed: {missing}"))?,
+    }
+    let period = memory.end();
+    for Finding { harm, what } in &period.findings {
+        journal.event(format!("{harm:?}: {what}"))?;
+    }
+    let injected = had_effect.into_iter().filter(|had_effect| *had_effect).count();
+    Ok(Outcome { round, injected, period, healed })
+}
+
+/// Restarts everything. True if the system works again.
+async fn help(system: &System, checker: &Checker, journal: &Journal) -> Result<bool> {
+    journal.event("everything is restarted")?;
+    for proxy in system.proxies.values() {
+        proxy.set(Mode::Forward, 0);
+    }
+    for role in SERVERS.into_iter().chain(SERVICES) {
+        system.change(role, |_| {});
+    }
+    Ok(checker.wait_until_healed(system).await.is_ok())
+}
+
+fn line(outcome: &Outcome, elapsed: Duration) -> String {
+    let Outcome { round, period, healed, .. } = outcome;
+    let kinds: Vec<&str> = round.faults.iter().map(|fault| fault.kind.as_str()).collect();
+    let healed = healed.as_ref().map_or_else(|missing| format!("not healed: {missing}"), |after| seconds(*after));
+    let mut line = format!(
+        "  {:>5} s  {:>4}  {:<60}  no purchases {}, no totals {}, healed after {healed}",
+        elapsed.as_secs(),
+        round.number,
+        kinds.join(" + "),
+        seconds(period.no_purchases),
+        seconds(period.no_totals),
+    );
+    for Finding { harm, what } in period.findings.iter().take(SHOWN_FINDINGS) {
+        let _ = write!(line, "\n           {harm:?}: {what}");
+    }
+    line
+}

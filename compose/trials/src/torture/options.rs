@@ -1,0 +1,57 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, value_parser};
+use stack::checkout;
+
+use crate::torture::kinds::Kind;
+
+/// Break a system in many ways while clients use it, and check that nothing is lost, doubled or wrong
+///
+/// Starts a system with two processes of each service on its own data and ports. Clients buy, read and remember every answer.
+/// Meanwhile each round injects a fault, or three at once, and waits until the system has healed. A checker with its own SQL and
+/// its own sums then compares the log with all answers, all replicas and the stream. It prints a table per kind of fault, and saves
+/// it as JSON and Markdown together with a journal. The run fails if anything was lost, doubled or wrong, if an answer was not as
+/// documented, or if the system did not heal. Run it on an otherwise idle machine.
+#[derive(Clone, Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags")]
+#[command(name = "cargo stack torture", bin_name = "cargo stack torture")]
+pub struct Options {
+    /// Determines kinds, order, targets, moments and keys [default: random]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// Inject only faults of these kinds
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = Kind::named)]
+    pub only: Vec<Kind>,
+
+    /// Include power losses and full file systems: keep the data of Postgres and NATS on file systems of their own. Needs root and
+    /// loop devices
+    #[arg(long)]
+    pub power_loss: bool,
+
+    /// Repeat the rounds of a journal, with its seed
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "only"])]
+    pub replay: Option<PathBuf>,
+
+    /// Start no further round after this time
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = value_parser!(u64).range(1..=1440))]
+    pub minutes: u64,
+
+    /// Stop after the first round with a finding
+    #[arg(long)]
+    pub until_found: bool,
+
+    /// If the run fails, repeat it with fewer and fewer faults, and save the shortest plan that still fails
+    #[arg(long)]
+    pub shrink: bool,
+
+    /// List the kinds of faults, and exit
+    #[arg(long)]
+    pub list: bool,
+
+    /// Folder for the results, and for the data while it runs
+    #[arg(long, value_name = "FOLDER", default_value_os_t = checkout::stack_folder().join("torture"))]
+    pub folder: PathBuf,
+}
