@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use super::up;
+use super::{torture, up};
 use crate::build_services::{build_services, cargo};
 use crate::cli::{self, Part};
 use crate::pages;
@@ -17,6 +17,9 @@ mod section;
 
 use rust::Effort;
 use section::Sections;
+
+/// The same faults in each run.
+const TORTURE: [&str; 4] = ["--seed", "17", "--minutes", "6"];
 
 pub fn run(arguments: &cli::Test) -> Result<()> {
     let mut sections = Sections::default();
@@ -55,6 +58,9 @@ pub fn run(arguments: &cli::Test) -> Result<()> {
     }
     if has(Part::Docker) {
         images_and_compose_files(&mut sections);
+    }
+    if has(Part::Torture) {
+        sections.run("torture", || torture::test(&TORTURE));
     }
     sections.summary()
 }
