@@ -65,7 +65,7 @@ fn of(action: Action) -> Option<Alarm> {
         Action::Freeze("nats") | Action::Hold("command-api", "nats") => {
             Some(alarm("command-api", "sales_relay_lag_seconds", Of::All, 0.5))
         }
-        Action::ForeignStream => Some(alarm("command-api", "sales_relay_diverged", Of::Any, 0.0)),
+        // Not `ForeignStream`: under load, the relay may not notice that the stream has another log.
         _ => None,
     }
 }
@@ -123,7 +123,7 @@ mod tests {
         };
         let (long, short) = (fault("freeze-nats", 3000), fault("freeze-nats", 1000));
         assert_eq!(expected(std::slice::from_ref(&long)), Some("sales_relay_lag_seconds"));
-        assert_eq!(expected(&[fault("foreign-stream", 3000)]), Some("sales_relay_diverged"));
+        assert_eq!(expected(&[fault("cut-projector-postgres", 3000)]), Some(NOT_READY));
         assert_eq!(expected(std::slice::from_ref(&short)), None);
         assert_eq!(expected(&[long, short]), None);
         assert_eq!(expected(&[fault("kill-web", 3000)]), None);

@@ -130,7 +130,7 @@ impl Run<'_> {
             }
         });
         drop(system);
-        Ok(Report { started_at, ..report? })
+        Ok(Report { started_at, command: self.options.command(self.seed), ..report? })
     }
 
     /// Leaves faults out of a run that has failed until it no longer fails, and saves the last plan that did as a journal.

@@ -55,3 +55,19 @@ pub struct Options {
     #[arg(long, value_name = "FOLDER", default_value_os_t = checkout::stack_folder().join("torture"))]
     pub folder: PathBuf,
 }
+
+impl Options {
+    /// The command that repeats the run.
+    pub fn command(&self, seed: u64) -> String {
+        let Self { only, replay, minutes, power_loss, .. } = self;
+        if let Some(journal) = replay {
+            return format!("cargo stack torture --replay {} --minutes {minutes}", journal.display());
+        }
+        let mut command = format!("cargo stack torture --seed {seed} --minutes {minutes}");
+        if !only.is_empty() {
+            let kinds: Vec<&str> = only.iter().map(|kind| kind.name.as_str()).collect();
+            command = format!("{command} --only {}", kinds.join(","));
+        }
+        if *power_loss { command + " --power-loss" } else { command }
+    }
+}

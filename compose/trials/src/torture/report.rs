@@ -35,6 +35,8 @@ impl Outcome {
 
 #[derive(Debug, Serialize)]
 pub struct Report {
+    /// What repeats the run.
+    pub command: String,
     pub seed: u64,
     pub started_at: DateTime<Utc>,
     pub took_s: u64,
@@ -124,6 +126,7 @@ impl Report {
             outcome.period.findings.clone().into_iter().map(move |finding| (Some(number), finding))
         };
         Self {
+            command: format!("cargo stack torture --seed {seed}"),
             seed,
             started_at,
             first_failure: outcomes.iter().find(|outcome| outcome.has_failed()).map(|outcome| outcome.round.number),
@@ -152,9 +155,9 @@ impl Report {
     }
 
     pub fn page(&self) -> String {
-        let Self { seed, faults, purchases, events, took_s, .. } = self;
+        let Self { command, faults, purchases, events, took_s, .. } = self;
         let mut page = format!(
-            "# Torture of {}\n\n`cargo stack torture --seed {seed}`: {faults} faults in {took_s} s; {purchases} acknowledged \
+            "# Torture of {}\n\n`{command}`: {faults} faults in {took_s} s; {purchases} acknowledged \
              purchases in a log of {events} events.\n\nTimes in seconds: median / worst.\n\n\
              | kind | n | no effect | lost | doubled | wrong | improper | tolerated | silent | no purchases | no totals | healed | healed after |\n\
              |---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
