@@ -65,7 +65,7 @@ fn of(action: Action) -> Option<Alarm> {
         Action::Freeze("nats") | Action::Hold("command-api", "nats") => {
             Some(alarm("command-api", "sales_relay_lag_seconds", Of::All, 0.5))
         }
-        // Not `ForeignStream`: under load, the relay may not notice that the stream has another log.
+        Action::ForeignStream => Some(alarm("command-api", "sales_relay_diverged", Of::Any, 0.0)),
         _ => None,
     }
 }

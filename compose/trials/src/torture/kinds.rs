@@ -89,7 +89,10 @@ impl Kind {
     pub fn raises_alarm(&self) -> bool {
         matches!(
             self.action,
-            Action::Freeze("nats") | Action::Hold("command-api", "nats") | Action::Cut("projector", "postgres")
+            Action::Freeze("nats")
+                | Action::ForeignStream
+                | Action::Hold("command-api", "nats")
+                | Action::Cut("projector", "postgres")
         )
     }
 
