@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use stack::progress::report;
 use trials::torture::{self, options::Options};
 
 fn main() -> ExitCode {
@@ -10,7 +11,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            report(format_args!("error: {error:#}"));
             // Not as if something had been found.
             ExitCode::from(2)
         }
