@@ -88,10 +88,19 @@ impl Disk {
         run("perl", &["-e".as_ref(), SHUT_DOWN.as_ref(), self.mounted.as_os_str()])
     }
 
-    /// Once no process uses it any more.
+    /// Once no process uses it any more. A container that is being started may keep the file system as it was for a moment.
     pub fn restore_power(&self) -> Result<()> {
-        self.unmount()?;
-        self.mount()
+        let started = Instant::now();
+        loop {
+            self.unmount()?;
+            self.mount()?;
+            let probe = self.mounted.join("probe");
+            match File::create(&probe) {
+                Ok(_) => return Ok(fs::remove_file(probe)?),
+                Err(error) => ensure!(started.elapsed() < UNMOUNTS_WITHIN, error),
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
     }
 
     /// Takes all free space until the result is dropped.
