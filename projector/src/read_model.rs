@@ -15,7 +15,7 @@ use crate::batch_delta::BatchDelta;
 
 /// The rules by which this program derives the read model. Increase it with every change after which the same events give
 /// another read model: a rebuild resumes an interrupted one only if that followed the same rules.
-pub const PROJECTION_VERSION: i32 = 4;
+pub const PROJECTION_VERSION: i32 = 5;
 
 /// Rows of a history that one statement deletes, in some hundred milliseconds.
 const GC_ROWS: i64 = 50_000;
