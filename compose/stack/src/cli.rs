@@ -118,11 +118,12 @@ pub struct Audit {
 
 #[derive(Args, Debug)]
 pub struct Test {
-    /// Run everything: more cases, and also the tests of the whole system, the pages in a browser, and the images and Compose files
+    /// Run everything but torture: more cases, and also the tests of the whole system, the pages in a browser, and the images and Compose
+    /// files
     #[arg(long)]
     pub all: bool,
 
-    /// Run one part of --all
+    /// Run one part of --all, or torture
     #[arg(long, value_name = "PART", conflicts_with = "all")]
     pub only: Option<Part>,
 
@@ -146,7 +147,7 @@ pub enum Part {
     Browser,
     /// The images and Compose files
     Docker,
-    /// Faults, for six minutes
+    /// Faults, for six minutes, on an otherwise idle machine
     Torture,
 }
 
