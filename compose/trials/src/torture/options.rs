@@ -7,6 +7,10 @@ use stack::checkout;
 
 use crate::torture::kinds::Kind;
 
+/// An option of the launcher, which builds what is broken.
+const BROKEN: &str = "--broken PATCH, as the first option, breaks a build that compose/trials/broken/PATCH.patch has made wrong, and fails \
+                      unless that is found.";
+
 /// Break a system in many ways while clients use it, and check that nothing is lost, doubled or wrong
 ///
 /// Starts a system with two processes of each service on its own data and ports. Clients buy, read and remember every answer.
@@ -16,7 +20,7 @@ use crate::torture::kinds::Kind;
 /// documented, or if the system did not heal. Run it on an otherwise idle machine.
 #[derive(Clone, Debug, Parser)]
 #[expect(clippy::struct_excessive_bools, reason = "they are flags")]
-#[command(name = "cargo stack torture", bin_name = "cargo stack torture")]
+#[command(name = "cargo stack torture", bin_name = "cargo stack torture", after_help = BROKEN)]
 pub struct Options {
     /// Determines kinds, order, targets, moments and keys [default: random]
     #[arg(long, value_name = "N")]
