@@ -121,7 +121,7 @@ fn write_messages(mut output: impl Write, messages: &Receiver<Message>, is_stuck
             lost.inc();
         }
         is_stuck.store(false, Ordering::Relaxed);
-        // Nobody may wait for it any more.
+        // Fails after the timeout of the sender.
         let _ = done.send(());
     }
 }
