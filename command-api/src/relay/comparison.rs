@@ -13,8 +13,10 @@ use runtime::nats::is_event;
 use sqlx::PgPool;
 use tokio::time::Instant;
 
-/// Messages per comparison. There is one per second: a million messages take a quarter of an hour, at a tenth of a percent of a core.
+/// Messages per comparison: a million messages take a quarter of an hour, at a tenth of a percent of a core.
 const CHUNK_MESSAGES: u16 = 1000;
+/// Minimum interval between two comparisons. Relays that meet on the stream read its end many times per second.
+const CHUNK_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause after all messages were compared.
 const PASS_INTERVAL: Duration = Duration::from_mins(10);
 /// When the server removes a consumer that was left behind.
@@ -61,6 +63,7 @@ impl Comparison {
             *self = Self { after: Position::START, due_at: Instant::now() + PASS_INTERVAL };
             return Ok(None);
         }
+        self.due_at = Instant::now() + CHUNK_INTERVAL;
         let messages = fetch(stream, after.next()).await?;
         let events = event_log::read_after(event_store, after, CHUNK_MESSAGES.into()).await?;
         let until = after.plus(CHUNK_MESSAGES.into());
