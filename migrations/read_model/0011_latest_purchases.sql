@@ -2,7 +2,7 @@
 -- and a reader takes the list together with the totals.
 --
 -- `latest_purchase` stays for services of the release before, which use it while they are replaced one by one. A list that such a
--- projector has not continued is replaced by the next batch: `purchase_count` tells. `cargo stack rebuild` builds the whole list.
+-- projector has not continued is replaced by the next batch: `purchase_count` tells.
 --
 -- The lists are compressed within the row until four rows fit into a page: then each update finds space where it is. Measured with rows of
 -- half a page: every other update went to a new page, which only vacuum empties.

@@ -46,7 +46,7 @@ marked as (
     cross join unnest($15::bigint[], $16::timestamptz[], $17::text[]) as reset (position, reset_at, reason)
 ),
 -- The newest of the $24 purchases, at most 100, come before those of the list. A list that does not end where they begin was not continued by
--- a projector of the release before: it is replaced.
+-- a projector of the release before: it is replaced, and `projector rebuild` builds the whole one.
 latest as (
     insert into latest_purchases (generation, purchase_count, positions, purchased_at, licenses, amounts_minor, currencies)
     select
