@@ -34,7 +34,7 @@ impl ProcessId {
 
     /// False for a zombie too.
     pub fn is_alive(self) -> bool {
-        Stat::read(self.pid).is_ok_and(|stat| stat.start_time == self.start_time && !stat.is_zombie)
+        Stat::read(self.pid).is_ok_and(|stat| stat.start_time == self.start_time && !stat.has_ended)
     }
 
     /// Does nothing if the process has ended.
@@ -65,7 +65,7 @@ impl FromStr for ProcessId {
 /// Fields of `/proc/<pid>/stat`.
 #[derive(Debug)]
 pub struct Stat {
-    is_zombie: bool,
+    has_ended: bool,
     start_time: u64,
     pub parent: i32,
     /// CPU time in clock ticks: its own, and that of the children it has waited for.
@@ -87,16 +87,35 @@ impl Stat {
         const SYSTEM_TIME: usize = 15;
         const CHILDREN_USER_TIME: usize = 16;
         const CHILDREN_SYSTEM_TIME: usize = 17;
+        const THREADS: usize = 20;
         const START_TIME: usize = 22;
         let (_, after_name) = line.rsplit_once(") ")?;
         let field = |number: usize| after_name.split(' ').nth(number - STATE);
-        let ticks = |number| field(number)?.parse::<u64>().ok();
+        let integer = |number| field(number)?.parse::<u64>().ok();
         Some(Self {
-            is_zombie: matches!(field(STATE)?, "Z" | "X"),
-            start_time: ticks(START_TIME)?,
+            // A process that is killed becomes a zombie with its first thread; the other ones may still hold its sockets and files.
+            has_ended: matches!(field(STATE)?, "Z" | "X") && integer(THREADS)? <= 1,
+            start_time: integer(START_TIME)?,
             parent: field(PARENT)?.parse().ok()?,
-            cpu_ticks: ticks(USER_TIME)? + ticks(SYSTEM_TIME)?,
-            children_cpu_ticks: ticks(CHILDREN_USER_TIME)? + ticks(CHILDREN_SYSTEM_TIME)?,
+            cpu_ticks: integer(USER_TIME)? + integer(SYSTEM_TIME)?,
+            children_cpu_ticks: integer(CHILDREN_USER_TIME)? + integer(CHILDREN_SYSTEM_TIME)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zombie_with_threads_has_not_ended() {
+        let stat = |state: &str, threads: u32| {
+            let line = format!("7 (a) b) {state} 1 7 7 0 -1 0 0 0 0 0 6 5 4 3 20 0 {threads} 0 99 0 0");
+            Stat::parse(&line).unwrap().has_ended
+        };
+        assert!(!stat("S", 3));
+        assert!(!stat("Z", 3), "it may still accept connections");
+        assert!(stat("Z", 1));
+        assert!(stat("X", 0));
     }
 }

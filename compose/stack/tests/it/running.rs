@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
+use stack::identity::ProcessId;
 use stack::state::Status;
 use stack::{Options, ports};
 use tempfile::TempDir;
@@ -206,6 +207,5 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 /// False for a zombie.
 pub fn is_alive(pid: i32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z')))
+    ProcessId::of(pid).is_ok_and(ProcessId::is_alive)
 }
