@@ -9,8 +9,9 @@
 
 use std::{
     fs,
-    io::{ErrorKind, Write, stdout},
+    io::{ErrorKind, Write, stderr, stdout},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -21,10 +22,12 @@ use async_nats::{
 use clap::Parser;
 use futures::StreamExt;
 use serde_json::Value;
+use tokio::time::sleep;
 
 const STREAM: &str = "SALES_EVENTS";
 /// The durable consumer that the shop creates for the user of this name. It delivers one event at a time.
 const CONSUMER: &str = "subscriber";
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 #[derive(Parser)]
 struct Settings {
@@ -42,12 +45,20 @@ async fn main() -> anyhow::Result<()> {
     let (user, password) = (nats.username().unwrap_or_default().into(), nats.password().unwrap_or_default().into());
     let options = ConnectOptions::with_user_and_password(user, password);
     let client = options.connect(nats.clone()).await.context("NATS is unreachable")?;
-    let stream = jetstream::new(client).get_stream(STREAM).await.context("the shop has not published anything yet")?;
-    let consumer = stream.get_consumer::<pull::Config>(CONSUMER).await.map_err(anyhow::Error::from_boxed)?;
-    let mut messages = consumer.messages().await?;
+    let jetstream = jetstream::new(client);
+    let mut messages = subscribe(&jetstream).await?;
     let mut last = read(&file)?;
-    while let Some(message) = messages.next().await {
-        let message = message?;
+    loop {
+        let Some(Ok(message)) = messages.next().await else {
+            // The shop deletes the consumer together with a stream that lacks messages, and creates both again.
+            writeln!(stderr(), "the consumer was deleted, or NATS is unreachable: subscribing again")?;
+            sleep(RETRY_DELAY).await;
+            match subscribe(&jetstream).await {
+                Ok(again) => messages = again,
+                Err(error) => writeln!(stderr(), "{error:#}")?,
+            }
+            continue;
+        };
         let event: Value = serde_json::from_slice(&message.payload).context("not an event of the shop")?;
         let position = event["position"].as_u64().context("an event without a position")?;
         if position > last + 1 {
@@ -67,7 +78,12 @@ async fn main() -> anyhow::Result<()> {
         // After its position is on disk: an acknowledged message is not redelivered.
         message.ack().await.map_err(anyhow::Error::from_boxed)?;
     }
-    bail!("NATS closed the subscription")
+}
+
+async fn subscribe(jetstream: &jetstream::Context) -> anyhow::Result<pull::Stream> {
+    let stream = jetstream.get_stream(STREAM).await.context("the shop has not published anything yet")?;
+    let consumer = stream.get_consumer::<pull::Config>(CONSUMER).await.map_err(anyhow::Error::from_boxed)?;
+    Ok(consumer.messages().await?)
 }
 
 fn read(file: &Path) -> anyhow::Result<u64> {

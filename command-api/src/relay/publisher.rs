@@ -1,6 +1,9 @@
 //! Publishes one batch at a time.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use async_nats::{
     HeaderMap, HeaderValue,
@@ -36,9 +39,11 @@ use crate::handoff::HandoffBuffer;
 pub const MAX_BATCH: usize = 1000;
 /// How often the stream is compared with the log, also while purchases arrive.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// Minimum interval between two refills of an incomplete stream, which each cost seconds without news for subscribers: a disk that damages
-/// the stream again and again needs an operator.
-const REFILL_INTERVAL: Duration = Duration::from_mins(10);
+/// How old a stream has to be per message before it is refilled: several times as long as its last refill took, so that subscribers of a
+/// long log receive something in between while a disk damages the stream again and again.
+const MIN_AGE_PER_MESSAGE: Duration = Duration::from_micros(100);
+/// The same for a short log.
+const MIN_AGE: Duration = Duration::from_secs(1);
 /// Time to read the lag from the log while publishing fails.
 const LAG_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -96,7 +101,8 @@ pub struct Publisher {
     comparison_reported: Reported,
     /// Where a message was found that is not the log's event.
     differs_at: Option<Position>,
-    refilled_at: Option<Instant>,
+    /// When the stream was created by the clock of NATS, and since when this relay knows it.
+    stream_since: Option<(SystemTime, Instant)>,
     /// Where the consumer of other systems continues in a refilled stream.
     subscriber_from: Option<Position>,
     /// When the stream was last known to hold the whole log; initially the start.
@@ -137,7 +143,7 @@ impl Publisher {
             comparison: Comparison::start(),
             comparison_reported: Reported::default(),
             differs_at: None,
-            refilled_at: None,
+            stream_since: None,
             subscriber_from: None,
             complete_at: now,
             lag_reported: Reported::default(),
@@ -230,6 +236,10 @@ impl Publisher {
         let head = event_log::head(&self.pool).await?;
         self.metrics.missing_messages.set(missing_messages(stream.cached_info(), head).cast_signed());
         self.metrics.diverged.set(i64::from(!same_log));
+        let created = SystemTime::from(stream.cached_info().created);
+        if self.stream_since.is_none_or(|(known, _)| known != created) {
+            self.stream_since = Some((created, Instant::now()));
+        }
         self.check_at = Instant::now() + CHECK_INTERVAL;
         if same_log { Ok(end) } else { Err(RelayError::Diverged { stream: end, log: head }) }
     }
@@ -261,15 +271,19 @@ impl Publisher {
         Ok(self.differs_at.is_none())
     }
 
-    /// Deletes a stream that lacks messages, so that it is created again and filled from the log. Deleted sequences cannot be filled.
+    /// Deletes a stream that lacks messages, so that it is created again and filled from the log. Deleted sequences cannot be filled. A
+    /// relay that has just started does not know the stream for long, nor does it after another relay has refilled it.
     pub async fn refill_if_incomplete(&mut self) -> Result<(), RelayError> {
         let missing = self.metrics.missing_messages.get();
-        if missing == 0 || self.refilled_at.is_some_and(|refilled_at| refilled_at.elapsed() < REFILL_INTERVAL) {
+        let Some((created, since)) = self.stream_since else { return Ok(()) };
+        if missing == 0 || since.elapsed() < min_age(self.position().min(self.new_stream.max_messages)) {
             return Ok(());
         }
         self.forget();
-        self.refilled_at = Some(Instant::now());
         let stream = self.jetstream.get_stream(STREAM).await.map_err(|error| RelayError::Stream(error.into()))?;
+        if SystemTime::from(stream.cached_info().created) != created {
+            return Ok(()); // another relay is refilling it
+        }
         let subscriber = stream.consumer_info(SUBSCRIBER).await.ok();
         self.subscriber_from =
             subscriber.map(|consumer| Position::from_sequence(consumer.ack_floor.stream_sequence).next());
@@ -342,6 +356,12 @@ impl Publisher {
             }
         }
     }
+}
+
+/// How old a stream of so many messages has to be before it is refilled.
+pub fn min_age(messages: i64) -> Duration {
+    let messages = u32::try_from(messages.max(0)).unwrap_or(u32::MAX);
+    MIN_AGE.max(MIN_AGE_PER_MESSAGE * messages)
 }
 
 /// The consumer of another system. Created here: its creator determines where the server delivers, even onto other streams.

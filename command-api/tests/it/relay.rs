@@ -1,12 +1,12 @@
 //! The relay: whatever happens to NATS, the stream ends up as a copy of the log.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream::{self, consumer::pull};
 use command_api::relay::{
     comparison::missing_messages,
     metrics::Metrics,
-    publisher::{NewStream, Publisher, RelayError},
+    publisher::{NewStream, Publisher, RelayError, min_age},
 };
 use futures::{StreamExt, future::join_all};
 use runtime::nats::{STREAM, SUBJECTS, Settings};
@@ -276,6 +276,18 @@ async fn a_stream_that_lacks_messages_is_refilled_and_its_subscriber_continues()
         let mut messages = subscriber().await.unwrap().messages().await.unwrap();
         let next = messages.next().await.unwrap().unwrap();
         assert_eq!(next.info().unwrap().stream_sequence, 51, "a message is lost {position}");
+        // Not only once.
+        assert!(jetstream.get_stream(STREAM).await.unwrap().delete_message(lost).await.unwrap());
+        let refills = || service.log().matches("relay.refilled").count();
+        eventually("the stream is refilled again", async || refills() == 2).await;
+        assert_copy_of_log(&databases, &jetstream).await;
+    }
+}
+
+#[test]
+fn a_stream_is_refilled_again_the_later_the_longer_it_is() {
+    for (messages, seconds) in [(0, 1), (10_000, 1), (100_000, 10), (1_000_000, 100)] {
+        assert_eq!(min_age(messages), Duration::from_secs(seconds), "{messages}");
     }
 }
 

@@ -75,6 +75,27 @@ async fn a_killed_subscriber_resumes_without_losing_or_duplicating_an_event() {
 }
 
 #[tokio::test]
+async fn a_running_subscriber_continues_after_a_refill_of_the_stream() {
+    let (databases, nats) = (Databases::create().await, Nats::start());
+    let service = databases.command_api(&nats.url("command-api")).await;
+    let folder = TempDir::new().unwrap();
+    service.buy("pro").await;
+    service.buy("pro").await;
+    let jetstream = jetstream::new(runtime::nats::connect(&nats.admin_url(), "test").await.unwrap());
+    let consumer = async || match jetstream.get_stream(STREAM).await {
+        Ok(stream) => stream.consumer_info("subscriber").await.is_ok(),
+        Err(_) => false,
+    };
+    eventually("there is a consumer", consumer).await;
+    let _running = subscriber(&nats, folder.path());
+    assert_processed(folder.path(), 2).await;
+    assert!(jetstream.get_stream(STREAM).await.unwrap().delete_message(1).await.unwrap());
+    eventually("the stream is refilled", async || service.log().contains("relay.refilled")).await;
+    service.buy("pro").await;
+    assert_processed(folder.path(), 3).await;
+}
+
+#[tokio::test]
 async fn a_subscriber_that_misses_an_event_names_where_to_read_it() {
     let (databases, nats) = (Databases::create().await, Nats::start());
     let service = databases.command_api(&nats.url("command-api")).await;
