@@ -39,11 +39,12 @@ const fn alarm(service: &'static str, metric: &'static str, replicas: Of, most: 
 }
 
 /// None of them is raised once the system has healed. The limits are those of the alerts, or lower.
-const QUIET: [Alarm; 10] = [
+const QUIET: [Alarm; 11] = [
     alarm("command-api", "sales_append_clock_refused", Of::Any, 0.0),
     alarm("command-api", "sales_append_clock_ahead_seconds", Of::Any, 60.0),
     alarm("command-api", "sales_relay_diverged", Of::Any, 0.0),
     alarm("command-api", "sales_relay_lag_seconds", Of::All, 5.0),
+    alarm("command-api", "sales_relay_missing_messages", Of::Any, 0.0),
     alarm("projector", "sales_projection_halted", Of::Any, 0.0),
     alarm("projector", "sales_projection_lag_seconds", Of::All, 5.0),
     alarm("projector", "sales_reconciliation_difference", Of::Any, 0.0),

@@ -4,19 +4,17 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use async_nats::jetstream::stream::RawMessageErrorKind;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::time::sleep;
-use uuid::Uuid;
 
 use crate::torture::alarms::{self, Alarm};
 use crate::torture::answer::{Answer, BUY, HISTORY, LATEST, Operation, TOTALS};
 use crate::torture::log::{Log, wrong};
 use crate::torture::memory::{Finding, Harm, Memory, Seen, Totals};
-use crate::torture::readers;
 use crate::torture::system::System;
+use crate::torture::{readers, stream};
 
 /// Longer than a client has to wait for anything.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,8 +41,6 @@ pub struct Checker {
     judged_resets: usize,
     /// Up to this position the stream has been compared with the log.
     compared: i64,
-    /// Messages that faults have deleted from the stream, up to this position.
-    deleted_up_to: i64,
 }
 
 impl Checker {
@@ -57,13 +53,7 @@ impl Checker {
             judged_purchases: 0,
             judged_resets: 0,
             compared: 0,
-            deleted_up_to: 0,
         })
-    }
-
-    /// Messages up to the end of the stream may be missing from now on.
-    pub fn allow_missing_messages(&mut self) {
-        self.deleted_up_to = i64::MAX;
     }
 
     pub fn events(&self) -> i64 {
@@ -116,11 +106,16 @@ impl Checker {
             return Ok(Some(format!("the alarm {metric} is raised")));
         }
         let signed: i64 = sqlx::query_scalar("select position from tree_head").fetch_one(&system.read_model).await?;
-        let published = system.stream().await?.get_info().await?.state.last_sequence;
+        let state = system.stream().await?.get_info().await?.state;
+        // The relay notices it within a second.
+        let lost = state.deleted_count.unwrap_or_default() + state.first_sequence.saturating_sub(1);
+        let published = state.last_sequence;
         Ok(if signed < position {
             Some(format!("the tree ends at {signed}, not yet {position}"))
         } else if published < position.unsigned_abs() {
             Some(format!("the stream ends at {published}, not yet {position}"))
+        } else if lost > 0 {
+            Some(format!("the stream lacks {lost} messages"))
         } else {
             None
         })
@@ -223,33 +218,24 @@ impl Checker {
         Ok(differs.then(|| wrong(format!("the minutes of the read model at {position} differ"))).into_iter().collect())
     }
 
-    /// Messages that no fault has deleted are in the stream, and each message is its event.
+    /// The stream has a message for each event, and that message is the event.
     async fn compare_stream(&mut self, system: &System, memory: &Memory) -> Result<()> {
         let stream = system.stream().await?;
-        let last = stream.get_info().await?.state.last_sequence;
-        if self.deleted_up_to == i64::MAX {
-            self.deleted_up_to = i64::try_from(last)?;
+        let end = i64::try_from(stream.get_info().await?.state.last_sequence)?.min(self.log.end());
+        if end <= self.compared {
+            return Ok(());
         }
-        let from = usize::try_from(self.compared)?;
-        for event in self.log.events[from..].iter().take_while(|event| event.position.unsigned_abs() <= last) {
+        let messages = stream::read(&stream, self.compared.unsigned_abs() + 1, end.unsigned_abs()).await?;
+        let compared = self.log.events.iter().skip(usize::try_from(self.compared)?);
+        for event in compared.take_while(|event| event.position <= end) {
             let position = event.position;
-            match stream.get_raw_message(position.unsigned_abs()).await {
-                Ok(message) => {
-                    let found = readers::event(&String::from_utf8_lossy(&message.payload));
-                    let expected: (i64, Uuid, DateTime<Utc>) = (position, event.id, event.recorded_at);
-                    if found != Some(expected) {
-                        memory.found(Harm::Wrong, format!("message {position} of the stream is {found:?}"));
-                    }
-                }
-                Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => {
-                    if position > self.deleted_up_to {
-                        memory.found(Harm::Wrong, format!("message {position} is missing from the stream"));
-                    }
-                }
-                Err(error) => return Err(error.into()),
+            match messages.get(&position.unsigned_abs()) {
+                Some(Some(found)) if *found == (position, event.id, event.recorded_at) => {}
+                Some(found) => memory.found(Harm::Wrong, format!("message {position} of the stream is {found:?}")),
+                None => memory.found(Harm::Wrong, format!("message {position} is missing from the stream")),
             }
-            self.compared = position;
         }
+        self.compared = end;
         Ok(())
     }
 }

@@ -101,11 +101,6 @@ impl Kind {
         matches!(self.action, Action::Kill("traefik") | Action::Stop("traefik") | Action::NoFiles("traefik"))
     }
 
-    /// Whether messages may be missing from the stream afterwards.
-    pub fn removes_messages(&self) -> bool {
-        matches!(self.action, Action::DeleteMessage | Action::PurgeStream | Action::DamageStream)
-    }
-
     pub fn named(name: &str) -> Result<Self> {
         let found = Self::all().into_iter().find(|kind| kind.name == name);
         found.with_context(|| format!("unknown kind {name}; --list lists them"))
