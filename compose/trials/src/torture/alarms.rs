@@ -53,7 +53,7 @@ const QUIET: [Alarm; 11] = [
     alarm("query-api", "sales_totals_age_seconds", Of::Any, 30.0),
 ];
 
-/// The alarm that the fault of a round has to raise. In a storm, another fault may prevent it.
+/// The alarm that the fault of a round has to raise, for which it lasts longer if necessary. In a storm, another fault may prevent it.
 pub fn expected(round: &Round) -> Result<Option<Alarm>> {
     let [fault] = &round.faults[..] else { return Ok(None) };
     Ok(of(Kind::named(&fault.kind)?.action).filter(|_| fault.lasts_ms >= NOTICED_AFTER_MS))

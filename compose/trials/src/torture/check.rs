@@ -19,7 +19,7 @@ use crate::torture::{readers, stream};
 /// Longer than a client has to wait for anything.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// After this time the system will not heal.
+/// After this time the system will not heal, unless it may take longer.
 const GIVE_UP_AFTER: Duration = Duration::from_mins(1);
 const CHECK_ATTEMPTS: usize = 5;
 const CHECK_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -34,6 +34,7 @@ type Minutes = BTreeMap<(DateTime<Utc>, String), (i64, i64)>;
 
 pub struct Checker {
     http: Client,
+    pub heals_within: Duration,
     log: Log,
     /// Answers that speak of positions after the known end of the log.
     later: Vec<Seen>,
@@ -44,10 +45,11 @@ pub struct Checker {
 }
 
 impl Checker {
-    pub fn new() -> Result<Self> {
+    pub fn new(heals_within: Duration) -> Result<Self> {
         let http = Client::builder().timeout(REQUEST_TIMEOUT).build()?;
         Ok(Self {
             http,
+            heals_within,
             log: Log::default(),
             later: Vec::new(),
             judged_purchases: 0,
@@ -75,7 +77,7 @@ impl Checker {
                 Ok(Some(missing)) => missing,
                 Err(error) => format!("{error:#}"),
             };
-            if started.elapsed() > GIVE_UP_AFTER {
+            if started.elapsed() > GIVE_UP_AFTER.max(self.heals_within) {
                 return Err(missing);
             }
             sleep(POLL_INTERVAL).await;

@@ -19,7 +19,8 @@ use stack::identity::{ProcessId, Stat};
 use stack::launch::Program;
 use stack::server::Server;
 use tokio::task::block_in_place;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::torture::journal::Journal;
@@ -41,14 +42,34 @@ const ENDS_WITHIN: Duration = Duration::from_secs(35);
 const FAILS_WITHIN: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Waits for the moment of the fault, injects it, and ends it. False if it found no target.
-pub async fn inject(system: &System, fault: &Fault, journal: &Journal) -> Result<bool> {
+/// How long a fault lasts: longer if its alarm takes longer, but no longer than that may take.
+struct Lasting<'a> {
+    least: Duration,
+    alarm: Option<(&'a CancellationToken, Duration)>,
+}
+
+impl Lasting<'_> {
+    async fn pass(&self) {
+        sleep(self.least).await;
+        if let Some((raised, within)) = self.alarm {
+            let _ = timeout(within.saturating_sub(self.least), raised.cancelled()).await;
+        }
+    }
+}
+
+/// Waits for the moment of the fault, injects it, and ends it, if an alarm is awaited not before it is raised. False if it found no target.
+pub async fn inject(
+    system: &System,
+    fault: &Fault,
+    alarm: Option<(&CancellationToken, Duration)>,
+    journal: &Journal,
+) -> Result<bool> {
     sleep(Duration::from_millis(fault.at_ms)).await;
     let kind = Kind::named(&fault.kind)?;
     journal.event(format!("{} begins", kind.name))?;
-    let lasts = Duration::from_millis(fault.lasts_ms);
+    let lasts = Lasting { least: Duration::from_millis(fault.lasts_ms), alarm };
     // During a storm another fault may have taken the target.
-    match act(system, kind.action, fault.pick, lasts).await {
+    match act(system, kind.action, fault.pick, &lasts).await {
         Ok(()) => journal.event(format!("{} has ended", kind.name))?,
         Err(error) => {
             journal.event(format!("{} had no effect: {error:#}", kind.name))?;
@@ -58,7 +79,7 @@ pub async fn inject(system: &System, fault: &Fault, journal: &Journal) -> Result
     Ok(true)
 }
 
-async fn act(system: &System, action: Action, pick: u64, lasts: Duration) -> Result<()> {
+async fn act(system: &System, action: Action, pick: u64, lasts: &Lasting<'_>) -> Result<()> {
     match action {
         Action::Kill(role) => end(&[one(system, role, pick)?], Signal::SIGKILL).await?,
         Action::Stop(role) => {
@@ -70,7 +91,7 @@ async fn act(system: &System, action: Action, pick: u64, lasts: Duration) -> Res
         Action::FailPoint(role, point) => fail_at(system, role, point).await?,
         Action::Freeze(role) => {
             let _frozen = Frozen::new(with_children(one(system, role, pick)?)?);
-            sleep(lasts).await;
+            lasts.pass().await;
         }
         Action::NoFiles(role) => limited(&with_children(one(system, role, pick)?)?, "nofile", FEW_FILES, lasts).await?,
         Action::FullDisk(role, bytes) => {
@@ -98,7 +119,7 @@ async fn act(system: &System, action: Action, pick: u64, lasts: Duration) -> Res
         Action::DeleteStream => system.delete_stream().await?,
         Action::ForeignStream => {
             foreign_stream(system).await?;
-            sleep(lasts).await;
+            lasts.pass().await;
             system.delete_stream().await?;
         }
         Action::DeleteConsumers => {
@@ -114,7 +135,7 @@ async fn act(system: &System, action: Action, pick: u64, lasts: Duration) -> Res
         Action::PowerLoss(roles) => block_in_place(|| lose_power(system, roles))?,
         Action::FullFileSystem(role) => {
             let full = block_in_place(|| system.disk(role)?.fill())?;
-            sleep(lasts).await;
+            lasts.pass().await;
             drop(full);
         }
     }
@@ -197,7 +218,7 @@ fn signal_all(pids: &[i32], signal: Signal) {
     }
 }
 
-async fn limited(pids: &[i32], resource: &str, limit: u64, lasts: Duration) -> Result<()> {
+async fn limited(pids: &[i32], resource: &str, limit: u64, lasts: &Lasting<'_>) -> Result<()> {
     let usual = prlimit(pids[0], &[&format!("--{resource}"), "--output=SOFT", "--raw", "--noheadings"])?;
     let set = |limit: &str| {
         for pid in pids {
@@ -206,7 +227,7 @@ async fn limited(pids: &[i32], resource: &str, limit: u64, lasts: Duration) -> R
         }
     };
     set(&limit.to_string());
-    sleep(lasts).await;
+    lasts.pass().await;
     set(usual.trim());
     Ok(())
 }
@@ -226,7 +247,7 @@ fn prlimit(pid: i32, arguments: &[&str]) -> Result<String> {
 }
 
 /// The launcher reads the end of a log, which /dev/full does not have: a shell redirects the output instead.
-async fn full_log(system: &System, role: &str, lasts: Duration) -> Result<()> {
+async fn full_log(system: &System, role: &str, lasts: &Lasting<'_>) -> Result<()> {
     const SHELL: &str = "/bin/sh";
     let is_redirected = |program: &Program| program.path.as_os_str() == SHELL;
     let redirect = |server: &mut Server| {
@@ -244,17 +265,17 @@ async fn full_log(system: &System, role: &str, lasts: Duration) -> Result<()> {
         }
     };
     system.change(role, redirect);
-    sleep(lasts).await;
+    lasts.pass().await;
     let redirected = system.processes(role)?;
     system.change(role, undo);
     ended(&redirected).await
 }
 
-async fn lock(system: &System, database: &str, statement: &'static str, lasts: Duration) -> Result<()> {
+async fn lock(system: &System, database: &str, statement: &'static str, lasts: &Lasting<'_>) -> Result<()> {
     let mut connection = PgConnection::connect(&system.database_url(database)).await?;
     let mut transaction = connection.begin().await?;
     raw_sql(statement).execute(&mut *transaction).await?;
-    sleep(lasts).await;
+    lasts.pass().await;
     Ok(transaction.rollback().await?)
 }
 
@@ -335,13 +356,29 @@ async fn broken(
     system: &System,
     link: (&'static str, &'static str),
     pick: u64,
-    lasts: Duration,
+    lasts: &Lasting<'_>,
     mode: fn(Direction) -> Mode,
 ) -> Result<()> {
     let proxy = system.proxies.get(&link).context("there is no such connection")?;
     let direction = if pick.is_multiple_of(2) { Direction::ToServer } else { Direction::ToClient };
     proxy.set(mode(direction), pick / 2 % MAX_BYTES);
-    sleep(lasts).await;
+    lasts.pass().await;
     proxy.set(Mode::Forward, 0);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_fault_lasts_until_its_alarm_is_raised() {
+        let raised = CancellationToken::new();
+        let never = Duration::from_hours(1);
+        let lasting = Lasting { least: Duration::ZERO, alarm: Some((&raised, never)) };
+        assert!(timeout(Duration::from_millis(50), lasting.pass()).await.is_err());
+        raised.cancel();
+        lasting.pass().await;
+        Lasting { least: Duration::ZERO, alarm: Some((&CancellationToken::new(), Duration::ZERO)) }.pass().await;
+    }
 }

@@ -122,11 +122,10 @@ impl Run<'_> {
                 sleep(INTERRUPT_POLL_INTERVAL).await;
             }
         };
-        let time = Duration::from_mins(self.options.minutes);
         let _quiet = QuietSupervisor::new(&data)?;
         let report = runtime.block_on(async {
             select! {
-                report = torture(&system, rounds, self.seed, time, self.options.until_found, &journal) => report,
+                report = torture(&system, rounds, self.seed, self.options, &journal) => report,
                 () = interrupted => bail!("interrupted"),
             }
         });
@@ -191,13 +190,12 @@ async fn torture(
     system: &System,
     rounds: impl Iterator<Item = Round>,
     seed: u64,
-    time: Duration,
-    until_found: bool,
+    options: &Options,
     journal: &Journal,
 ) -> Result<Report> {
     let (started, started_at) = (Instant::now(), Utc::now());
     let memory = Arc::new(Memory::new());
-    let mut checker = Checker::new()?;
+    let mut checker = Checker::new(Duration::from_secs(options.heals_within))?;
     if let Err(missing) = checker.wait_until_healed(system).await {
         memory.found(Harm::Wrong, format!("the system is not ready before the first fault: {missing}"));
         return Ok(Report::new(seed, started_at, &[], memory.end().findings));
@@ -206,13 +204,13 @@ async fn torture(
     let clients = clients::start(&system.entrances, &memory, seed, &stopping)?;
     let mut outcomes = Vec::new();
     for round in rounds {
-        if started.elapsed() > time {
+        if started.elapsed() > Duration::from_mins(options.minutes) {
             break;
         }
         let outcome = torture_once(system, round, &mut checker, &memory, journal).await?;
         print(line(&outcome, started.elapsed()));
         let is_beyond_help = outcome.healed.is_err() && !help(system, &checker, journal).await?;
-        let is_enough = until_found && outcome.has_failed();
+        let is_enough = options.until_found && outcome.has_failed();
         outcomes.push(outcome);
         if is_beyond_help || is_enough {
             break;
@@ -240,14 +238,16 @@ async fn torture_once(
         kinds.push(Kind::named(&fault.kind)?);
     }
     memory.begin(kinds.iter().any(Kind::restarts_traefik));
-    let ended = CancellationToken::new();
+    let (raised, ended) = (CancellationToken::new(), CancellationToken::new());
+    let alarm = alarms::expected(&round)?;
+    let awaited = alarm.map(|_| (&raised, checker.heals_within));
     let inject = async {
         let _ended = ended.clone().drop_guard();
-        try_join_all(round.faults.iter().map(|fault| faults::inject(system, fault, journal))).await
+        try_join_all(round.faults.iter().map(|fault| faults::inject(system, fault, awaited, journal))).await
     };
-    let alarm = alarms::expected(&round)?;
     let watch = async {
         let Some(alarm) = alarm else { return true };
+        let _raised = raised.clone().drop_guard();
         ended.run_until_cancelled(checker.wait_until_raised(alarm, system)).await.is_some()
     };
     let (had_effect, raised) = join!(inject, watch);
@@ -268,7 +268,8 @@ async fn torture_once(
         journal.event(format!("{harm:?}: {what}"))?;
     }
     let injected = had_effect.into_iter().filter(|had_effect| *had_effect).count();
-    Ok(Outcome { round, injected, period, healed })
+    let in_time = healed.as_ref().is_ok_and(|after| *after <= checker.heals_within);
+    Ok(Outcome { round, injected, period, healed, in_time })
 }
 
 /// Restarts everything. True if the system works again.

@@ -10,6 +10,7 @@ use crate::torture::kinds::Kind;
 /// An option of the launcher, which builds what is broken.
 const BROKEN: &str = "--broken PATCH, as the first option, breaks a build that compose/trials/broken/PATCH.patch has made wrong, and fails \
                       unless that is found.";
+const HEALS_WITHIN_S: u64 = 10;
 
 /// Break a system in many ways while clients use it, and check that nothing is lost, doubled or wrong
 ///
@@ -43,6 +44,10 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = value_parser!(u64).range(1..=1440))]
     pub minutes: u64,
 
+    /// Time in which the system has to heal after a fault, and in which a fault has to raise its alarm
+    #[arg(long, value_name = "SECONDS", default_value_t = HEALS_WITHIN_S, value_parser = value_parser!(u64).range(1..=600))]
+    pub heals_within: u64,
+
     /// Stop after the first round with a finding
     #[arg(long)]
     pub until_found: bool,
@@ -63,15 +68,39 @@ pub struct Options {
 impl Options {
     /// The command that repeats the run.
     pub fn command(&self, seed: u64) -> String {
-        let Self { only, replay, minutes, power_loss, .. } = self;
-        if let Some(journal) = replay {
-            return format!("cargo stack torture --replay {} --minutes {minutes}", journal.display());
+        let Self { only, replay, minutes, heals_within, power_loss, .. } = self;
+        let rounds = match replay {
+            Some(journal) => format!("--replay {}", journal.display()),
+            None => format!("--seed {seed}"),
+        };
+        let mut command = format!("cargo stack torture {rounds} --minutes {minutes}");
+        if *heals_within != HEALS_WITHIN_S {
+            command = format!("{command} --heals-within {heals_within}");
         }
-        let mut command = format!("cargo stack torture --seed {seed} --minutes {minutes}");
         if !only.is_empty() {
             let kinds: Vec<&str> = only.iter().map(|kind| kind.name.as_str()).collect();
             command = format!("{command} --only {}", kinds.join(","));
         }
-        if *power_loss { command + " --power-loss" } else { command }
+        if *power_loss && replay.is_none() { command + " --power-loss" } else { command }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_has_the_options_that_repeat_its_run() {
+        let command = |arguments: &str| Options::parse_from(arguments.split(' ')).command(7);
+        for arguments in [
+            "torture --minutes 6",
+            "torture --minutes 60 --heals-within 30",
+            "torture --minutes 2 --only kill-web,lock-head --power-loss",
+        ] {
+            let repeated = arguments.replace("torture", "cargo stack torture --seed 7");
+            assert_eq!(command(arguments), repeated);
+        }
+        let replay = "torture --replay x.ndjson --minutes 6 --heals-within 30";
+        assert_eq!(command(replay), format!("cargo stack {replay}"));
     }
 }
