@@ -13,6 +13,7 @@ use crate::torture::alarms::{self, Alarm};
 use crate::torture::answer::{Answer, BUY, HISTORY, LATEST, Operation, TOTALS};
 use crate::torture::log::{Log, wrong};
 use crate::torture::memory::{Finding, Harm, Memory, Seen, Totals};
+use crate::torture::service_logs::ServiceLogs;
 use crate::torture::system::System;
 use crate::torture::{readers, stream};
 
@@ -36,6 +37,7 @@ pub struct Checker {
     http: Client,
     pub heals_within: Duration,
     log: Log,
+    service_logs: ServiceLogs,
     /// Answers that speak of positions after the known end of the log.
     later: Vec<Seen>,
     judged_purchases: usize,
@@ -51,6 +53,7 @@ impl Checker {
             http,
             heals_within,
             log: Log::default(),
+            service_logs: ServiceLogs::default(),
             later: Vec::new(),
             judged_purchases: 0,
             judged_resets: 0,
@@ -166,6 +169,7 @@ impl Checker {
         findings.extend(known.filter_map(|seen| self.log.judge(&seen)));
         // Before anything else can fail.
         memory.found_all(findings);
+        memory.found_all(self.service_logs.read(|name| system.folder.log(name))?);
         memory.found_all(self.compare_history(system).await?);
         self.compare_stream(system, memory).await
     }

@@ -3,7 +3,7 @@
 //! - [`options`]: the command line; [`kinds`]: the table of faults; [`plan`]: which of them when, by a seed; [`journal`]: what happened
 //! - [`system`]: the system, its [`proxy`]s and its [`disk`]s; [`faults`]: injects faults
 //! - [`clients`]: all clients; [`shopper`]: one, of the [`buyers`] or [`readers`]; [`memory`]: what they remember; [`answer`]: documented answers
-//! - [`log`]: the log and its sums; [`stream`]: the stream; [`alarms`]: metrics that have to show faults; [`check`]: compares everything with the log; [`report`]: the table; [`shrink`]: fewer faults
+//! - [`log`]: the log and its sums; [`stream`]: the stream; [`service_logs`]: appends that collided; [`alarms`]: metrics that have to show faults; [`check`]: compares everything with the log; [`report`]: the table; [`shrink`]: fewer faults
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -48,6 +48,7 @@ mod plan;
 mod proxy;
 mod readers;
 mod report;
+mod service_logs;
 mod shopper;
 mod shrink;
 mod stream;
