@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use crate::torture::answer::{Answer, BUY, TOTALS};
 use crate::torture::buyers::{self, purchase};
 use crate::torture::memory::{Harm, LICENSES, Memory, Use};
-use crate::torture::readers;
 use crate::torture::shopper::Shopper;
 use crate::torture::system::Entrances;
+use crate::torture::{readers, slow_buyers};
 
 const BUYERS: u64 = 6;
 /// Longer than any service lets a request wait.
@@ -52,6 +52,9 @@ pub fn start(
     clients.spawn(buyers::reset_until_stopped(shopper()));
     clients.spawn(probe_purchases(shopper()));
     clients.spawn(probe_totals(shopper()));
+    for &entrance in &entrances.command_apis {
+        clients.spawn(slow_buyers::buy_slowly_until_stopped(shopper(), entrance));
+    }
     for entrance in entrances.readable() {
         clients.spawn(readers::read_until_stopped(shopper(), entrance));
         clients.spawn(readers::stream_until_stopped(shopper(), entrance));

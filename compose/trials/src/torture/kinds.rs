@@ -101,6 +101,11 @@ impl Kind {
         matches!(self.action, Action::Kill("traefik") | Action::Stop("traefik") | Action::NoFiles("traefik"))
     }
 
+    /// Whether command-api ends in order, and answers what it has accepted.
+    pub fn drains_command_api(&self) -> bool {
+        self.action == Action::Stop("command-api")
+    }
+
     pub fn named(name: &str) -> Result<Self> {
         let found = Self::all().into_iter().find(|kind| kind.name == name);
         found.with_context(|| format!("unknown kind {name}; --list lists them"))

@@ -166,6 +166,8 @@ struct Content {
     findings: Vec<Finding>,
     /// Answers of Traefik while it starts are tolerated.
     traefik_may_start: bool,
+    /// No process of command-api ends but in order.
+    accepted_must_be_answered: bool,
     tolerated: usize,
     buying: Gauge,
     totals: Gauge,
@@ -180,6 +182,7 @@ impl Memory {
             seen: Vec::new(),
             findings: Vec::new(),
             traefik_may_start: false,
+            accepted_must_be_answered: false,
             tolerated: 0,
             buying: Gauge::new(),
             totals: Gauge::new(),
@@ -260,10 +263,16 @@ impl Memory {
         mem::take(&mut self.content().seen)
     }
 
+    /// Whether each request that command-api has accepted has to be answered.
+    pub fn accepted_must_be_answered(&self) -> bool {
+        self.content().accepted_must_be_answered
+    }
+
     /// Begins a round.
-    pub fn begin(&self, traefik_may_start: bool) {
+    pub fn begin(&self, traefik_may_start: bool, accepted_must_be_answered: bool) {
         let mut content = self.content();
         content.traefik_may_start = traefik_may_start;
+        content.accepted_must_be_answered = accepted_must_be_answered;
         (content.buying, content.totals) = (Gauge::new(), Gauge::new());
     }
 

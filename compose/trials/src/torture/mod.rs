@@ -2,7 +2,7 @@
 //!
 //! - [`options`]: the command line; [`kinds`]: the table of faults; [`plan`]: which of them when, by a seed; [`journal`]: what happened
 //! - [`system`]: the system, its [`proxy`]s and its [`disk`]s; [`faults`]: injects faults
-//! - [`clients`]: all clients; [`shopper`]: one, of the [`buyers`] or [`readers`]; [`memory`]: what they remember; [`answer`]: documented answers
+//! - [`clients`]: all clients; [`shopper`]: one, of the [`buyers`], [`slow_buyers`] or [`readers`]; [`memory`]: what they remember; [`answer`]: documented answers
 //! - [`log`]: the log and its sums; [`stream`]: the stream; [`service_logs`]: appends that collided; [`alarms`]: metrics that have to show faults; [`check`]: compares everything with the log; [`report`]: the table; [`shrink`]: fewer faults
 
 use std::fmt::Write;
@@ -51,6 +51,7 @@ mod report;
 mod service_logs;
 mod shopper;
 mod shrink;
+mod slow_buyers;
 mod stream;
 mod system;
 
@@ -238,7 +239,7 @@ async fn torture_once(
     for fault in &round.faults {
         kinds.push(Kind::named(&fault.kind)?);
     }
-    memory.begin(kinds.iter().any(Kind::restarts_traefik));
+    memory.begin(kinds.iter().any(Kind::restarts_traefik), kinds.iter().all(Kind::drains_command_api));
     let (raised, ended) = (CancellationToken::new(), CancellationToken::new());
     let alarm = alarms::expected(&round)?;
     let awaited = alarm.map(|_| (&raised, checker.heals_within));

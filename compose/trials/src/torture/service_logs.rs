@@ -55,7 +55,8 @@ mod tests {
 
     #[test]
     fn appends_that_collided_are_found_once() {
-        const COLLIDED: &str = "WARN append.failed duplicate key value violates unique constraint \"event_position_key\"\n";
+        const COLLIDED: &str =
+            "WARN append.failed duplicate key value violates unique constraint \"event_position_key\"\n";
         let folder = TempDir::new().unwrap();
         let path = |service: &str| folder.path().join(service);
         for service in SERVICES {
