@@ -66,6 +66,7 @@ fn of(action: Action) -> Option<Alarm> {
         Action::Freeze("nats") | Action::Hold("command-api", "nats") => {
             Some(alarm("command-api", "sales_relay_lag_seconds", Of::All, 0.5))
         }
+        Action::ClockAhead => Some(alarm("command-api", "sales_append_clock_refused", Of::Any, 0.0)),
         Action::ForeignStream => Some(alarm("command-api", "sales_relay_diverged", Of::Any, 0.0)),
         _ => None,
     }

@@ -14,7 +14,7 @@ use futures::TryStreamExt;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use serde_json::Value;
-use sqlx::{Connection, PgConnection, raw_sql};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
 use stack::identity::{ProcessId, Stat};
 use stack::launch::Program;
 use stack::server::Server;
@@ -23,10 +23,11 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::torture::firewall::Rules;
 use crate::torture::journal::Journal;
-use crate::torture::kinds::{Action, Kind};
+use crate::torture::kinds::{Action, Kind, SERVERS, SERVICES};
 use crate::torture::plan::Fault;
-use crate::torture::proxy::{Direction, Mode};
+use crate::torture::proxy::{Direction, Mode, Proxy};
 use crate::torture::system::{STREAM, System};
 
 /// Descriptors that a process may have at most while it can open no further one. It has more already.
@@ -36,10 +37,13 @@ const MAX_BYTES: u64 = 4096;
 
 const DAMAGED_BYTES: usize = 16;
 
+const CLOCK: &str = "clock_timestamp()";
+const AHEAD: &str = "(clock_timestamp() + interval '1 hour')";
+
 /// Longer than any process takes to stop.
 const ENDS_WITHIN: Duration = Duration::from_secs(35);
 /// Longer than a process that works takes to come to any point.
-const FAILS_WITHIN: Duration = Duration::from_secs(5);
+const FAILS_WITHIN: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How long a fault lasts: longer if its alarm takes longer, but no longer than that may take.
@@ -82,12 +86,10 @@ pub async fn inject(
 async fn act(system: &System, action: Action, pick: u64, lasts: &Lasting<'_>) -> Result<()> {
     match action {
         Action::Kill(role) => end(&[one(system, role, pick)?], Signal::SIGKILL).await?,
-        Action::Stop(role) => {
-            // On SIGTERM, Postgres waits for its clients, which stay connected.
-            let graceful = if role == "postgres" { Signal::SIGINT } else { Signal::SIGTERM };
-            end(&[one(system, role, pick)?], graceful).await?;
-        }
+        Action::Stop(role) => end(&[one(system, role, pick)?], stop_signal(role)).await?,
         Action::KillAll(role) => end(&system.processes(role)?, Signal::SIGKILL).await?,
+        Action::KillEverything => block_in_place(|| end_everything(system, |_| Signal::SIGKILL))?,
+        Action::StopEverything => block_in_place(|| end_everything(system, stop_signal))?,
         Action::FailPoint(role, point) => fail_at(system, role, point).await?,
         Action::Freeze(role) => {
             let _frozen = Frozen::new(with_children(one(system, role, pick)?)?);
@@ -108,6 +110,7 @@ async fn act(system: &System, action: Action, pick: u64, lasts: &Lasting<'_>) ->
             terminate.bind(role).execute(&system.event_store).await?;
         }
         Action::Lock { database, statement } => lock(system, database, statement, lasts).await?,
+        Action::ClockAhead => clock_ahead(system, lasts).await?,
         Action::DeleteMessage => {
             let stream = system.stream().await?;
             let state = stream.get_info().await?.state;
@@ -132,6 +135,16 @@ async fn act(system: &System, action: Action, pick: u64, lasts: &Lasting<'_>) ->
         Action::DamageStream => block_in_place(|| damage_stream(system, pick))?,
         Action::Cut(service, server) => broken(system, (service, server), pick, lasts, Mode::Cut).await?,
         Action::Hold(service, server) => broken(system, (service, server), pick, lasts, Mode::Hold).await?,
+        Action::LosePackets(service, server) => {
+            let port = proxy(system, (service, server))?.address.port();
+            let _lost = block_in_place(|| Rules::lose_some(port))?;
+            lasts.pass().await;
+        }
+        Action::LoseDirection(service, server) => {
+            let port = proxy(system, (service, server))?.address.port();
+            let _lost = block_in_place(|| Rules::lose_all(port, direction(pick)))?;
+            lasts.pass().await;
+        }
         Action::PowerLoss(roles) => block_in_place(|| lose_power(system, roles))?,
         Action::FullFileSystem(role) => {
             let full = block_in_place(|| system.disk(role)?.fill())?;
@@ -150,6 +163,24 @@ fn one(system: &System, role: &str, pick: u64) -> Result<ProcessId> {
 fn index(pick: u64, count: usize) -> usize {
     let count = u64::try_from(count.max(1)).unwrap_or(1);
     usize::try_from(pick % count).unwrap_or_default()
+}
+
+/// On SIGTERM, Postgres waits for its clients, which stay connected.
+fn stop_signal(role: &str) -> Signal {
+    if role == "postgres" { Signal::SIGINT } else { Signal::SIGTERM }
+}
+
+/// The supervisor starts nothing before everything has ended.
+fn end_everything(system: &System, signal: impl Fn(&str) -> Signal) -> Result<()> {
+    let _paused = system.pause_supervisor();
+    let mut ending = Vec::new();
+    for role in SERVERS.into_iter().chain(SERVICES) {
+        for process in system.processes(role)? {
+            process.signal(signal(role));
+            ending.push(process);
+        }
+    }
+    wait_until_ended(&ending)
 }
 
 /// Waits until the processes have ended: otherwise the system would seem to work before the fault has happened.
@@ -279,6 +310,27 @@ async fn lock(system: &System, database: &str, statement: &'static str, lasts: &
     Ok(transaction.rollback().await?)
 }
 
+/// The clock of the database is that of the machine: instead, the function that appends adds an hour to it.
+async fn clock_ahead(system: &System, lasts: &Lasting<'_>) -> Result<()> {
+    const DEFINITION: &str = "select pg_get_functiondef(oid) from pg_proc where proname = 'append_events'";
+    let right: String = sqlx::query_scalar(DEFINITION).fetch_one(&system.event_store).await?;
+    ensure!(!right.contains(AHEAD), "the clock is ahead already");
+    let ahead = right.replace(CLOCK, AHEAD);
+    ensure!(ahead != right, "appending does not read the clock");
+    let changed = raw_sql(AssertSqlSafe(ahead)).execute(&system.event_store).await;
+    if changed.is_ok() {
+        lasts.pass().await;
+    }
+    // Also if the outcome is unknown. During a storm Postgres may be down.
+    let started = Instant::now();
+    while let Err(error) = raw_sql(AssertSqlSafe(right.clone())).execute(&system.event_store).await {
+        ensure!(started.elapsed() < ENDS_WITHIN, error);
+        sleep(POLL_INTERVAL).await;
+    }
+    changed?;
+    Ok(())
+}
+
 /// The last message of the stream becomes another one. The relay creates a missing stream as well.
 async fn foreign_stream(system: &System) -> Result<()> {
     let stream = system.stream().await?;
@@ -344,12 +396,24 @@ fn kill_all(system: &System, role: &str) -> Result<()> {
         dying.extend(with_children(*process)?);
     }
     signal_all(&dying, Signal::SIGKILL);
+    wait_until_ended(&processes)
+}
+
+fn wait_until_ended(processes: &[ProcessId]) -> Result<()> {
     let started = Instant::now();
     while processes.iter().any(|id| id.is_alive()) {
-        ensure!(started.elapsed() < ENDS_WITHIN, "{role} has not ended within {ENDS_WITHIN:?}");
+        ensure!(started.elapsed() < ENDS_WITHIN, "a process has not ended within {ENDS_WITHIN:?}");
         thread::sleep(POLL_INTERVAL);
     }
     Ok(())
+}
+
+fn proxy<'a>(system: &'a System, link: (&'static str, &'static str)) -> Result<&'a Proxy> {
+    system.proxies.get(&link).context("there is no such connection")
+}
+
+fn direction(pick: u64) -> Direction {
+    if pick.is_multiple_of(2) { Direction::ToServer } else { Direction::ToClient }
 }
 
 async fn broken(
@@ -359,9 +423,8 @@ async fn broken(
     lasts: &Lasting<'_>,
     mode: fn(Direction) -> Mode,
 ) -> Result<()> {
-    let proxy = system.proxies.get(&link).context("there is no such connection")?;
-    let direction = if pick.is_multiple_of(2) { Direction::ToServer } else { Direction::ToClient };
-    proxy.set(mode(direction), pick / 2 % MAX_BYTES);
+    let proxy = proxy(system, link)?;
+    proxy.set(mode(direction(pick)), pick / 2 % MAX_BYTES);
     lasts.pass().await;
     proxy.set(Mode::Forward, 0);
     Ok(())

@@ -44,6 +44,10 @@ pub enum Action {
     FailPoint(&'static str, &'static str),
     /// The graceful stop of one process.
     Stop(&'static str),
+    /// SIGKILL to everything at once.
+    KillEverything,
+    /// Its stop signal to everything at once, as from the kernel when the supervisor dies.
+    StopEverything,
     /// SIGSTOP to one process and its children, and SIGCONT at the end.
     Freeze(&'static str),
     /// One process can open no further file or connection.
@@ -61,6 +65,8 @@ pub enum Action {
         database: &'static str,
         statement: &'static str,
     },
+    /// The clock of the database is an hour ahead for those who append.
+    ClockAhead,
     DeleteMessage,
     PurgeStream,
     DeleteStream,
@@ -73,6 +79,10 @@ pub enum Action {
     Cut(&'static str, &'static str),
     /// The same, but the connections stay open and transmit nothing in that direction.
     Hold(&'static str, &'static str),
+    /// Some packets between a service and a server are lost, in both directions.
+    LosePackets(&'static str, &'static str),
+    /// All packets between them in one direction are lost.
+    LoseDirection(&'static str, &'static str),
     /// The file systems of some servers lose what was not synced, their processes die, and they start again.
     PowerLoss(&'static [&'static str]),
     /// The file system of a server has no space.
@@ -85,11 +95,17 @@ impl Kind {
         matches!(self.action, Action::PowerLoss(_) | Action::FullFileSystem(_))
     }
 
+    /// Whether it changes the firewall, as only root can.
+    pub fn needs_firewall(&self) -> bool {
+        matches!(self.action, Action::LosePackets(..) | Action::LoseDirection(..))
+    }
+
     /// Whether it has to raise an alarm if it lasts.
     pub fn raises_alarm(&self) -> bool {
         matches!(
             self.action,
             Action::Freeze("nats")
+                | Action::ClockAhead
                 | Action::ForeignStream
                 | Action::Hold("command-api", "nats")
                 | Action::Cut("projector", "postgres")
@@ -98,7 +114,14 @@ impl Kind {
 
     /// Traefik answers with 404 while it starts, until it has read its configuration.
     pub fn restarts_traefik(&self) -> bool {
-        matches!(self.action, Action::Kill("traefik") | Action::Stop("traefik") | Action::NoFiles("traefik"))
+        matches!(
+            self.action,
+            Action::Kill("traefik")
+                | Action::Stop("traefik")
+                | Action::NoFiles("traefik")
+                | Action::KillEverything
+                | Action::StopEverything
+        )
     }
 
     /// Whether command-api ends in order, and answers what it has accepted.
@@ -124,6 +147,8 @@ impl Kind {
             add(format!("kill-all-{role}"), Action::KillAll(role));
             add(format!("full-log-{role}"), Action::FullLog(role));
         }
+        add("kill-everything".to_owned(), Action::KillEverything);
+        add("stop-everything".to_owned(), Action::StopEverything);
         for role in SERVICES.into_iter().chain(["postgres", "nats", "traefik"]) {
             add(format!("no-files-{role}"), Action::NoFiles(role));
         }
@@ -147,6 +172,7 @@ impl Kind {
         ] {
             add(name.to_owned(), Action::Lock { database, statement });
         }
+        add("clock-ahead".to_owned(), Action::ClockAhead);
         add("delete-message".to_owned(), Action::DeleteMessage);
         add("purge-stream".to_owned(), Action::PurgeStream);
         add("delete-stream".to_owned(), Action::DeleteStream);
@@ -156,6 +182,8 @@ impl Kind {
         for (service, server) in LINKS {
             add(format!("cut-{service}-{server}"), Action::Cut(service, server));
             add(format!("hold-{service}-{server}"), Action::Hold(service, server));
+            add(format!("lose-packets-{service}-{server}"), Action::LosePackets(service, server));
+            add(format!("lose-direction-{service}-{server}"), Action::LoseDirection(service, server));
         }
         add("power-loss-postgres".to_owned(), Action::PowerLoss(&["postgres"]));
         add("power-loss-nats".to_owned(), Action::PowerLoss(&["nats"]));

@@ -1,7 +1,7 @@
 //! `cargo stack torture`: breaks a native system in many ways while clients use it.
 //!
 //! - [`options`]: the command line; [`kinds`]: the table of faults; [`plan`]: which of them when, by a seed; [`journal`]: what happened
-//! - [`system`]: the system, its [`proxy`]s and its [`disk`]s; [`faults`]: injects faults
+//! - [`system`]: the system, its [`proxy`]s and its [`disk`]s; [`firewall`]: lost packets; [`faults`]: injects faults
 //! - [`clients`]: all clients; [`shopper`]: one, of the [`buyers`], [`slow_buyers`] or [`readers`]; [`memory`]: what they remember; [`answer`]: documented answers
 //! - [`log`]: the log and its sums; [`stream`]: the stream; [`service_logs`]: appends that collided; [`alarms`]: metrics that have to show faults; [`check`]: compares everything with the log; [`report`]: the table; [`shrink`]: fewer faults
 
@@ -39,6 +39,7 @@ mod check;
 mod clients;
 mod disk;
 mod faults;
+mod firewall;
 mod journal;
 mod kinds;
 mod log;
@@ -70,17 +71,18 @@ pub fn run(options: &Options) -> Result<bool> {
     let interrupt = Interrupt::listen()?;
     let running = || format!("another run uses {}; wait until it has finished", options.folder.display());
     let _lock = DataFolder::open(&options.folder)?.lock()?.with_context(running)?;
-    let kinds = kinds(options);
-    let with_disks = match &options.replay {
-        Some(journal) => needs_disks(&Journal::read(journal)?.1)?,
-        None => kinds.iter().any(Kind::needs_disks),
-    };
+    let kinds = kinds(options)?;
+    let with_disks = kinds.iter().any(Kind::needs_disks);
+    let with_firewall = kinds.iter().any(Kind::needs_firewall);
     if !with_disks {
         print("Without power losses and full file systems, which need root: --power-loss");
     }
+    if !with_firewall {
+        print("Without lost packets, which need root: --packet-loss");
+    }
     let (seed, rounds) = rounds(options, &kinds)?;
     let name = Utc::now().format("%Y%m%dT%H%M%SZ").to_string();
-    let run = Run { options, interrupt: &interrupt, seed, with_disks };
+    let run = Run { options, interrupt: &interrupt, seed, with_disks, with_firewall };
     let report = run.once(rounds, &options.folder.join(&name).with_extension("ndjson"))?;
     let saved = report.save(&options.folder, &name)?;
     print(format_args!("\n{}\nSaved as {saved}.json, .md and .ndjson, the journal", report.page()));
@@ -101,6 +103,7 @@ struct Run<'a> {
     seed: u64,
     /// Postgres and NATS have disks of their own.
     with_disks: bool,
+    with_firewall: bool,
 }
 
 impl Run<'_> {
@@ -114,6 +117,9 @@ impl Run<'_> {
         let journal = Journal::create(journal)?;
         journal.write(Entry::Run { seed: self.seed })?;
         disk::unmount_all(&self.data())?;
+        if self.with_firewall {
+            firewall::remove_all()?;
+        }
         remove_folder(&self.data())?;
         let runtime = Runtime::new()?;
         Progress::Shown.heading(format_args!("Starting, seed {}", self.seed));
@@ -164,18 +170,18 @@ impl Run<'_> {
     }
 }
 
-/// The kinds that the run chooses from.
-fn kinds(options: &Options) -> Vec<Kind> {
-    if !options.only.is_empty() {
-        return options.only.clone();
+/// The kinds that the run chooses from, or repeats.
+fn kinds(options: &Options) -> Result<Vec<Kind>> {
+    if let Some(journal) = &options.replay {
+        let (_, rounds) = Journal::read(journal)?;
+        return rounds.iter().flat_map(|round| &round.faults).map(|fault| Kind::named(&fault.kind)).collect();
     }
-    Kind::all().into_iter().filter(|kind| options.power_loss || !kind.needs_disks()).collect()
-}
-
-fn needs_disks(rounds: &[Round]) -> Result<bool> {
-    let faults = rounds.iter().flat_map(|round| &round.faults);
-    let kinds: Vec<Kind> = faults.map(|fault| Kind::named(&fault.kind)).collect::<Result<_>>()?;
-    Ok(kinds.iter().any(Kind::needs_disks))
+    if !options.only.is_empty() {
+        return Ok(options.only.clone());
+    }
+    let is_possible =
+        |kind: &Kind| (options.power_loss || !kind.needs_disks()) && (options.packet_loss || !kind.needs_firewall());
+    Ok(Kind::all().into_iter().filter(is_possible).collect())
 }
 
 /// The seed, and the rounds in their order.

@@ -36,6 +36,10 @@ pub struct Options {
     #[arg(long)]
     pub power_loss: bool,
 
+    /// Include lost packets. Needs root and iptables
+    #[arg(long)]
+    pub packet_loss: bool,
+
     /// Repeat the rounds of a journal, with its seed
     #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "only"])]
     pub replay: Option<PathBuf>,
@@ -68,7 +72,7 @@ pub struct Options {
 impl Options {
     /// The command that repeats the run.
     pub fn command(&self, seed: u64) -> String {
-        let Self { only, replay, minutes, heals_within, power_loss, .. } = self;
+        let Self { only, replay, minutes, heals_within, power_loss, packet_loss, .. } = self;
         let rounds = match replay {
             Some(journal) => format!("--replay {}", journal.display()),
             None => format!("--seed {seed}"),
@@ -81,7 +85,12 @@ impl Options {
             let kinds: Vec<&str> = only.iter().map(|kind| kind.name.as_str()).collect();
             command = format!("{command} --only {}", kinds.join(","));
         }
-        if *power_loss && replay.is_none() { command + " --power-loss" } else { command }
+        for (option, is_given) in [(" --power-loss", *power_loss), (" --packet-loss", *packet_loss)] {
+            if is_given && replay.is_none() {
+                command += option;
+            }
+        }
+        command
     }
 }
 
@@ -95,7 +104,7 @@ mod tests {
         for arguments in [
             "torture --minutes 6",
             "torture --minutes 60 --heals-within 30",
-            "torture --minutes 2 --only kill-web,lock-head --power-loss",
+            "torture --minutes 2 --only kill-web,lock-head --power-loss --packet-loss",
         ] {
             let repeated = arguments.replace("torture", "cargo stack torture --seed 7");
             assert_eq!(command(arguments), repeated);
