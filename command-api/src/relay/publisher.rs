@@ -101,8 +101,7 @@ pub struct Publisher {
     comparison_reported: Reported,
     /// Where a message was found that is not the log's event.
     differs_at: Option<Position>,
-    /// When the stream was created by the clock of NATS, and since when this relay knows it.
-    stream_since: Option<(SystemTime, Instant)>,
+    known_stream: Option<KnownStream>,
     /// Where the consumer of other systems continues in a refilled stream.
     subscriber_from: Option<Position>,
     /// When the stream was last known to hold the whole log; initially the start.
@@ -113,6 +112,16 @@ pub struct Publisher {
     subscriber_reported: Reported,
     new_stream: NewStream,
     metrics: Metrics,
+}
+
+/// The stream that this relay saw last.
+#[derive(Clone, Copy, Debug)]
+struct KnownStream {
+    /// By the clock of NATS.
+    created: SystemTime,
+    since: Instant,
+    /// The relay knew another one before.
+    is_replacement: bool,
 }
 
 /// Configuration of a stream that has to be created.
@@ -143,7 +152,7 @@ impl Publisher {
             comparison: Comparison::start(),
             comparison_reported: Reported::default(),
             differs_at: None,
-            stream_since: None,
+            known_stream: None,
             subscriber_from: None,
             complete_at: now,
             lag_reported: Reported::default(),
@@ -196,6 +205,9 @@ impl Publisher {
             self.metrics.record_lag(None, 0);
             self.complete_at = Instant::now();
             self.lag_reported.recovered();
+            if self.subscriber_from.is_some() {
+                self.check_at = self.complete_at; // to create its consumer
+            }
         }
         Ok(events.len())
     }
@@ -230,18 +242,23 @@ impl Publisher {
                 _ => return Err(RelayError::Stream(error.into())),
             },
         };
+        self.recognize(&stream);
         let end = Position::from_sequence(stream.cached_info().state.last_sequence);
         self.provide_subscriber(&stream, end).await;
         let same_log = holds_log(&stream, &self.pool).await? && self.agrees(&stream).await?;
         let head = event_log::head(&self.pool).await?;
         self.metrics.missing_messages.set(missing_messages(stream.cached_info(), head).cast_signed());
         self.metrics.diverged.set(i64::from(!same_log));
-        let created = SystemTime::from(stream.cached_info().created);
-        if self.stream_since.is_none_or(|(known, _)| known != created) {
-            self.stream_since = Some((created, Instant::now()));
-        }
         self.check_at = Instant::now() + CHECK_INTERVAL;
         if same_log { Ok(end) } else { Err(RelayError::Diverged { stream: end, log: head }) }
+    }
+
+    fn recognize(&mut self, stream: &Stream) {
+        let created = SystemTime::from(stream.cached_info().created);
+        if self.known_stream.is_none_or(|known| known.created != created) {
+            let is_replacement = self.known_stream.is_some();
+            self.known_stream = Some(KnownStream { created, since: Instant::now(), is_replacement });
+        }
     }
 
     /// Whether the messages agree with the log, as far as they are compared: those that this relay has published since the last time, and
@@ -275,13 +292,10 @@ impl Publisher {
     /// relay that has just started does not know the stream for long, nor does it after another relay has refilled it.
     pub async fn refill_if_incomplete(&mut self) -> Result<(), RelayError> {
         let missing = self.metrics.missing_messages.get();
-        let Some((created, since)) = self.stream_since else { return Ok(()) };
-        if missing == 0 || since.elapsed() < min_age(self.position().min(self.new_stream.max_messages)) {
-            return Ok(());
-        }
+        let Some(known) = self.known_stream.filter(|known| missing > 0 && !self.is_new(known)) else { return Ok(()) };
         self.forget();
         let stream = self.jetstream.get_stream(STREAM).await.map_err(|error| RelayError::Stream(error.into()))?;
-        if SystemTime::from(stream.cached_info().created) != created {
+        if SystemTime::from(stream.cached_info().created) != known.created {
             return Ok(()); // another relay is refilling it
         }
         let subscriber = stream.consumer_info(SUBSCRIBER).await.ok();
@@ -292,11 +306,18 @@ impl Publisher {
         Ok(())
     }
 
-    /// Creates the consumer of other systems if there is none. In a refilled stream it continues where it was, once the stream is there.
+    /// Whether a stream may still be filled by another relay.
+    fn is_new(&self, stream: &KnownStream) -> bool {
+        stream.since.elapsed() < min_age(self.position().min(self.new_stream.max_messages))
+    }
+
+    /// Creates the consumer of other systems if there is none. In a refilled stream it continues where it was, once the stream is there:
+    /// the relay that refills it knows the position, the others wait.
     async fn provide_subscriber(&mut self, stream: &Stream, end: Position) {
         let deliver_policy = match self.subscriber_from {
             Some(from) if end.next() < from => return,
             Some(from) => DeliverPolicy::ByStartSequence { start_sequence: from.as_sequence() },
+            None if self.known_stream.is_some_and(|known| known.is_replacement && self.is_new(&known)) => return,
             None => DeliverPolicy::All,
         };
         let config = pull::Config { deliver_policy, ..subscriber() };
