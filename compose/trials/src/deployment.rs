@@ -1,6 +1,7 @@
 //! The deploy file as a stack in a swarm of one node.
 
 use std::fmt::Write;
+use std::fs;
 use std::process;
 use std::time::{Duration, Instant};
 
@@ -55,7 +56,7 @@ pub struct Deployment<'a> {
     /// The deploy file, and files that extend it.
     files: &'static [&'static str],
     pub name: String,
-    secrets: TempDir,
+    pub secrets: TempDir,
     pub dashboard_password: String,
     pub http_port: u16,
     pub site: Site,
@@ -85,9 +86,9 @@ impl<'a> Deployment<'a> {
         };
         let (http_port, port) = (ports::free()?.port(), ports::free()?.port());
         // Added later, as an operator does it. The first tokens stay valid.
-        let operator =
-            make_secrets().args(["token", "--subject", "admin", "--role", "operator", "--role", "sales"]).output()?;
-        let mut site = Site::new("https", port, Some(operator.trim().to_owned()), interrupt)?;
+        let roles = ["operator", "sales", "auditor"].into_iter().flat_map(|role| ["--role", role]);
+        let token = make_secrets().args(["token", "--subject", "admin"]).args(roles).output()?;
+        let mut site = Site::new("https", port, Some(token.trim().to_owned()), interrupt)?;
         site.auditor = Some(after("access token of auditor")?);
         let stack = Self {
             engine,
@@ -230,8 +231,27 @@ impl<'a> Deployment<'a> {
     }
 
     pub fn set_replicas(&self, service: &str, replicas: usize) -> Result<()> {
+        self.scaling(service, replicas).run_quietly()
+    }
+
+    /// The command that sets the replicas of a service.
+    pub fn scaling(&self, service: &str, replicas: usize) -> Tool {
         let service = format!("{}_{service}={replicas}", self.name);
-        self.engine.docker(["service", "scale", "--detach", &service]).run_quietly()
+        self.engine.docker(["service", "scale", "--detach", &service])
+    }
+
+    /// How many replicas a service should have.
+    pub fn replicas(&self, service: &str) -> Result<usize> {
+        let service = format!("{}_{service}", self.name);
+        let replicas =
+            self.engine.output(["service", "inspect", "--format", "{{.Spec.Mode.Replicated.Replicas}}", &service])?;
+        Ok(replicas.parse()?)
+    }
+
+    /// The addresses of a network.
+    pub fn subnet(&self, network: &str) -> Result<String> {
+        let network = format!("{}_{network}", self.name);
+        self.engine.output(["network", "inspect", "--format", "{{range .IPAM.Config}}{{.Subnet}}{{end}}", &network])
     }
 
     pub fn stop_all(&self, service: &str) -> Result<()> {
@@ -254,9 +274,25 @@ impl<'a> Deployment<'a> {
     }
 
     pub fn is_healthy(&self) -> Result<bool> {
+        Ok(self.unhealthy()?.is_empty())
+    }
+
+    /// Containers that are not healthy, with their states.
+    pub fn unhealthy(&self) -> Result<Vec<String>> {
         let filter = self.filter();
-        let states = self.engine.output(["ps", "--filter", &filter, "--format", "{{.Status}}"])?;
-        Ok(!states.contains("unhealthy") && !states.contains("starting"))
+        let states = self.engine.output(["ps", "--filter", &filter, "--format", "{{.Names}}: {{.Status}}"])?;
+        let is_unhealthy = |state: &&str| state.contains("(unhealthy)") || state.contains("starting)");
+        Ok(states.lines().filter(is_unhealthy).map(str::to_owned).collect())
+    }
+
+    /// Whether a service runs once and ends.
+    pub fn ends(&self, service: &str) -> bool {
+        service.starts_with(ONE_SHOT)
+    }
+
+    /// A file of the folder that `make-secrets` has created.
+    pub fn secret(&self, name: &str) -> Result<String> {
+        fs::read_to_string(self.secrets.path().join(name)).with_context(|| format!("the secret {name}"))
     }
 
     /// The last log lines of each service, and the tasks with their errors: a short log may lack the first cause.

@@ -1,10 +1,10 @@
 //! The loss of a primary among three nodes of Postgres.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::deployment::Deployment;
 
-const POSTGRES_NODES: [&str; 3] = ["postgres-1", "postgres-2", "postgres-3"];
+pub const POSTGRES_NODES: [&str; 3] = ["postgres-1", "postgres-2", "postgres-3"];
 
 impl Deployment<'_> {
     /// Waits for a synchronous standby. Without one, Patroni promotes no node.
@@ -34,19 +34,20 @@ impl Deployment<'_> {
         Ok(())
     }
 
+    /// The node of Postgres that is the primary. One that does not answer is not.
+    pub fn primary(&self) -> Result<&'static str> {
+        const QUERY: [&str; 5] =
+            ["psql", "--username=postgres", "--no-align", "--tuples-only", "--command=select pg_is_in_recovery()"];
+        let is_primary = |node: &&str| self.exec(node, &QUERY).is_ok_and(|answer| answer == "f");
+        POSTGRES_NODES.into_iter().find(is_primary).context("no node of Postgres is the primary")
+    }
+
     /// Kills the primary of Postgres and does not restart it. Returns its name.
     pub fn lose_the_primary(&self) -> Result<&'static str> {
-        let query =
-            ["psql", "--username=postgres", "--no-align", "--tuples-only", "--command=select pg_is_in_recovery()"];
-        for node in POSTGRES_NODES {
-            let id = self.container(node)?;
-            if self.engine.output(["exec", &id].into_iter().chain(query))? == "f" {
-                self.engine.docker(["kill", "--signal=KILL", &id]).run_quietly()?;
-                self.set_replicas(node, 0)?;
-                return Ok(node);
-            }
-        }
-        bail!("no node of Postgres is the primary")
+        let node = self.primary()?;
+        self.engine.docker(["kill", "--signal=KILL", &self.container(node)?]).run_quietly()?;
+        self.set_replicas(node, 0)?;
+        Ok(node)
     }
 
     /// Starts the lost node again, and waits until all nodes are healthy.

@@ -64,7 +64,7 @@ pub enum Provided {
 
 /// Images tagged for this run, or existing ones with the tag in `SALES_TAG`.
 pub struct Images<'a> {
-    engine: &'a Engine,
+    pub engine: &'a Engine,
     pub tag: String,
 }
 

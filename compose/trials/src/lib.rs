@@ -5,7 +5,7 @@
 //! - [`swarm`], [`deployment`]: the deploy file in a swarm
 //! - [`access`], [`availability`], [`high_availability`], [`operations`]: trials of the deployment
 //! - [`routes`], [`pages`]: routes and pages as natively
-//! - [`torture`]: breaks a native system in many ways, without Docker
+//! - [`torture`]: breaks a native system or a deployment in many ways
 //! - [`site`]: the shop as users reach it; [`load_clients`]: clients that buy during a disruption
 
 use anyhow::{Result, ensure};

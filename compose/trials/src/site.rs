@@ -25,7 +25,7 @@ pub struct Site {
     pub http: Client,
     scheme: &'static str,
     pub port: u16,
-    /// Token with the roles `operator` and `sales`, where tokens are required.
+    /// Token with all roles, where tokens are required.
     pub token: Option<String>,
     pub auditor: Option<String>,
     interrupt: Interrupt,

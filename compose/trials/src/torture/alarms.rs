@@ -73,14 +73,14 @@ fn of(action: Action) -> Option<Alarm> {
 }
 
 /// Until an alarm is raised.
-pub async fn wait_until_raised(alarm: Alarm, http: &Client, system: &System) {
+pub async fn wait_until_raised(alarm: Alarm, http: &Client, system: &System<'_>) {
     while !is_raised(alarm, http, system).await.unwrap_or(false) {
         sleep(POLL_INTERVAL).await;
     }
 }
 
 /// An alarm that is raised.
-pub async fn raised(http: &Client, system: &System) -> Result<Option<&'static str>> {
+pub async fn raised(http: &Client, system: &System<'_>) -> Result<Option<&'static str>> {
     for alarm in QUIET {
         if is_raised(alarm, http, system).await? {
             return Ok(Some(alarm.metric));
@@ -89,10 +89,10 @@ pub async fn raised(http: &Client, system: &System) -> Result<Option<&'static st
     Ok(None)
 }
 
-async fn is_raised(alarm: Alarm, http: &Client, system: &System) -> Result<bool> {
+async fn is_raised(alarm: Alarm, http: &Client, system: &System<'_>) -> Result<bool> {
     let mut values = Vec::new();
     for replica in &system.replicas[alarm.service] {
-        let text = http.get(format!("http://{replica}/metrics")).send().await?.text().await?;
+        let text = http.get(format!("{replica}/metrics")).send().await?.text().await?;
         let metrics = parse(&text);
         let value = match alarm.metric {
             NOT_READY => metrics.get("sales_ready").map(|ready| 1.0 - ready),
@@ -115,6 +115,7 @@ fn parse(text: &str) -> BTreeMap<&str, f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::torture::on::On;
     use crate::torture::plan::Fault;
 
     #[test]
@@ -129,7 +130,7 @@ mod tests {
         assert_eq!(expected(std::slice::from_ref(&short)), None);
         assert_eq!(expected(&[long, short]), None);
         assert_eq!(expected(&[fault("kill-web", 3000)]), None);
-        for kind in Kind::all() {
+        for kind in On::ALL.into_iter().flat_map(Kind::all) {
             assert_eq!(of(kind.action).is_some(), kind.raises_alarm(), "{}", kind.name);
         }
     }

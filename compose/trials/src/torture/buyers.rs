@@ -23,7 +23,7 @@ impl Shopper {
     /// Buys once, and remembers the receipt. True if it is acknowledged. The request does not borrow the client, so that two can be
     /// under way.
     fn attempt(&mut self, key: Option<&str>, license: &'static str) -> impl Future<Output = bool> + use<> {
-        let url = format!("http://{}{}", self.any_writable(), BUY.path);
+        let url = format!("{}{}", self.any_writable(), BUY.path);
         let mut request = self.http.post(url).json(&json!({ "license": license }));
         if let Some(key) = key {
             request = request.header("idempotency-key", self.spelled(key));
@@ -38,10 +38,11 @@ impl Shopper {
         }
     }
 
-    /// Sends a part of a purchase, or all of it, and closes the connection without reading.
+    /// Sends a part of a purchase, or all of it, and closes the connection without reading. Not over TLS.
     async fn hang_up(&mut self, key: &str, license: &str) {
         let body = json!({ "license": license }).to_string();
-        let entrance = self.any_writable();
+        let url = self.any_writable();
+        let Some(entrance) = url.strip_prefix("http://") else { return };
         let request = format!(
             "POST {} HTTP/1.1\r\nhost: {entrance}\r\ncontent-type: application/json\r\nidempotency-key: {key}\r\n\
              content-length: {}\r\n\r\n{body}",
@@ -106,7 +107,7 @@ async fn repeat_late(shopper: &mut Shopper) {
 pub async fn reset_until_stopped(mut shopper: Shopper) {
     while !shopper.is_stopping() {
         shopper.pause(RESET_MS).await;
-        let url = format!("http://{}{}", shopper.any_writable(), RESET.path);
+        let url = format!("{}{}", shopper.any_writable(), RESET.path);
         match RESET.send(shopper.http.delete(url)).await {
             Answer::Success(reset) => match parse_reset(&reset) {
                 Some((position, at)) => shopper.memory.reset(position, at),

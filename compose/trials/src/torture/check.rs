@@ -14,7 +14,7 @@ use crate::torture::answer::{Answer, BUY, HISTORY, LATEST, Operation, TOTALS};
 use crate::torture::log::{Log, wrong};
 use crate::torture::memory::{Finding, Harm, Memory, Seen, Totals};
 use crate::torture::service_logs::ServiceLogs;
-use crate::torture::system::System;
+use crate::torture::system::{Platform, System};
 use crate::torture::{readers, stream};
 
 /// Longer than a client has to wait for anything.
@@ -47,8 +47,8 @@ pub struct Checker {
 }
 
 impl Checker {
-    pub fn new(heals_within: Duration) -> Result<Self> {
-        let http = Client::builder().timeout(REQUEST_TIMEOUT).build()?;
+    pub fn new(system: &System<'_>, heals_within: Duration) -> Result<Self> {
+        let http = system.entrances.client(REQUEST_TIMEOUT)?;
         Ok(Self {
             http,
             heals_within,
@@ -66,13 +66,13 @@ impl Checker {
     }
 
     /// Until an alarm is raised.
-    pub async fn wait_until_raised(&self, alarm: Alarm, system: &System) {
+    pub async fn wait_until_raised(&self, alarm: Alarm, system: &System<'_>) {
         alarms::wait_until_raised(alarm, &self.http, system).await;
     }
 
     /// Waits until every entrance sells and has counted what it sold, and log, stream and tree have the same end. Returns how long it
     /// took, or what is still missing.
-    pub async fn wait_until_healed(&self, system: &System) -> Result<Duration, String> {
+    pub async fn wait_until_healed(&self, system: &System<'_>) -> Result<Duration, String> {
         let started = Instant::now();
         loop {
             let missing = match self.missing(system).await {
@@ -80,21 +80,21 @@ impl Checker {
                 Ok(Some(missing)) => missing,
                 Err(error) => format!("{error:#}"),
             };
-            if started.elapsed() > GIVE_UP_AFTER.max(self.heals_within) {
+            if started.elapsed() > GIVE_UP_AFTER.max(self.heals_within * 3) {
                 return Err(missing);
             }
             sleep(POLL_INTERVAL).await;
         }
     }
 
-    async fn missing(&self, system: &System) -> Result<Option<String>> {
+    async fn missing(&self, system: &System<'_>) -> Result<Option<String>> {
         let unready = system.unready().await?;
         if !unready.is_empty() {
             return Ok(Some(format!("{unready:?} are not ready")));
         }
         let mut position = 0;
         for entrance in system.entrances.writable() {
-            let url = format!("http://{entrance}{}", BUY.path);
+            let url = format!("{entrance}{}", BUY.path);
             let request = self.http.post(url).json(&json!({ "license": "basic" }));
             let Answer::Success(receipt) = BUY.send(request).await else {
                 return Ok(Some(format!("{entrance} does not sell")));
@@ -102,7 +102,7 @@ impl Checker {
             position = position.max(receipt["position"].as_i64().context("a receipt has a position")?);
         }
         for entrance in system.entrances.readable() {
-            let url = format!("http://{entrance}{}?min_position={position}", TOTALS.path);
+            let url = format!("{entrance}{}?min_position={position}", TOTALS.path);
             if !matches!(TOTALS.send(self.http.get(url)).await, Answer::Success(_)) {
                 return Ok(Some(format!("{entrance} has no totals of position {position}")));
             }
@@ -127,7 +127,7 @@ impl Checker {
     }
 
     /// Compares everything with the log, while clients continue. Findings go to the memory.
-    pub async fn check(&mut self, system: &System, memory: &Memory) {
+    pub async fn check(&mut self, system: &System<'_>, memory: &Memory) {
         let mut attempts = 1;
         while let Err(error) = self.try_check(system, memory).await {
             // A healed system may still be recovering in part, or restart once more.
@@ -140,7 +140,7 @@ impl Checker {
     }
 
     /// At the end of the run, without clients: reads the whole log again, and runs the auditor.
-    pub async fn check_all(&mut self, system: &System, memory: &Memory) -> Result<()> {
+    pub async fn check_all(&mut self, system: &System<'_>, memory: &Memory) -> Result<()> {
         (self.log, self.compared, self.judged_purchases, self.judged_resets) = (Log::default(), 0, 0, 0);
         self.check(system, memory).await;
         for seen in self.later.drain(..) {
@@ -152,7 +152,7 @@ impl Checker {
         Ok(())
     }
 
-    async fn try_check(&mut self, system: &System, memory: &Memory) -> Result<()> {
+    async fn try_check(&mut self, system: &System<'_>, memory: &Memory) -> Result<()> {
         self.ask_replicas(system, memory).await?;
         read_tables(system, memory).await?;
         // Before the log is read: what has been acknowledged until now is in it.
@@ -169,18 +169,20 @@ impl Checker {
         findings.extend(known.filter_map(|seen| self.log.judge(&seen)));
         // Before anything else can fail.
         memory.found_all(findings);
-        memory.found_all(self.service_logs.read(|name| system.folder.log(name))?);
+        if let Platform::Native(native) = &system.platform {
+            memory.found_all(self.service_logs.read(|name| native.folder.log(name))?);
+        }
         memory.found_all(self.compare_history(system).await?);
         self.compare_stream(system, memory).await
     }
 
     /// What each query-api says of the same position.
-    async fn ask_replicas(&self, system: &System, memory: &Memory) -> Result<()> {
+    async fn ask_replicas(&self, system: &System<'_>, memory: &Memory) -> Result<()> {
         let position: i64 = sqlx::query_scalar("select position from head").fetch_one(&system.event_store).await?;
         let to = (Utc::now() + TimeDelta::hours(2)).to_rfc3339_opts(SecondsFormat::Secs, true);
-        for &replica in &system.entrances.query_apis {
+        for replica in &system.entrances.query_apis {
             let ask = async |operation: Operation, query: String, parse: &dyn Fn(&Value) -> Option<Seen>| {
-                let url = format!("http://{replica}{}?{query}", operation.path);
+                let url = format!("{replica}{}?{query}", operation.path);
                 match operation.send(self.http.get(url)).await {
                     Answer::Success(answer) => match parse(&answer) {
                         Some(seen) => memory.saw(seen),
@@ -200,7 +202,7 @@ impl Checker {
     }
 
     /// The minutes of the read model.
-    async fn compare_history(&self, system: &System) -> Result<Vec<Finding>> {
+    async fn compare_history(&self, system: &System<'_>) -> Result<Vec<Finding>> {
         type Row = (i64, Option<DateTime<Utc>>, Option<String>, Option<i64>, Option<i64>);
         let rows: Vec<Row> = sqlx::query_as(READ_MODEL_HISTORY).fetch_all(&system.read_model).await?;
         let position = rows.first().map_or(0, |row| row.0);
@@ -225,7 +227,7 @@ impl Checker {
     }
 
     /// The stream has a message for each event, and that message is the event.
-    async fn compare_stream(&mut self, system: &System, memory: &Memory) -> Result<()> {
+    async fn compare_stream(&mut self, system: &System<'_>, memory: &Memory) -> Result<()> {
         let stream = system.stream().await?;
         let end = i64::try_from(stream.get_info().await?.state.last_sequence)?.min(self.log.end());
         if end <= self.compared {
@@ -246,7 +248,7 @@ impl Checker {
     }
 }
 
-async fn read_tables(system: &System, memory: &Memory) -> Result<()> {
+async fn read_tables(system: &System<'_>, memory: &Memory) -> Result<()> {
     type Row = (i64, Option<String>, Option<i64>, Option<i64>);
     let rows: Vec<Row> = sqlx::query_as(READ_MODEL_TOTALS).fetch_all(&system.read_model).await?;
     let position = rows.first().context("a generation is live")?.0;

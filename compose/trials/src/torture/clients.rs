@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::Result;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
-use reqwest::Client;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -33,7 +32,7 @@ pub fn start(
     seed: u64,
     stopping: &CancellationToken,
 ) -> Result<JoinSet<()>> {
-    let http = Client::builder().timeout(REQUEST_TIMEOUT).build()?;
+    let http = entrances.client(REQUEST_TIMEOUT)?;
     let mut clients = JoinSet::new();
     let mut number = 0;
     let mut shopper = || {
@@ -52,11 +51,11 @@ pub fn start(
     clients.spawn(buyers::reset_until_stopped(shopper()));
     clients.spawn(probe_purchases(shopper()));
     clients.spawn(probe_totals(shopper()));
-    for &entrance in &entrances.command_apis {
-        clients.spawn(slow_buyers::buy_slowly_until_stopped(shopper(), entrance));
+    for entrance in &entrances.command_apis {
+        clients.spawn(slow_buyers::buy_slowly_until_stopped(shopper(), entrance.clone()));
     }
     for entrance in entrances.readable() {
-        clients.spawn(readers::read_until_stopped(shopper(), entrance));
+        clients.spawn(readers::read_until_stopped(shopper(), entrance.clone()));
         clients.spawn(readers::stream_until_stopped(shopper(), entrance));
     }
     Ok(clients)
@@ -68,7 +67,7 @@ async fn probe_purchases(mut shopper: Shopper) {
         let key = shopper.uuid().to_string();
         let mut acknowledged = false;
         while !acknowledged && !shopper.is_stopping() {
-            let url = format!("http://{}{}", shopper.entrances.traefik, BUY.path);
+            let url = format!("{}{}", shopper.entrances.traefik, BUY.path);
             let request = shopper.http.post(url).timeout(PROBE_TIMEOUT).json(&json!({ "license": LICENSES[0] }));
             let request = request.header("idempotency-key", &key);
             acknowledged = purchase(request, Some(key.clone()), LICENSES[0], Arc::clone(&shopper.memory)).await;
@@ -83,7 +82,7 @@ async fn probe_purchases(mut shopper: Shopper) {
 /// The same for totals.
 async fn probe_totals(shopper: Shopper) {
     while !shopper.is_stopping() {
-        let request = shopper.get(shopper.entrances.traefik, TOTALS.path).timeout(PROBE_TIMEOUT);
+        let request = shopper.get(&shopper.entrances.traefik, TOTALS.path).timeout(PROBE_TIMEOUT);
         match TOTALS.send(request).await {
             Answer::Success(_) => shopper.memory.succeeded(Use::Totals),
             Answer::Unavailable => {}

@@ -23,12 +23,13 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::torture::container_faults::{self, Target};
 use crate::torture::firewall::Rules;
 use crate::torture::journal::Journal;
 use crate::torture::kinds::{Action, Kind, SERVERS, SERVICES};
 use crate::torture::plan::Fault;
 use crate::torture::proxy::{Direction, Mode, Proxy};
-use crate::torture::system::{STREAM, System};
+use crate::torture::system::{Platform, STREAM, System};
 
 /// Descriptors that a process may have at most while it can open no further one. It has more already.
 const FEW_FILES: u64 = 8;
@@ -47,13 +48,13 @@ const FAILS_WITHIN: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How long a fault lasts: longer if its alarm takes longer, but no longer than that may take.
-struct Lasting<'a> {
-    least: Duration,
+pub struct Lasting<'a> {
+    pub least: Duration,
     alarm: Option<(&'a CancellationToken, Duration)>,
 }
 
 impl Lasting<'_> {
-    async fn pass(&self) {
+    pub async fn pass(&self) {
         sleep(self.least).await;
         if let Some((raised, within)) = self.alarm {
             let _ = timeout(within.saturating_sub(self.least), raised.cancelled()).await;
@@ -63,7 +64,7 @@ impl Lasting<'_> {
 
 /// Waits for the moment of the fault, injects it, and ends it, if an alarm is awaited not before it is raised. False if it found no target.
 pub async fn inject(
-    system: &System,
+    system: &System<'_>,
     fault: &Fault,
     alarm: Option<(&CancellationToken, Duration)>,
     journal: &Journal,
@@ -73,7 +74,7 @@ pub async fn inject(
     journal.event(format!("{} begins", kind.name))?;
     let lasts = Lasting { least: Duration::from_millis(fault.lasts_ms), alarm };
     // During a storm another fault may have taken the target.
-    match act(system, kind.action, fault.pick, &lasts).await {
+    match act(system, journal, kind.action, fault.pick, &lasts).await {
         Ok(()) => journal.event(format!("{} has ended", kind.name))?,
         Err(error) => {
             journal.event(format!("{} had no effect: {error:#}", kind.name))?;
@@ -83,11 +84,17 @@ pub async fn inject(
     Ok(true)
 }
 
-async fn act(system: &System, action: Action, pick: u64, lasts: &Lasting<'_>) -> Result<()> {
+async fn act(system: &System<'_>, journal: &Journal, action: Action, pick: u64, lasts: &Lasting<'_>) -> Result<()> {
+    if let Platform::Deployed(deployed) = &system.platform
+        && !action.is_remote()
+    {
+        let target = Target { system, deployed, journal, pick };
+        return container_faults::act(&target, action, lasts).await;
+    }
     match action {
         Action::Kill(role) => end(&[one(system, role, pick)?], Signal::SIGKILL).await?,
         Action::Stop(role) => end(&[one(system, role, pick)?], stop_signal(role)).await?,
-        Action::KillAll(role) => end(&system.processes(role)?, Signal::SIGKILL).await?,
+        Action::KillAll(role) => end(&system.native()?.processes(role)?, Signal::SIGKILL).await?,
         Action::KillEverything => block_in_place(|| end_everything(system, |_| Signal::SIGKILL))?,
         Action::StopEverything => block_in_place(|| end_everything(system, stop_signal))?,
         Action::FailPoint(role, point) => fail_at(system, role, point).await?,
@@ -147,20 +154,21 @@ async fn act(system: &System, action: Action, pick: u64, lasts: &Lasting<'_>) ->
         }
         Action::PowerLoss(roles) => block_in_place(|| lose_power(system, roles))?,
         Action::FullFileSystem(role) => {
-            let full = block_in_place(|| system.disk(role)?.fill())?;
+            let full = block_in_place(|| system.native()?.disk(role)?.fill())?;
             lasts.pass().await;
             drop(full);
         }
+        Action::Partition(..) | Action::Lose(_) => bail!("no fault of a native system"),
     }
     Ok(())
 }
 
-fn one(system: &System, role: &str, pick: u64) -> Result<ProcessId> {
-    let processes = system.processes(role)?;
+fn one(system: &System<'_>, role: &str, pick: u64) -> Result<ProcessId> {
+    let processes = system.native()?.processes(role)?;
     processes.get(index(pick, processes.len())).copied().with_context(|| format!("no {role} is running"))
 }
 
-fn index(pick: u64, count: usize) -> usize {
+pub fn index(pick: u64, count: usize) -> usize {
     let count = u64::try_from(count.max(1)).unwrap_or(1);
     usize::try_from(pick % count).unwrap_or_default()
 }
@@ -171,11 +179,11 @@ fn stop_signal(role: &str) -> Signal {
 }
 
 /// The supervisor starts nothing before everything has ended.
-fn end_everything(system: &System, signal: impl Fn(&str) -> Signal) -> Result<()> {
-    let _paused = system.pause_supervisor();
+fn end_everything(system: &System<'_>, signal: impl Fn(&str) -> Signal) -> Result<()> {
+    let _paused = system.native()?.pause_supervisor();
     let mut ending = Vec::new();
     for role in SERVERS.into_iter().chain(SERVICES) {
-        for process in system.processes(role)? {
+        for process in system.native()?.processes(role)? {
             process.signal(signal(role));
             ending.push(process);
         }
@@ -201,9 +209,9 @@ async fn ended(processes: &[ProcessId]) -> Result<()> {
 }
 
 /// Arms a fail point, and waits until a process has died there.
-async fn fail_at(system: &System, role: &str, point: &str) -> Result<()> {
-    let processes = system.processes(role)?;
-    let armed = system.fail_points().join(point);
+async fn fail_at(system: &System<'_>, role: &str, point: &str) -> Result<()> {
+    let processes = system.native()?.processes(role)?;
+    let armed = system.native()?.fail_points().join(point);
     fs::write(&armed, [])?;
     let started = Instant::now();
     while armed.exists() || processes.iter().all(|process| process.is_alive()) {
@@ -278,7 +286,7 @@ fn prlimit(pid: i32, arguments: &[&str]) -> Result<String> {
 }
 
 /// The launcher reads the end of a log, which /dev/full does not have: a shell redirects the output instead.
-async fn full_log(system: &System, role: &str, lasts: &Lasting<'_>) -> Result<()> {
+async fn full_log(system: &System<'_>, role: &str, lasts: &Lasting<'_>) -> Result<()> {
     const SHELL: &str = "/bin/sh";
     let is_redirected = |program: &Program| program.path.as_os_str() == SHELL;
     let redirect = |server: &mut Server| {
@@ -295,14 +303,14 @@ async fn full_log(system: &System, role: &str, lasts: &Lasting<'_>) -> Result<()
             program.path = program.arguments.drain(..3).next_back().unwrap_or_default().into();
         }
     };
-    system.change(role, redirect);
+    system.native()?.change(role, redirect);
     lasts.pass().await;
-    let redirected = system.processes(role)?;
-    system.change(role, undo);
+    let redirected = system.native()?.processes(role)?;
+    system.native()?.change(role, undo);
     ended(&redirected).await
 }
 
-async fn lock(system: &System, database: &str, statement: &'static str, lasts: &Lasting<'_>) -> Result<()> {
+async fn lock(system: &System<'_>, database: &str, statement: &'static str, lasts: &Lasting<'_>) -> Result<()> {
     let mut connection = PgConnection::connect(&system.database_url(database)).await?;
     let mut transaction = connection.begin().await?;
     raw_sql(statement).execute(&mut *transaction).await?;
@@ -311,7 +319,7 @@ async fn lock(system: &System, database: &str, statement: &'static str, lasts: &
 }
 
 /// The clock of the database is that of the machine: instead, the function that appends adds an hour to it.
-async fn clock_ahead(system: &System, lasts: &Lasting<'_>) -> Result<()> {
+async fn clock_ahead(system: &System<'_>, lasts: &Lasting<'_>) -> Result<()> {
     const DEFINITION: &str = "select pg_get_functiondef(oid) from pg_proc where proname = 'append_events'";
     let right: String = sqlx::query_scalar(DEFINITION).fetch_one(&system.event_store).await?;
     ensure!(!right.contains(AHEAD), "the clock is ahead already");
@@ -332,7 +340,7 @@ async fn clock_ahead(system: &System, lasts: &Lasting<'_>) -> Result<()> {
 }
 
 /// The last message of the stream becomes another one. The relay creates a missing stream as well.
-async fn foreign_stream(system: &System) -> Result<()> {
+async fn foreign_stream(system: &System<'_>) -> Result<()> {
     let stream = system.stream().await?;
     let info = stream.get_info().await?;
     let last = stream.get_raw_message(info.state.last_sequence).await?;
@@ -348,24 +356,24 @@ async fn foreign_stream(system: &System) -> Result<()> {
 }
 
 /// The supervisor starts nothing before the power is back.
-fn lose_power(system: &System, roles: &[&str]) -> Result<()> {
-    let _paused = system.pause_supervisor();
+fn lose_power(system: &System<'_>, roles: &[&str]) -> Result<()> {
+    let _paused = system.native()?.pause_supervisor();
     for role in roles {
-        system.disk(role)?.cut_power()?;
+        system.native()?.disk(role)?.cut_power()?;
     }
     for role in roles {
         kill_all(system, role)?;
-        system.disk(role)?.restore_power()?;
+        system.native()?.disk(role)?.restore_power()?;
     }
     Ok(())
 }
 
 /// NATS reads the files when it starts again.
-fn damage_stream(system: &System, pick: u64) -> Result<()> {
-    let _paused = system.pause_supervisor();
+fn damage_stream(system: &System<'_>, pick: u64) -> Result<()> {
+    let _paused = system.native()?.pause_supervisor();
     kill_all(system, "nats")?;
     let mut blocks = Vec::new();
-    find_blocks(&system.folder.nats(), &mut blocks)?;
+    find_blocks(&system.native()?.folder.nats(), &mut blocks)?;
     blocks.sort();
     let block = blocks.get(index(pick, blocks.len())).context("the stream has no files")?;
     let mut bytes = fs::read(block)?;
@@ -389,8 +397,8 @@ fn find_blocks(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 /// Returns when they have ended.
-fn kill_all(system: &System, role: &str) -> Result<()> {
-    let processes = system.processes(role)?;
+fn kill_all(system: &System<'_>, role: &str) -> Result<()> {
+    let processes = system.native()?.processes(role)?;
     let mut dying = Vec::new();
     for process in &processes {
         dying.extend(with_children(*process)?);
@@ -408,8 +416,8 @@ fn wait_until_ended(processes: &[ProcessId]) -> Result<()> {
     Ok(())
 }
 
-fn proxy<'a>(system: &'a System, link: (&'static str, &'static str)) -> Result<&'a Proxy> {
-    system.proxies.get(&link).context("there is no such connection")
+fn proxy<'a>(system: &'a System<'_>, link: (&'static str, &'static str)) -> Result<&'a Proxy> {
+    system.native()?.proxies.get(&link).context("there is no such connection")
 }
 
 fn direction(pick: u64) -> Direction {
@@ -417,7 +425,7 @@ fn direction(pick: u64) -> Direction {
 }
 
 async fn broken(
-    system: &System,
+    system: &System<'_>,
     link: (&'static str, &'static str),
     pick: u64,
     lasts: &Lasting<'_>,

@@ -76,7 +76,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::torture::{kinds::Kind, plan::Plan};
+    use crate::torture::{kinds::Kind, on::On, plan::Plan};
 
     #[test]
     fn a_journal_gives_back_seed_and_rounds() {
@@ -85,7 +85,7 @@ mod tests {
         let journal = Journal::create(&path).unwrap();
         // Too large for a floating-point number.
         let seed = u64::MAX - 1;
-        let rounds: Vec<Round> = Plan::new(seed, &Kind::all()).take(8).collect();
+        let rounds: Vec<Round> = Plan::new(seed, &Kind::all(On::Native)).take(8).collect();
         journal.write(Entry::Run { seed }).unwrap();
         for round in &rounds {
             journal.write(Entry::Round(round.clone())).unwrap();

@@ -1,7 +1,9 @@
-//! The table of faults: each kind is an action on a process, a database, the stream or a connection.
+//! The table of faults: each kind is an action on a process, a container, a database, the stream or a connection.
 
 use anyhow::{Context, Result};
 use stack::services::{EVENT_STORE, READ_MODEL};
+
+use crate::torture::on::On;
 
 /// Services, of which two processes run each.
 pub const SERVICES: [&str; 3] = ["command-api", "projector", "query-api"];
@@ -27,13 +29,32 @@ const FAIL_POINTS: [(&str, &str); 8] = [
     ("projector", "noted"),
 ];
 
+/// Services of a deployment.
+const SWARM: [&str; 8] =
+    ["command-api", "projector", "query-api", "web", "traefik", "docker-socket", "postgres", "nats"];
+/// Those of one with high availability. The nodes of a cluster are named after what they are when the fault begins.
+const HIGH_AVAILABILITY: [&str; 12] = [
+    "command-api",
+    "projector",
+    "query-api",
+    "web",
+    "traefik",
+    "docker-socket",
+    "postgres-proxy",
+    "postgres-primary",
+    "postgres-standby",
+    "nats-leader",
+    "nats-follower",
+    "etcd",
+];
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kind {
     pub name: String,
     pub action: Action,
 }
 
-/// What a fault does. Those that last are undone at their end.
+/// What a fault does. Those that last are undone at their end. In a deployment, a process is a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// SIGKILL to one process of a role.
@@ -87,6 +108,10 @@ pub enum Action {
     PowerLoss(&'static [&'static str]),
     /// The file system of a server has no space.
     FullFileSystem(&'static str),
+    /// One container of a role neither receives nor sends packets, on one network or on all.
+    Partition(&'static str, Option<&'static str>),
+    /// SIGKILL to one container, whose service is not started again before the end.
+    Lose(&'static str),
 }
 
 impl Kind {
@@ -119,6 +144,7 @@ impl Kind {
             Action::Kill("traefik")
                 | Action::Stop("traefik")
                 | Action::NoFiles("traefik")
+                | Action::Lose("traefik")
                 | Action::KillEverything
                 | Action::StopEverything
         )
@@ -130,12 +156,39 @@ impl Kind {
     }
 
     pub fn named(name: &str) -> Result<Self> {
-        let found = Self::all().into_iter().find(|kind| kind.name == name);
+        let found = On::ALL.into_iter().flat_map(Self::all).find(|kind| kind.name == name);
         found.with_context(|| format!("unknown kind {name}; --list lists them"))
     }
 
-    /// All of them, in a fixed order: the plan of a seed depends on it.
-    pub fn all() -> Vec<Self> {
+    /// All kinds of faults of a system, in a fixed order: the plan of a seed depends on it.
+    pub fn all(on: On) -> Vec<Self> {
+        match on {
+            On::Native => Self::native(),
+            On::Swarm => Self::deployed(&SWARM),
+            On::HighAvailability => Self::deployed(&HIGH_AVAILABILITY),
+        }
+    }
+
+    /// Faults of containers, and those that need no access to processes and files.
+    fn deployed(roles: &[&'static str]) -> Vec<Self> {
+        let mut kinds = Vec::new();
+        let mut add = |name: String, action| kinds.push(Self { name, action });
+        for &role in roles {
+            add(format!("kill-{role}"), Action::Kill(role));
+            add(format!("stop-{role}"), Action::Stop(role));
+            add(format!("freeze-{role}"), Action::Freeze(role));
+            add(format!("partition-{role}"), Action::Partition(role, None));
+            add(format!("lose-{role}"), Action::Lose(role));
+        }
+        for role in SERVICES {
+            add(format!("kill-all-{role}"), Action::KillAll(role));
+            add(format!("partition-{role}-data"), Action::Partition(role, Some("data")));
+        }
+        kinds.extend(Self::native().into_iter().filter(|kind| kind.action.is_remote()));
+        kinds
+    }
+
+    fn native() -> Vec<Self> {
         let mut kinds = Vec::new();
         let mut add = |name: String, action| kinds.push(Self { name, action });
         for role in SERVICES.into_iter().chain(SERVERS) {
@@ -191,5 +244,36 @@ impl Kind {
         add("full-file-system-postgres".to_owned(), Action::FullFileSystem("postgres"));
         add("full-file-system-nats".to_owned(), Action::FullFileSystem("nats"));
         kinds
+    }
+}
+
+impl Action {
+    /// Whether it happens through a connection, wherever the system runs.
+    pub const fn is_remote(self) -> bool {
+        matches!(
+            self,
+            Self::Disconnect(_)
+                | Self::Lock { .. }
+                | Self::ClockAhead
+                | Self::DeleteMessage
+                | Self::PurgeStream
+                | Self::DeleteStream
+                | Self::ForeignStream
+                | Self::DeleteConsumers
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_the_same_fault_on_every_system() {
+        for on in On::ALL {
+            for kind in Kind::all(on) {
+                assert_eq!(Kind::named(&kind.name).unwrap(), kind, "{on:?}");
+            }
+        }
     }
 }

@@ -1,18 +1,22 @@
-//! `cargo stack torture`: breaks a native system in many ways while clients use it.
+//! `cargo stack torture`: breaks a system in many ways while clients use it.
 //!
-//! - [`options`]: the command line; [`kinds`]: the table of faults; [`plan`]: which of them when, by a seed; [`journal`]: what happened
-//! - [`system`]: the system, its [`proxy`]s and its [`disk`]s; [`firewall`]: lost packets; [`faults`]: injects faults
+//! - [`options`]: the command line; [`on`]: what can be broken; [`kinds`]: the table of faults; [`plan`]: which of them when, by a seed;
+//!   [`journal`]: what happened
+//! - [`system`]: the system, either [`native`] with its [`disk`]s, or [`deployed`] in [`containers`]; [`proxy`]: on the way to its servers
+//! - [`faults`]: injects faults, in a deployment with [`container_faults`]; [`firewall`]: lost packets
 //! - [`clients`]: all clients; [`shopper`]: one, of the [`buyers`], [`slow_buyers`] or [`readers`]; [`memory`]: what they remember; [`answer`]: documented answers
 //! - [`log`]: the log and its sums; [`stream`]: the stream; [`service_logs`]: appends that collided; [`alarms`]: metrics that have to show faults; [`check`]: compares everything with the log; [`report`]: the table; [`shrink`]: fewer faults
 
 use std::fmt::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail, ensure};
 use chrono::Utc;
 use futures::future::try_join_all;
+use nix::unistd::geteuid;
 use stack::data_folder::DataFolder;
 use stack::interrupt::Interrupt;
 use stack::progress::{Progress, print, seconds};
@@ -24,19 +28,24 @@ use tokio_util::sync::CancellationToken;
 
 use self::check::Checker;
 use self::journal::{Entry, Journal};
-use self::kinds::{Kind, SERVERS, SERVICES};
+use self::kinds::Kind;
 use self::memory::{Finding, Harm, Memory};
+use self::on::On;
 use self::options::Options;
 use self::plan::{Plan, Round};
-use self::proxy::Mode;
 use self::report::{Outcome, Report};
-use self::system::{QuietSupervisor, System};
+use self::system::{Platform, System};
+use crate::engine::Engine;
+use crate::images::Images;
 
 mod alarms;
 mod answer;
 mod buyers;
 mod check;
 mod clients;
+mod container_faults;
+mod containers;
+mod deployed;
 mod disk;
 mod faults;
 mod firewall;
@@ -44,6 +53,8 @@ mod journal;
 mod kinds;
 mod log;
 mod memory;
+mod native;
+mod on;
 pub mod options;
 mod plan;
 mod proxy;
@@ -63,33 +74,40 @@ const SHOWN_FINDINGS: usize = 3;
 /// Breaks a system and prints the report. False if something was found. All programs have to be built already.
 pub fn run(options: &Options) -> Result<bool> {
     if options.list {
-        for kind in Kind::all() {
+        for kind in Kind::all(options.on) {
             print(kind.name);
         }
         return Ok(true);
     }
+    ensure!(
+        options.on == On::Native || !(options.power_loss || options.packet_loss),
+        "only a native system can lose its power or packets"
+    );
     let interrupt = Interrupt::listen()?;
     let running = || format!("another run uses {}; wait until it has finished", options.folder.display());
     let _lock = DataFolder::open(&options.folder)?.lock()?.with_context(running)?;
     let kinds = kinds(options)?;
     let with_disks = kinds.iter().any(Kind::needs_disks);
     let with_firewall = kinds.iter().any(Kind::needs_firewall);
-    if !with_disks {
+    if !with_disks && options.on == On::Native {
         print("Without power losses and full file systems, which need root: --power-loss");
     }
-    if !with_firewall {
+    if !with_firewall && options.on == On::Native {
         print("Without lost packets, which need root: --packet-loss");
     }
     let (seed, rounds) = rounds(options, &kinds)?;
     let name = Utc::now().format("%Y%m%dT%H%M%SZ").to_string();
-    let run = Run { options, interrupt: &interrupt, seed, with_disks, with_firewall };
+    let rounds = rounds.take(options.rounds.unwrap_or(usize::MAX));
+    let engine = if options.on == On::Native { None } else { Some(engine()?) };
+    let images = engine.as_ref().map(|engine| images(engine, options.on)).transpose()?;
+    let run = Run { options, interrupt: &interrupt, seed, with_disks, with_firewall, images };
     let report = run.once(rounds, &options.folder.join(&name).with_extension("ndjson"))?;
     let saved = report.save(&options.folder, &name)?;
     print(format_args!("\n{}\nSaved as {saved}.json, .md and .ndjson, the journal", report.page()));
     if report.is_good() {
         remove_folder(&run.data())?;
     } else {
-        print(format_args!("The logs are in {}", run.data().join("logs").display()));
+        print(format_args!("The logs are in {}", run.logs(&options.folder.join(&name)).display()));
         if options.shrink {
             run.shrink(&options.folder.join(name), &report)?;
         }
@@ -104,6 +122,22 @@ struct Run<'a> {
     /// Postgres and NATS have disks of their own.
     with_disks: bool,
     with_firewall: bool,
+    /// Of a deployment.
+    images: Option<Images<'a>>,
+}
+
+/// The Docker engine of this machine.
+fn engine() -> Result<Engine> {
+    ensure!(geteuid().is_root(), "only root can enter the networks of containers");
+    Engine::find()?.map_err(Error::msg)
+}
+
+fn images(engine: &Engine, on: On) -> Result<Images<'_>> {
+    let images = Images::find_or_build(engine)?.map_err(Error::msg)?;
+    if on == On::HighAvailability {
+        images.provide_high_availability()?;
+    }
+    Ok(images)
 }
 
 impl Run<'_> {
@@ -111,10 +145,15 @@ impl Run<'_> {
         self.options.folder.join("data")
     }
 
+    /// Of the services, after a run that has failed.
+    fn logs(&self, name: &Path) -> PathBuf {
+        if self.images.is_some() { name.with_extension("log") } else { self.data().join("logs") }
+    }
+
     /// Starts a system, breaks it and stops it.
-    fn once(&self, rounds: impl Iterator<Item = Round>, journal: &Path) -> Result<Report> {
+    fn once(&self, rounds: impl Iterator<Item = Round>, journal_file: &Path) -> Result<Report> {
         let started_at = Utc::now();
-        let journal = Journal::create(journal)?;
+        let journal = Journal::create(journal_file)?;
         journal.write(Entry::Run { seed: self.seed })?;
         disk::unmount_all(&self.data())?;
         if self.with_firewall {
@@ -123,20 +162,26 @@ impl Run<'_> {
         remove_folder(&self.data())?;
         let runtime = Runtime::new()?;
         Progress::Shown.heading(format_args!("Starting, seed {}", self.seed));
-        let data = DataFolder::open(&self.data())?;
-        let system = System::start(data.clone(), self.with_disks, self.interrupt, &runtime)?;
+        let system = match &self.images {
+            Some(images) => deployed::start(self.options.on, images, self.interrupt, &runtime)?,
+            None => native::start(DataFolder::open(&self.data())?, self.with_disks, self.interrupt, &runtime)?,
+        };
         let interrupted = async {
             while !self.interrupt.is_raised() {
                 sleep(INTERRUPT_POLL_INTERVAL).await;
             }
         };
-        let _quiet = QuietSupervisor::new(&data)?;
         let report = runtime.block_on(async {
             select! {
                 report = torture(&system, rounds, self.seed, self.options, &journal) => report,
                 () = interrupted => bail!("interrupted"),
             }
         });
+        if let Platform::Deployed(deployed) = &system.platform
+            && !report.as_ref().is_ok_and(Report::is_good)
+        {
+            fs::write(self.logs(journal_file), deployed.deployment.log())?;
+        }
         drop(system);
         Ok(Report { started_at, command: self.options.command(self.seed), ..report? })
     }
@@ -172,16 +217,24 @@ impl Run<'_> {
 
 /// The kinds that the run chooses from, or repeats.
 fn kinds(options: &Options) -> Result<Vec<Kind>> {
-    if let Some(journal) = &options.replay {
-        let (_, rounds) = Journal::read(journal)?;
-        return rounds.iter().flat_map(|round| &round.faults).map(|fault| Kind::named(&fault.kind)).collect();
-    }
-    if !options.only.is_empty() {
-        return Ok(options.only.clone());
+    let all = Kind::all(options.on);
+    let kinds: Vec<Kind> = match &options.replay {
+        Some(journal) => {
+            let (_, rounds) = Journal::read(journal)?;
+            rounds
+                .iter()
+                .flat_map(|round| &round.faults)
+                .map(|fault| Kind::named(&fault.kind))
+                .collect::<Result<_>>()?
+        }
+        None => options.only.clone(),
+    };
+    if let Some(Kind { name, .. }) = kinds.iter().find(|kind| !all.contains(kind)) {
+        bail!("{name} is no fault of a system that is {}; --list lists them", options.on.name());
     }
     let is_possible =
         |kind: &Kind| (options.power_loss || !kind.needs_disks()) && (options.packet_loss || !kind.needs_firewall());
-    Ok(Kind::all().into_iter().filter(is_possible).collect())
+    Ok(if kinds.is_empty() { all.into_iter().filter(is_possible).collect() } else { kinds })
 }
 
 /// The seed, and the rounds in their order.
@@ -195,7 +248,7 @@ fn rounds(options: &Options, kinds: &[Kind]) -> Result<(u64, Box<dyn Iterator<It
 }
 
 async fn torture(
-    system: &System,
+    system: &System<'_>,
     rounds: impl Iterator<Item = Round>,
     seed: u64,
     options: &Options,
@@ -203,7 +256,8 @@ async fn torture(
 ) -> Result<Report> {
     let (started, started_at) = (Instant::now(), Utc::now());
     let memory = Arc::new(Memory::new());
-    let mut checker = Checker::new(Duration::from_secs(options.heals_within))?;
+    let heals_within = options.heals_within.map_or(system.on.heals_within(), Duration::from_secs);
+    let mut checker = Checker::new(system, heals_within)?;
     if let Err(missing) = checker.wait_until_healed(system).await {
         memory.found(Harm::Wrong, format!("the system is not ready before the first fault: {missing}"));
         return Ok(Report::new(seed, started_at, &[], memory.end().findings));
@@ -234,7 +288,7 @@ async fn torture(
 
 /// Injects the faults of a round, waits until the system has healed, and checks it.
 async fn torture_once(
-    system: &System,
+    system: &System<'_>,
     round: Round,
     checker: &mut Checker,
     memory: &Memory,
@@ -280,14 +334,11 @@ async fn torture_once(
     Ok(Outcome { round, injected, period, healed, in_time })
 }
 
-/// Restarts everything. True if the system works again.
-async fn help(system: &System, checker: &Checker, journal: &Journal) -> Result<bool> {
-    journal.event("everything is restarted")?;
-    for proxy in system.proxies.values() {
-        proxy.set(Mode::Forward, 0);
-    }
-    for role in SERVERS.into_iter().chain(SERVICES) {
-        system.change(role, |_| {});
+/// Restarts everything that is native. True if the system works again.
+async fn help(system: &System<'_>, checker: &Checker, journal: &Journal) -> Result<bool> {
+    if let Platform::Native(native) = &system.platform {
+        journal.event("everything is restarted")?;
+        native.restart_all();
     }
     Ok(checker.wait_until_healed(system).await.is_ok())
 }

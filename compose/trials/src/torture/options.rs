@@ -1,20 +1,21 @@
 //! The command line.
 
+use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::{Parser, value_parser};
 use stack::checkout;
 
 use crate::torture::kinds::Kind;
+use crate::torture::on::On;
 
 /// An option of the launcher, which builds what is broken.
 const BROKEN: &str = "--broken PATCH, as the first option, breaks a build that compose/trials/broken/PATCH.patch has made wrong, and fails \
                       unless that is found.";
-const HEALS_WITHIN_S: u64 = 10;
 
 /// Break a system in many ways while clients use it, and check that nothing is lost, doubled or wrong
 ///
-/// Starts a system with two processes of each service on its own data and ports. Clients buy, read and remember every answer.
+/// Starts a system of its own, natively or in a swarm. Clients buy, read and remember every answer.
 /// Meanwhile each round injects a fault, or three at once, and waits until the system has healed. A checker with its own SQL and
 /// its own sums then compares the log with all answers, all replicas and the stream. It prints a table per kind of fault, and saves
 /// it as JSON and Markdown together with a journal. The run fails if anything was lost, doubled or wrong, if an answer was not as
@@ -23,6 +24,10 @@ const HEALS_WITHIN_S: u64 = 10;
 #[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 #[command(name = "cargo stack torture", bin_name = "cargo stack torture", after_help = BROKEN)]
 pub struct Options {
+    /// The system to break
+    #[arg(long, value_name = "SYSTEM", value_enum, default_value_t = On::Native)]
+    pub on: On,
+
     /// Determines kinds, order, targets, moments and keys [default: random]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -48,9 +53,14 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = value_parser!(u64).range(1..=1440))]
     pub minutes: u64,
 
-    /// Time in which the system has to heal after a fault, and in which a fault has to raise its alarm
-    #[arg(long, value_name = "SECONDS", default_value_t = HEALS_WITHIN_S, value_parser = value_parser!(u64).range(1..=600))]
-    pub heals_within: u64,
+    /// Time in which the system has to heal after a fault, and in which a fault has to raise its alarm [default: 10 natively, 30 in a
+    /// swarm, 60 with high availability]
+    #[arg(long, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..=600))]
+    pub heals_within: Option<u64>,
+
+    /// Start at most this many rounds
+    #[arg(long, value_name = "N")]
+    pub rounds: Option<usize>,
 
     /// Stop after the first round with a finding
     #[arg(long)]
@@ -72,18 +82,25 @@ pub struct Options {
 impl Options {
     /// The command that repeats the run.
     pub fn command(&self, seed: u64) -> String {
-        let Self { only, replay, minutes, heals_within, power_loss, packet_loss, .. } = self;
-        let rounds = match replay {
-            Some(journal) => format!("--replay {}", journal.display()),
-            None => format!("--seed {seed}"),
+        let Self { on, only, replay, minutes, rounds, heals_within, power_loss, packet_loss, .. } = self;
+        let mut command = "cargo stack torture".to_owned();
+        if *on != On::Native {
+            let _ = write!(command, " --on {}", on.name());
+        }
+        let _ = match replay {
+            Some(journal) => write!(command, " --replay {}", journal.display()),
+            None => write!(command, " --seed {seed}"),
         };
-        let mut command = format!("cargo stack torture {rounds} --minutes {minutes}");
-        if *heals_within != HEALS_WITHIN_S {
-            command = format!("{command} --heals-within {heals_within}");
+        let _ = write!(command, " --minutes {minutes}");
+        if let Some(rounds) = rounds {
+            let _ = write!(command, " --rounds {rounds}");
+        }
+        if let Some(heals_within) = heals_within {
+            let _ = write!(command, " --heals-within {heals_within}");
         }
         if !only.is_empty() {
             let kinds: Vec<&str> = only.iter().map(|kind| kind.name.as_str()).collect();
-            command = format!("{command} --only {}", kinds.join(","));
+            let _ = write!(command, " --only {}", kinds.join(","));
         }
         for (option, is_given) in [(" --power-loss", *power_loss), (" --packet-loss", *packet_loss)] {
             if is_given && replay.is_none() {
@@ -99,17 +116,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_has_the_options_that_repeat_its_run() {
-        let command = |arguments: &str| Options::parse_from(arguments.split(' ')).command(7);
+    fn the_command_of_a_run_gives_the_same_options() {
         for arguments in [
-            "torture --minutes 6",
-            "torture --minutes 60 --heals-within 30",
-            "torture --minutes 2 --only kill-web,lock-head --power-loss --packet-loss",
+            "--seed 17 --minutes 6",
+            "--seed 17 --minutes 60 --heals-within 30",
+            "--seed 17 --minutes 6 --only kill-postgres,lock-head --power-loss --packet-loss",
+            "--on swarm --seed 17 --minutes 6 --rounds 40",
+            "--on high-availability --replay journal.ndjson --minutes 20",
         ] {
-            let repeated = arguments.replace("torture", "cargo stack torture --seed 7");
-            assert_eq!(command(arguments), repeated);
+            let options = Options::try_parse_from(["torture"].into_iter().chain(arguments.split(' '))).unwrap();
+            let seed = options.seed.unwrap_or_default();
+            assert_eq!(options.command(seed), format!("cargo stack torture {arguments}"));
         }
-        let replay = "torture --replay x.ndjson --minutes 6 --heals-within 30";
-        assert_eq!(command(replay), format!("cargo stack {replay}"));
     }
 }

@@ -1,11 +1,11 @@
-//! A TCP proxy between a service and a server. It can cut connections, or hold what they transmit, after any number of bytes.
+//! A TCP proxy to a server or into a container. It can cut connections, or hold what they transmit, after any number of bytes.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use stack::ports;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -14,12 +14,21 @@ use tokio::select;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::torture::containers::Port;
+
 const CHUNK_BYTES: usize = 16 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     ToServer,
     ToClient,
+}
+
+#[derive(Clone, Debug)]
+pub enum Upstream {
+    Address(SocketAddr),
+    /// The first of these ports that accepts the connection.
+    Containers(Arc<[Port]>),
 }
 
 /// What happens in one direction once the allowed bytes have passed.
@@ -53,12 +62,12 @@ enum Admitted {
 }
 
 impl Proxy {
-    pub async fn start(target: SocketAddr) -> Result<Self> {
+    pub async fn start(upstream: Upstream) -> Result<Self> {
         let listener = TcpListener::bind(ports::free()?).await?;
         let address = listener.local_addr()?;
         let state = Arc::new(State { mode: watch::Sender::new(Mode::Forward), left: AtomicU64::new(0) });
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, target, Arc::clone(&state)));
+        accepting.spawn(accept(listener, upstream, Arc::clone(&state)));
         Ok(Self { address, state, _accepting: accepting })
     }
 
@@ -90,13 +99,13 @@ impl State {
     }
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, state: Arc<State>) {
+async fn accept(listener: TcpListener, upstream: Upstream, state: Arc<State>) {
     let mut connections = JoinSet::new();
     loop {
         select! {
             accepted = listener.accept() => {
                 if let Ok((client, _)) = accepted {
-                    connections.spawn(connect(client, target, Arc::clone(&state)));
+                    connections.spawn(connect(client, upstream.clone(), Arc::clone(&state)));
                 }
             }
             // Drops connections that have ended.
@@ -105,9 +114,26 @@ async fn accept(listener: TcpListener, target: SocketAddr, state: Arc<State>) {
     }
 }
 
+impl Upstream {
+    async fn connect(&self) -> Result<TcpStream> {
+        let ports = match self {
+            Self::Address(address) => return Ok(TcpStream::connect(address).await?),
+            Self::Containers(ports) => ports,
+        };
+        let mut connected = Err(anyhow!("no container is named"));
+        for port in ports.iter() {
+            connected = port.connect().await;
+            if connected.is_ok() {
+                break;
+            }
+        }
+        connected
+    }
+}
+
 /// Closes both sides when one of them ends.
-async fn connect(client: TcpStream, target: SocketAddr, state: Arc<State>) {
-    let Ok(server) = TcpStream::connect(target).await else { return };
+async fn connect(client: TcpStream, upstream: Upstream, state: Arc<State>) {
+    let Ok(server) = upstream.connect().await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
@@ -168,7 +194,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_is_cut_or_held_after_the_given_bytes() {
-        let proxy = Proxy::start(echo().await).await.unwrap();
+        let proxy = Proxy::start(Upstream::Address(echo().await)).await.unwrap();
         let mut client = TcpStream::connect(proxy.address).await.unwrap();
         let mut answer = [0; 4];
 

@@ -1,7 +1,6 @@
 //! Clients that read: totals now and earlier, history, newest purchases, receipts, exports and streams. What they see is remembered, and
 //! compared with the log later.
 
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -24,15 +23,15 @@ const EXPORT_ATTEMPTS: usize = 20;
 const STREAM_SILENCE: Duration = Duration::from_secs(15);
 const STREAM_LIFETIME: Duration = Duration::from_mins(2);
 
-pub async fn read_until_stopped(mut shopper: Shopper, entrance: SocketAddr) {
+pub async fn read_until_stopped(mut shopper: Shopper, entrance: String) {
     let mut newest_seen = 0;
     while !shopper.is_stopping() {
-        read_anything(&mut shopper, entrance, &mut newest_seen).await;
+        read_anything(&mut shopper, &entrance, &mut newest_seen).await;
         shopper.pause(PAUSE_MS).await;
     }
 }
 
-async fn read_anything(shopper: &mut Shopper, entrance: SocketAddr, newest_seen: &mut i64) {
+async fn read_anything(shopper: &mut Shopper, entrance: &str, newest_seen: &mut i64) {
     let acknowledged = shopper.memory.newest_position();
     match shopper.random.random_range(0..9) {
         0 | 1 => {
@@ -71,7 +70,7 @@ async fn read_anything(shopper: &mut Shopper, entrance: SocketAddr, newest_seen:
 pub async fn read(
     shopper: &Shopper,
     operation: Operation,
-    entrance: SocketAddr,
+    entrance: &str,
     path: &str,
     parse: impl Fn(&Value) -> Option<Seen>,
 ) -> Option<Seen> {
@@ -93,7 +92,7 @@ pub async fn read(
 }
 
 /// Totals that must have reached a position.
-async fn read_totals(shopper: &Shopper, entrance: SocketAddr, path: &str, least: i64) -> Option<i64> {
+async fn read_totals(shopper: &Shopper, entrance: &str, path: &str, least: i64) -> Option<i64> {
     let seen = read(shopper, TOTALS, entrance, path, totals).await;
     let Some(Seen::Totals { position, .. }) = seen else { return None };
     if position < least {
@@ -102,7 +101,7 @@ async fn read_totals(shopper: &Shopper, entrance: SocketAddr, path: &str, least:
     Some(position)
 }
 
-async fn read_totals_at_a_purchase(shopper: &mut Shopper, entrance: SocketAddr) {
+async fn read_totals_at_a_purchase(shopper: &mut Shopper, entrance: &str) {
     let pick = shopper.random.random_range(0..usize::MAX / 2);
     let Some(bought) = shopper.memory.any(pick) else { return };
     let time = bought.receipt.purchased_at;
@@ -113,7 +112,7 @@ async fn read_totals_at_a_purchase(shopper: &mut Shopper, entrance: SocketAddr) 
     }
 }
 
-async fn read_receipt(shopper: &mut Shopper, entrance: SocketAddr) {
+async fn read_receipt(shopper: &mut Shopper, entrance: &str) {
     let pick = shopper.random.random_range(0..usize::MAX / 2);
     let Some(bought) = shopper.memory.any(pick) else { return };
     let path = format!("/api/purchases/{}", bought.receipt.purchase_id);
@@ -129,7 +128,7 @@ async fn read_receipt(shopper: &mut Shopper, entrance: SocketAddr) {
 }
 
 /// A part of the log that has been acknowledged. An interrupted export is resumed after its last line.
-async fn export(shopper: &mut Shopper, entrance: SocketAddr, acknowledged: i64) {
+async fn export(shopper: &mut Shopper, entrance: &str, acknowledged: i64) {
     let after = shopper.random.random_range(0..acknowledged);
     let until = (after + EXPORTED_EVENTS).min(acknowledged);
     let mut events: Vec<(i64, Uuid, DateTime<Utc>)> = Vec::new();
@@ -172,9 +171,9 @@ async fn refused(shopper: &Shopper, operation: Operation, response: Response) {
 }
 
 /// Within a stream, totals never go back.
-pub async fn stream_until_stopped(mut shopper: Shopper, entrance: SocketAddr) {
+pub async fn stream_until_stopped(mut shopper: Shopper, entrance: String) {
     while !shopper.is_stopping() {
-        let request = shopper.get(entrance, STREAM.path).timeout(STREAM_LIFETIME);
+        let request = shopper.get(&entrance, STREAM.path).timeout(STREAM_LIFETIME);
         if let Ok(response) = request.send().await {
             if response.status().is_success() {
                 let stopping = shopper.stopping.clone();

@@ -1,6 +1,5 @@
 //! A client: its own random numbers, and the memory of all clients.
 
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,13 +33,13 @@ impl Shopper {
         let _ = self.stopping.run_until_cancelled(sleep(pause)).await;
     }
 
-    pub fn get(&self, entrance: SocketAddr, path: &str) -> RequestBuilder {
-        self.http.get(format!("http://{entrance}{path}"))
+    pub fn get(&self, entrance: &str, path: &str) -> RequestBuilder {
+        self.http.get(format!("{entrance}{path}"))
     }
 
-    pub fn any_writable(&mut self) -> SocketAddr {
-        let entrances = self.entrances.writable();
-        entrances[self.random.random_range(0..entrances.len())]
+    pub fn any_writable(&mut self) -> String {
+        let mut entrances = self.entrances.writable();
+        entrances.swap_remove(self.random.random_range(0..entrances.len()))
     }
 
     pub fn uuid(&mut self) -> Uuid {

@@ -39,11 +39,11 @@ fn rounds_of(faults: &[(u32, Fault)]) -> Vec<Round> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::torture::{kinds::Kind, plan::Plan};
+    use crate::torture::{kinds::Kind, on::On, plan::Plan};
 
     #[test]
     fn only_the_faults_remain_that_a_failure_needs() {
-        let rounds: Vec<Round> = Plan::new(17, &Kind::all()).take(20).collect();
+        let rounds: Vec<Round> = Plan::new(17, &Kind::all(On::Native)).take(20).collect();
         let needed = [rounds[4].faults[0].clone(), rounds[11].faults[1].clone()];
         let mut tried = 0;
         let fails = |plan: &[Round]| {

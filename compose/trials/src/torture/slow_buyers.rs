@@ -2,7 +2,6 @@
 //! stopped in order, it still answers.
 
 use std::io::{Error, ErrorKind};
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -24,7 +23,9 @@ const PAUSE_MS: Range<u64> = 10..30;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_HEAD_BYTES: usize = 4096;
 
-pub async fn buy_slowly_until_stopped(mut shopper: Shopper, entrance: SocketAddr) {
+/// Not over TLS.
+pub async fn buy_slowly_until_stopped(mut shopper: Shopper, entrance: String) {
+    let Some(entrance) = entrance.strip_prefix("http://") else { return };
     while !shopper.is_stopping() {
         let license = LICENSES[shopper.random.random_range(0..LICENSES.len())];
         let key = shopper.uuid().to_string();
@@ -47,7 +48,7 @@ pub async fn buy_slowly_until_stopped(mut shopper: Shopper, entrance: SocketAddr
 }
 
 /// Sends the head of a request, and returns once the service has asked for its body.
-async fn begin(entrance: SocketAddr, key: &str, length: usize) -> Result<TcpStream> {
+async fn begin(entrance: &str, key: &str, length: usize) -> Result<TcpStream> {
     let mut connection = TcpStream::connect(entrance).await?;
     let head = format!(
         "POST {} HTTP/1.1\r\nhost: {entrance}\r\ncontent-type: application/json\r\nidempotency-key: {key}\r\n\
@@ -110,7 +111,7 @@ mod tests {
                     connection.write_all(b"HTTP/1.1 201 Created\r\n\r\nbody").await.unwrap();
                 }
             });
-            let begun = begin(address, "key", 4).await;
+            let begun = begin(&address.to_string(), "key", 4).await;
             assert_eq!(begun.is_ok(), asks);
             if let Ok(mut connection) = begun {
                 let answer = finish(&mut connection, "body").await.ok();
