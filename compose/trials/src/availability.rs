@@ -55,6 +55,17 @@ impl Deployment<'_> {
         self.until_available()
     }
 
+    /// Likewise without any query-api, although the pages are there.
+    pub fn answers_503_without_query_api(&self) -> Result<()> {
+        self.stop_all("query-api")?;
+        self.site.until("queries get 503", || {
+            self.site.get("localhost", "/api/get_current_money")?.is_unavailable()?;
+            self.site.get("sales.localhost", "/api/sales/latest")?.is_unavailable().map(|()| true)
+        })?;
+        self.scale("query-api", 2)?;
+        self.until_available()
+    }
+
     /// Updates all services to another version.
     pub fn upgrade(&self, tag: &str) -> Result<()> {
         self.bring_up(tag)?;

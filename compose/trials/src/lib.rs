@@ -100,6 +100,7 @@ fn try_deployment(stack: &Deployment, images: &Images) -> Result<()> {
     step("2 query-apis again", || stack.scale("query-api", 2))?;
     step("Traefik without routes", || stack.answers_503_without_routes())?;
     step("no command-api", || stack.answers_503_without_command_api())?;
+    step("no query-api", || stack.answers_503_without_query_api())?;
 
     let next = images.next("LABEL next=1", "next")?;
     let broken = images.next("CMD [\"no such command\"]", "broken")?;
