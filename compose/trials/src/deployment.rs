@@ -286,7 +286,7 @@ impl<'a> Deployment<'a> {
     }
 
     /// Whether a service runs once and ends.
-    pub fn ends(&self, service: &str) -> bool {
+    pub fn ends(service: &str) -> bool {
         service.starts_with(ONE_SHOT)
     }
 

@@ -115,7 +115,7 @@ pub struct Port {
     pub containers: Arc<Containers>,
     pub service: &'static str,
     pub slot: usize,
-    pub port: u16,
+    pub number: u16,
 }
 
 impl Port {
@@ -123,7 +123,7 @@ impl Port {
     pub async fn connect(&self) -> Result<TcpStream> {
         let container = self.containers.find(self.service, self.slot).await?;
         let (sender, receiver) = oneshot::channel();
-        let port = self.port;
+        let port = self.number;
         // A thread of its own, which stays in the network of the container.
         thread::spawn(move || {
             // The receiver may have given up.

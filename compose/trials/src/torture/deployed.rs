@@ -43,7 +43,7 @@ pub fn start<'a>(on: On, images: &Images<'a>, interrupt: &Interrupt, runtime: &R
     let containers = Arc::new(Containers::new(&deployment.name));
     let mut proxies = Vec::new();
     let mut proxy = |ports: &[(&'static str, usize, u16)]| {
-        let port = |&(service, slot, port)| Port { containers: Arc::clone(&containers), service, slot, port };
+        let port = |&(service, slot, number)| Port { containers: Arc::clone(&containers), service, slot, number };
         let upstream = Upstream::Containers(ports.iter().map(port).collect());
         let proxy = runtime.block_on(Proxy::start(upstream))?;
         let address = proxy.address;
@@ -77,7 +77,7 @@ pub fn start<'a>(on: On, images: &Images<'a>, interrupt: &Interrupt, runtime: &R
     let entrance = (traefik, deployment.site.token.clone());
     let expected = count(&deployment)?;
     let deployed = Deployed { deployment, containers, expected, _proxies: proxies };
-    System::new(on, Platform::Deployed(deployed), entrance, replicas, stores, runtime)
+    System::new(on, Platform::Deployed(Box::new(deployed)), entrance, replicas, stores, runtime)
 }
 
 impl Deployed<'_> {
@@ -105,7 +105,7 @@ impl Deployed<'_> {
 fn count(deployment: &Deployment) -> Result<BTreeMap<String, usize>> {
     let mut count = BTreeMap::new();
     for (_, service) in deployment.containers()? {
-        if !deployment.ends(&service) {
+        if !Deployment::ends(&service) {
             *count.entry(service).or_default() += 1;
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::slice;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -40,7 +41,7 @@ pub struct System<'a> {
 
 pub enum Platform<'a> {
     Native(Native),
-    Deployed(Deployed<'a>),
+    Deployed(Box<Deployed<'a>>),
 }
 
 pub type Replicas = BTreeMap<&'static str, Vec<String>>;
@@ -67,11 +68,11 @@ pub struct Entrances {
 
 impl Entrances {
     pub fn writable(&self) -> Vec<String> {
-        [&[self.traefik.clone()], &self.command_apis[..]].concat()
+        [slice::from_ref(&self.traefik), &self.command_apis[..]].concat()
     }
 
     pub fn readable(&self) -> Vec<String> {
-        [&[self.traefik.clone()], &self.query_apis[..]].concat()
+        [slice::from_ref(&self.traefik), &self.query_apis[..]].concat()
     }
 
     /// A client for all of them. In a deployment, the certificate of Traefik is self-signed.
