@@ -157,7 +157,7 @@ impl Run<'_> {
         journal.write(Entry::Run { seed: self.seed })?;
         disk::unmount_all(&self.data())?;
         if self.with_firewall {
-            firewall::remove_all()?;
+            firewall::remove_orphans()?;
         }
         remove_folder(&self.data())?;
         let runtime = Runtime::new()?;
