@@ -10,9 +10,10 @@ use tokio::time::sleep;
 use crate::high_availability::POSTGRES_NODES;
 use crate::torture::containers::Container;
 use crate::torture::deployed::Deployed;
-use crate::torture::faults::{Lasting, index};
 use crate::torture::journal::Journal;
 use crate::torture::kinds::Action;
+use crate::torture::lasting::Lasting;
+use crate::torture::plan::index;
 use crate::torture::system::System;
 
 const NATS_NODES: [&str; 3] = ["nats-1", "nats-2", "nats-3"];

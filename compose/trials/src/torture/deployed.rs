@@ -10,11 +10,11 @@ use tokio::runtime::Runtime;
 use crate::deployment::Deployment;
 use crate::files;
 use crate::images::Images;
+use crate::torture::addresses::{Addresses, Checkpoints, Stores};
 use crate::torture::containers::{Containers, Port};
 use crate::torture::kinds::SERVICES;
 use crate::torture::on::On;
 use crate::torture::proxy::{Proxy, Upstream};
-use crate::torture::system::{Checkpoints, Platform, Replicas, Stores, System};
 
 /// Services with two replicas.
 const TWO: [&str; 2] = ["command-api", "query-api"];
@@ -31,7 +31,12 @@ pub struct Deployed<'a> {
 }
 
 /// Deploys the files. To be called outside of a runtime.
-pub fn start<'a>(on: On, images: &Images<'a>, interrupt: &Interrupt, runtime: &Runtime) -> Result<System<'a>> {
+pub fn start<'a>(
+    on: On,
+    images: &Images<'a>,
+    interrupt: &Interrupt,
+    runtime: &Runtime,
+) -> Result<(Deployed<'a>, Addresses)> {
     let files: &'static [&'static str] = match on {
         On::HighAvailability => &[files::DEPLOY, files::HIGH_AVAILABILITY],
         On::Native | On::Swarm => &[files::DEPLOY],
@@ -57,12 +62,12 @@ pub fn start<'a>(on: On, images: &Images<'a>, interrupt: &Interrupt, runtime: &R
         ),
         On::Native | On::Swarm => (proxy(&[("postgres", 1, POSTGRES)])?, proxy(&[("nats", 1, NATS)])?),
     };
-    let mut replicas = Replicas::new();
+    let mut replicas = BTreeMap::new();
     for service in SERVICES {
         let count = if TWO.contains(&service) { 2 } else { 1 };
         for slot in 1..=count {
             let address = proxy(&[(service, slot, HTTP)])?;
-            replicas.entry(service).or_default().push(format!("http://{address}"));
+            replicas.entry(service).or_insert_with(Vec::new).push(format!("http://{address}"));
         }
     }
     let stores = Stores {
@@ -74,10 +79,10 @@ pub fn start<'a>(on: On, images: &Images<'a>, interrupt: &Interrupt, runtime: &R
     };
     // As an address: its name may not resolve on this machine.
     let traefik = format!("https://127.0.0.1:{}", deployment.site.port);
-    let entrance = (traefik, deployment.site.token.clone());
+    let token = deployment.site.token.clone();
     let expected = count(&deployment)?;
     let deployed = Deployed { deployment, containers, expected, _proxies: proxies };
-    System::new(on, Platform::Deployed(Box::new(deployed)), entrance, replicas, stores, runtime)
+    Ok((deployed, Addresses { traefik, token, replicas, stores }))
 }
 
 impl Deployed<'_> {

@@ -19,7 +19,7 @@ use stack::identity::{ProcessId, Stat};
 use stack::launch::Program;
 use stack::server::Server;
 use tokio::task::block_in_place;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -27,7 +27,8 @@ use crate::torture::container_faults::{self, Target};
 use crate::torture::firewall::Rules;
 use crate::torture::journal::Journal;
 use crate::torture::kinds::{Action, Kind, SERVERS, SERVICES};
-use crate::torture::plan::Fault;
+use crate::torture::lasting::Lasting;
+use crate::torture::plan::{Fault, index};
 use crate::torture::proxy::{Direction, Mode, Proxy};
 use crate::torture::system::{Platform, STREAM, System};
 
@@ -46,21 +47,6 @@ const ENDS_WITHIN: Duration = Duration::from_secs(35);
 /// Longer than a process that works takes to come to any point.
 const FAILS_WITHIN: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
-
-/// How long a fault lasts: longer if its alarm takes longer, but no longer than that may take.
-pub struct Lasting<'a> {
-    pub least: Duration,
-    alarm: Option<(&'a CancellationToken, Duration)>,
-}
-
-impl Lasting<'_> {
-    pub async fn pass(&self) {
-        sleep(self.least).await;
-        if let Some((raised, within)) = self.alarm {
-            let _ = timeout(within.saturating_sub(self.least), raised.cancelled()).await;
-        }
-    }
-}
 
 /// Waits for the moment of the fault, injects it, and ends it, if an alarm is awaited not before it is raised. False if it found no target.
 pub async fn inject(
@@ -166,11 +152,6 @@ async fn act(system: &System<'_>, journal: &Journal, action: Action, pick: u64, 
 fn one(system: &System<'_>, role: &str, pick: u64) -> Result<ProcessId> {
     let processes = system.native()?.processes(role)?;
     processes.get(index(pick, processes.len())).copied().with_context(|| format!("no {role} is running"))
-}
-
-pub fn index(pick: u64, count: usize) -> usize {
-    let count = u64::try_from(count.max(1)).unwrap_or(1);
-    usize::try_from(pick % count).unwrap_or_default()
 }
 
 /// On SIGTERM, Postgres waits for its clients, which stay connected.
@@ -436,20 +417,4 @@ async fn broken(
     lasts.pass().await;
     proxy.set(Mode::Forward, 0);
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_fault_lasts_until_its_alarm_is_raised() {
-        let raised = CancellationToken::new();
-        let never = Duration::from_hours(1);
-        let lasting = Lasting { least: Duration::ZERO, alarm: Some((&raised, never)) };
-        assert!(timeout(Duration::from_millis(50), lasting.pass()).await.is_err());
-        raised.cancel();
-        lasting.pass().await;
-        Lasting { least: Duration::ZERO, alarm: Some((&CancellationToken::new(), Duration::ZERO)) }.pass().await;
-    }
 }

@@ -2,10 +2,13 @@
 //!
 //! - [`options`]: the command line; [`on`]: what can be broken; [`kinds`]: the table of faults; [`plan`]: which of them when, by a seed;
 //!   [`journal`]: what happened
-//! - [`system`]: the system, either [`native`] with its [`disk`]s, or [`deployed`] in [`containers`]; [`proxy`]: on the way to its servers
-//! - [`faults`]: injects faults, in a deployment with [`container_faults`]; [`firewall`]: lost packets
-//! - [`clients`]: all clients; [`shopper`]: one, of the [`buyers`], [`slow_buyers`] or [`readers`]; [`memory`]: what they remember; [`answer`]: documented answers
-//! - [`log`]: the log and its sums; [`stream`]: the stream; [`service_logs`]: appends that collided; [`alarms`]: metrics that have to show faults; [`check`]: compares everything with the log; [`report`]: the table; [`shrink`]: fewer faults
+//! - [`system`]: the system, either [`native`] with its [`disk`]s, or [`deployed`] in [`containers`]; [`addresses`]: where it is;
+//!   [`proxy`]: on the way to its servers
+//! - [`faults`]: injects faults, in a deployment with [`container_faults`]; [`lasting`]: when they end; [`firewall`]: lost packets
+//! - [`clients`]: all clients; [`shopper`]: one, of the [`buyers`], [`slow_buyers`] or [`readers`]; [`memory`]: what they remember;
+//!   [`answer`]: documented answers
+//! - [`check`]: compares everything with the [`log`] and the [`stream`]; [`service_logs`]: appends that collided; [`alarms`]: metrics
+//!   that have to show faults; [`report`]: the table; [`shrink`]: fewer faults
 
 use std::fmt::Write;
 use std::fs;
@@ -38,6 +41,7 @@ use self::system::{Platform, System};
 use crate::engine::Engine;
 use crate::images::Images;
 
+mod addresses;
 mod alarms;
 mod answer;
 mod buyers;
@@ -51,6 +55,7 @@ mod faults;
 mod firewall;
 mod journal;
 mod kinds;
+mod lasting;
 mod log;
 mod memory;
 mod native;
@@ -162,10 +167,15 @@ impl Run<'_> {
         remove_folder(&self.data())?;
         let runtime = Runtime::new()?;
         Progress::Shown.heading(format_args!("Starting, seed {}", self.seed));
-        let system = match &self.images {
-            Some(images) => deployed::start(self.options.on, images, self.interrupt, &runtime)?,
-            None => native::start(DataFolder::open(&self.data())?, self.with_disks, self.interrupt, &runtime)?,
+        let (platform, addresses) = if let Some(images) = &self.images {
+            let (deployed, addresses) = deployed::start(self.options.on, images, self.interrupt, &runtime)?;
+            (Platform::Deployed(Box::new(deployed)), addresses)
+        } else {
+            let folder = DataFolder::open(&self.data())?;
+            let (native, addresses) = native::start(folder, self.with_disks, self.interrupt, &runtime)?;
+            (Platform::Native(native), addresses)
         };
+        let system = System::new(self.options.on, platform, addresses, &runtime)?;
         let interrupted = async {
             while !self.interrupt.is_raised() {
                 sleep(INTERRUPT_POLL_INTERVAL).await;

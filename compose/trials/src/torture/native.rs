@@ -23,11 +23,10 @@ use stack::{Options, Stack};
 use tokio::runtime::Runtime;
 use tokio::task::spawn_blocking;
 
+use crate::torture::addresses::{Addresses, Checkpoints, Stores};
 use crate::torture::disk::{DISKS, Disk};
 use crate::torture::kinds::{LINKS, SERVERS, SERVICES};
-use crate::torture::on::On;
 use crate::torture::proxy::{Mode, Proxy, Upstream};
-use crate::torture::system::{Checkpoints, Platform, Stores, System};
 
 const REPLICAS: usize = 2;
 const SUPERVISOR_INTERVAL: Duration = Duration::from_millis(50);
@@ -53,7 +52,7 @@ pub fn start(
     with_disks: bool,
     interrupt: &Interrupt,
     runtime: &Runtime,
-) -> Result<System<'static>> {
+) -> Result<(Native, Addresses)> {
     let mut options = Options::on_free_ports(folder.path())?;
     options.replicas = Service::ALL.map(|service| Replicas { service, count: REPLICAS }).into();
     let mut stack = Stack::start(&options, Progress::Shown, interrupt)?;
@@ -97,7 +96,7 @@ pub fn start(
     let supervisor = Some(supervise(Arc::clone(&stack), Arc::clone(&stopping)));
     let quiet = QuietSupervisor::new(&folder)?;
     let native = Native { stack, stopping, supervisor, folder, disks, proxies, _quiet: quiet };
-    System::new(On::Native, Platform::Native(native), (traefik, None), replicas, stores, runtime)
+    Ok((native, Addresses { traefik, token: None, replicas, stores }))
 }
 
 impl Native {

@@ -49,6 +49,12 @@ impl Round {
     }
 }
 
+/// What `pick` selects of so many.
+pub fn index(pick: u64, count: usize) -> usize {
+    let count = u64::try_from(count.max(1)).unwrap_or(1);
+    usize::try_from(pick % count).unwrap_or_default()
+}
+
 /// Endless rounds. Each kind occurs once before any occurs again.
 #[derive(Debug)]
 pub struct Plan {

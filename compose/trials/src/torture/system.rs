@@ -1,8 +1,6 @@
 //! The system that is broken, wherever it runs: its entrances, its databases and its stream.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::slice;
 use std::time::Duration;
 
@@ -13,13 +11,13 @@ use reqwest::Client;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
-use stack::postgres::ADMIN;
 use stack::services::{EVENT_STORE, READ_MODEL};
 use stack::{checkout, tool::Tool};
 use tokio::runtime::Runtime;
 use tokio::task::{block_in_place, spawn_blocking};
 use tokio::time::timeout;
 
+use crate::torture::addresses::{Addresses, Checkpoints, Stores};
 use crate::torture::deployed::Deployed;
 use crate::torture::native::Native;
 use crate::torture::on::On;
@@ -32,7 +30,7 @@ pub struct System<'a> {
     pub platform: Platform<'a>,
     pub entrances: Entrances,
     /// The URLs of all replicas of each service.
-    pub replicas: Replicas,
+    pub replicas: BTreeMap<&'static str, Vec<String>>,
     /// As superuser.
     pub event_store: PgPool,
     pub read_model: PgPool,
@@ -42,18 +40,6 @@ pub struct System<'a> {
 pub enum Platform<'a> {
     Native(Native),
     Deployed(Box<Deployed<'a>>),
-}
-
-pub type Replicas = BTreeMap<&'static str, Vec<String>>;
-
-/// Where the databases and the stream are, past all that faults break, and the passwords for them.
-pub struct Stores {
-    pub postgres: SocketAddr,
-    pub nats: SocketAddr,
-    pub admin_password: String,
-    pub auditor_password: String,
-    /// Of the user command-api, who may change the stream.
-    pub nats_password: String,
 }
 
 /// URLs under which clients reach the services.
@@ -88,14 +74,8 @@ impl Entrances {
 }
 
 impl<'a> System<'a> {
-    pub fn new(
-        on: On,
-        platform: Platform<'a>,
-        (traefik, token): (String, Option<String>),
-        replicas: Replicas,
-        stores: Stores,
-        runtime: &Runtime,
-    ) -> Result<Self> {
+    pub fn new(on: On, platform: Platform<'a>, addresses: Addresses, runtime: &Runtime) -> Result<Self> {
+        let Addresses { traefik, token, replicas, stores } = addresses;
         let pool = |database| {
             let _in_runtime = runtime.enter();
             PgPoolOptions::new().max_connections(3).connect_lazy(&stores.database_url(database))
@@ -160,22 +140,5 @@ impl<'a> System<'a> {
         let tool = logs.iter().fold(tool, |tool, log| tool.arg("--checkpoints").arg(log));
         let audited = spawn_blocking(move || tool.output()).await?;
         Ok(audited.err().map(|error| format!("{error:#}")))
-    }
-}
-
-/// What the auditor compares the log with.
-pub struct Checkpoints {
-    pub public_key: PathBuf,
-    /// The signed checkpoints of each projector.
-    pub logs: Vec<PathBuf>,
-}
-
-impl Stores {
-    fn database_url(&self, database: &str) -> String {
-        self.url(ADMIN, &self.admin_password, database)
-    }
-
-    fn url(&self, user: &str, password: &str, database: &str) -> String {
-        format!("postgres://{user}:{password}@{}/{database}", self.postgres)
     }
 }
