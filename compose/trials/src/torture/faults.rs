@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
 use stack::identity::{ProcessId, Stat};
 use stack::launch::Program;
 use stack::server::Server;
-use tokio::task::block_in_place;
+use tokio::task::{block_in_place, spawn_blocking};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -78,19 +79,21 @@ async fn act(system: &System<'_>, journal: &Journal, action: Action, pick: u64, 
         return container_faults::act(&target, action, lasts).await;
     }
     match action {
-        Action::Kill(role) => end(&[one(system, role, pick)?], Signal::SIGKILL).await?,
-        Action::Stop(role) => end(&[one(system, role, pick)?], stop_signal(role)).await?,
-        Action::KillAll(role) => end(&system.native()?.processes(role)?, Signal::SIGKILL).await?,
-        Action::KillEverything => block_in_place(|| end_everything(system, |_| Signal::SIGKILL))?,
-        Action::StopEverything => block_in_place(|| end_everything(system, stop_signal))?,
+        Action::Kill(role) => end(vec![(one(system, role, pick)?, Signal::SIGKILL)]).await?,
+        Action::Stop(role) => end(vec![(one(system, role, pick)?, stop_signal(role))]).await?,
+        Action::KillAll(role) => {
+            end(with_signal(&system.native()?.processes(role)?, Signal::SIGKILL).collect()).await?;
+        }
+        Action::KillEverything => end_everything(system, |_| Signal::SIGKILL).await?,
+        Action::StopEverything => end_everything(system, stop_signal).await?,
         Action::FailPoint(role, point) => fail_at(system, role, point).await?,
         Action::Freeze(role) => {
             let _frozen = Frozen::new(with_children(one(system, role, pick)?)?);
             lasts.pass().await;
         }
-        Action::NoFiles(role) => limited(&with_children(one(system, role, pick)?)?, "nofile", FEW_FILES, lasts).await?,
+        Action::NoFiles(role) => limited(one(system, role, pick)?, "nofile", FEW_FILES, lasts).await?,
         Action::FullDisk(role, bytes) => {
-            limited(&with_children(one(system, role, pick)?)?, "fsize", bytes, lasts).await?;
+            limited(one(system, role, pick)?, "fsize", bytes, lasts).await?;
         }
         Action::FullLog(role) => full_log(system, role, lasts).await?,
         Action::KillBackend => {
@@ -160,33 +163,41 @@ fn stop_signal(role: &str) -> Signal {
 }
 
 /// The supervisor starts nothing before everything has ended.
-fn end_everything(system: &System<'_>, signal: impl Fn(&str) -> Signal) -> Result<()> {
-    let _paused = system.native()?.pause_supervisor();
+async fn end_everything(system: &System<'_>, signal: impl Fn(&str) -> Signal) -> Result<()> {
+    let native = system.native()?;
     let mut ending = Vec::new();
     for role in SERVERS.into_iter().chain(SERVICES) {
-        for process in system.native()?.processes(role)? {
-            process.signal(signal(role));
-            ending.push(process);
+        ending.extend(with_signal(&native.processes(role)?, signal(role)));
+    }
+    let stack = Arc::clone(&native.stack);
+    spawn_blocking(move || {
+        let _paused = stack.pause_supervisor();
+        end_and_wait(&ending)
+    })
+    .await?
+}
+
+fn with_signal(processes: &[ProcessId], signal: Signal) -> impl Iterator<Item = (ProcessId, Signal)> {
+    processes.iter().map(move |process| (*process, signal))
+}
+
+async fn end(processes: Vec<(ProcessId, Signal)>) -> Result<()> {
+    spawn_blocking(move || end_and_wait(&processes)).await?
+}
+
+/// Waits until the processes have ended: otherwise the system would seem to work before the fault has happened. Like an orchestrator, it
+/// kills those that take too long.
+fn end_and_wait(processes: &[(ProcessId, Signal)]) -> Result<()> {
+    let ids: Vec<ProcessId> = processes.iter().map(|(id, _)| *id).collect();
+    for (id, signal) in processes {
+        id.signal(*signal);
+    }
+    wait_until_ended(&ids).or_else(|_| {
+        for id in &ids {
+            id.signal(Signal::SIGKILL);
         }
-    }
-    wait_until_ended(&ending)
-}
-
-/// Waits until the processes have ended: otherwise the system would seem to work before the fault has happened.
-async fn end(processes: &[ProcessId], signal: Signal) -> Result<()> {
-    for id in processes {
-        id.signal(signal);
-    }
-    ended(processes).await
-}
-
-async fn ended(processes: &[ProcessId]) -> Result<()> {
-    let started = Instant::now();
-    while processes.iter().any(|id| id.is_alive()) {
-        ensure!(started.elapsed() < ENDS_WITHIN, "a process has not ended within {ENDS_WITHIN:?}");
-        sleep(POLL_INTERVAL).await;
-    }
-    Ok(())
+        wait_until_ended(&ids)
+    })
 }
 
 /// Arms a fail point, and waits until a process has died there.
@@ -238,18 +249,19 @@ fn signal_all(pids: &[i32], signal: Signal) {
     }
 }
 
-async fn limited(pids: &[i32], resource: &str, limit: u64, lasts: &Lasting<'_>) -> Result<()> {
-    let usual = prlimit(pids[0], &[&format!("--{resource}"), "--output=SOFT", "--raw", "--noheadings"])?;
+/// Limits a process and its children: those that it has when the limit begins, and those that have inherited it when it ends.
+async fn limited(id: ProcessId, resource: &str, limit: u64, lasts: &Lasting<'_>) -> Result<()> {
+    let usual = prlimit(id.pid, &[&format!("--{resource}"), "--output=SOFT", "--raw", "--noheadings"])?;
     let set = |limit: &str| {
-        for pid in pids {
+        for pid in with_children(id)? {
             // It may have ended.
-            let _ = prlimit(*pid, &[&format!("--{resource}={limit}:")]);
+            let _ = prlimit(pid, &[&format!("--{resource}={limit}:")]);
         }
+        Ok(())
     };
-    set(&limit.to_string());
+    set(&limit.to_string())?;
     lasts.pass().await;
-    set(usual.trim());
-    Ok(())
+    set(usual.trim())
 }
 
 /// As the user of the process: not every root may change the limits of others.
@@ -288,7 +300,7 @@ async fn full_log(system: &System<'_>, role: &str, lasts: &Lasting<'_>) -> Resul
     lasts.pass().await;
     let redirected = system.native()?.processes(role)?;
     system.native()?.change(role, undo);
-    ended(&redirected).await
+    spawn_blocking(move || wait_until_ended(&redirected)).await?
 }
 
 async fn lock(system: &System<'_>, database: &str, statement: &'static str, lasts: &Lasting<'_>) -> Result<()> {
@@ -338,7 +350,7 @@ async fn foreign_stream(system: &System<'_>) -> Result<()> {
 
 /// The supervisor starts nothing before the power is back.
 fn lose_power(system: &System<'_>, roles: &[&str]) -> Result<()> {
-    let _paused = system.native()?.pause_supervisor();
+    let _paused = system.native()?.stack.pause_supervisor();
     for role in roles {
         system.native()?.disk(role)?.cut_power()?;
     }
@@ -351,7 +363,7 @@ fn lose_power(system: &System<'_>, roles: &[&str]) -> Result<()> {
 
 /// NATS reads the files when it starts again.
 fn damage_stream(system: &System<'_>, pick: u64) -> Result<()> {
-    let _paused = system.native()?.pause_supervisor();
+    let _paused = system.native()?.stack.pause_supervisor();
     kill_all(system, "nats")?;
     let mut blocks = Vec::new();
     find_blocks(&system.native()?.folder.nats(), &mut blocks)?;

@@ -35,7 +35,7 @@ type Link = (&'static str, &'static str);
 
 #[derive(Debug)]
 pub struct Native {
-    stack: Arc<Mutex<Stack>>,
+    pub stack: Arc<SharedStack>,
     stopping: Arc<AtomicBool>,
     supervisor: Option<JoinHandle<()>>,
     pub folder: DataFolder,
@@ -91,7 +91,7 @@ pub fn start(
         auditor_password: secrets.auditor_db,
         nats_password: secrets.command_api_nats,
     };
-    let stack = Arc::new(Mutex::new(stack));
+    let stack = Arc::new(SharedStack(Mutex::new(stack)));
     let stopping = Arc::new(AtomicBool::new(false));
     let supervisor = Some(supervise(Arc::clone(&stack), Arc::clone(&stopping)));
     let quiet = QuietSupervisor::new(&folder)?;
@@ -99,23 +99,25 @@ pub fn start(
     Ok((native, Addresses { traefik, token: None, replicas, stores }))
 }
 
-impl Native {
-    fn stack(&self) -> MutexGuard<'_, Stack> {
-        self.stack.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Shared with the supervisor.
+#[derive(Debug)]
+pub struct SharedStack(Mutex<Stack>);
 
+impl SharedStack {
     /// Processes that exit meanwhile are not restarted.
     pub fn pause_supervisor(&self) -> MutexGuard<'_, Stack> {
-        self.stack()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
+impl Native {
     pub fn disk(&self, role: &str) -> Result<&Disk> {
         self.disks.get(role).with_context(|| format!("{role} has no disk of its own"))
     }
 
     /// Restarts the processes of a role in another way.
     pub fn change(&self, role: &str, change: impl Fn(&mut Server)) {
-        self.stack().change(role, change);
+        self.stack.pause_supervisor().change(role, change);
     }
 
     /// Ends what breaks connections, and restarts everything.
@@ -178,11 +180,11 @@ fn reroute(server: &mut Server, from: SocketAddr, to: SocketAddr) {
     }
 }
 
-fn supervise(stack: Arc<Mutex<Stack>>, stopping: Arc<AtomicBool>) -> JoinHandle<()> {
+fn supervise(stack: Arc<SharedStack>, stopping: Arc<AtomicBool>) -> JoinHandle<()> {
     thread::spawn(move || {
         while !stopping.load(Ordering::Relaxed) {
             {
-                let mut stack = stack.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut stack = stack.pause_supervisor();
                 stack.restart_exited();
                 stack.rotate_large_logs();
             }
