@@ -107,6 +107,14 @@ impl Process {
         self.kill()
     }
 
+    /// Kills the process if it was requested to stop, and takes longer than it may.
+    pub fn kill_if_overdue(&mut self) -> io::Result<()> {
+        match self.stop_requested {
+            Some(requested) if requested.elapsed() >= self.program.stop_within => self.child.kill(),
+            _ => Ok(()),
+        }
+    }
+
     pub fn kill(&mut self) -> io::Result<ExitStatus> {
         self.child.kill()?;
         self.child.wait()

@@ -42,6 +42,7 @@ impl Supervised {
     pub fn restart_if_exited(&mut self) -> Result<bool> {
         let Some(status) = self.process.exit_status()? else {
             self.stop_if_failing();
+            self.process.kill_if_overdue()?;
             return Ok(false);
         };
         let Some(restart_at) = self.restart_at else {
@@ -88,5 +89,47 @@ impl Supervised {
             probe: self.server.probe.clone(),
             log: self.server.program.log.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+    use std::thread;
+
+    use nix::sys::signal::Signal;
+
+    use super::*;
+    use crate::launch::Program;
+    use crate::probe::Probe;
+
+    #[test]
+    fn a_process_that_does_not_stop_in_time_is_killed_and_restarted() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = Program {
+            name: "sleep".to_owned(),
+            path: "/bin/sleep".into(),
+            arguments: vec!["1000".into()],
+            environment: Vec::new(),
+            account: None,
+            log: folder.path().join("sleep.log"),
+            // It ignores this one.
+            stop_signal: Signal::SIGWINCH,
+            stop_within: Duration::ZERO,
+        };
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let server = Server { program, address, probe: Probe::Postgres { address }, ready_within: Duration::ZERO };
+        let process = server.start().unwrap();
+        let first = process.id();
+        let now = Instant::now();
+        let mut supervised =
+            Supervised { role: "sleep", server, process, restart_at: None, check_at: now, last_ready: None };
+        supervised.request_stop();
+        while !supervised.restart_if_exited().unwrap() {
+            assert!(now.elapsed() < Duration::from_mins(1), "it has not been killed");
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert_ne!(supervised.process.id(), first);
+        supervised.process.kill().unwrap();
     }
 }
