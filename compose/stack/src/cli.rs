@@ -118,12 +118,11 @@ pub struct Audit {
 
 #[derive(Args, Debug)]
 pub struct Test {
-    /// Run everything but torture: more cases, and also the tests of the whole system, the pages in a browser, and the images and Compose
-    /// files
+    /// Run everything: more cases, and also the tests of the whole system, the pages in a browser, the images and Compose files, and faults
     #[arg(long)]
     pub all: bool,
 
-    /// Run one part of --all, or torture
+    /// Run one part of --all
     #[arg(long, value_name = "PART", conflicts_with = "all")]
     pub only: Option<Part>,
 
@@ -147,7 +146,7 @@ pub enum Part {
     Browser,
     /// The images and Compose files
     Docker,
-    /// Faults, for six minutes, on an otherwise idle machine
+    /// Faults, for six minutes
     Torture,
 }
 

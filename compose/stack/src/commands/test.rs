@@ -18,19 +18,18 @@ mod section;
 use rust::Effort;
 use section::Sections;
 
-/// The same faults in each run. No speed is asserted: the machine may be slow.
+/// The same faults in each run. The machine may be slow.
 const TORTURE: [&str; 6] = ["--seed", "17", "--minutes", "6", "--heals-within", "60"];
 
 pub fn run(arguments: &cli::Test) -> Result<()> {
-    let mut sections = Sections::default();
+    let mut sections = Sections::start();
     if arguments.docker {
         images_and_compose_files(&mut sections);
         // Docker was asked for: a summary that nothing ran would look like a success.
         return if sections.all_ran() { sections.summary() } else { bail!("not run: see above") };
     }
     let effort = if arguments.all || arguments.only.is_some() { Effort::Thorough } else { Effort::Quick };
-    // Torture alone: a slow answer counts as a fault that did not heal.
-    let has = |part| arguments.only == Some(part) || (arguments.all && part != Part::Torture);
+    let has = |part| arguments.all || arguments.only == Some(part);
     let mut needs = vec![Need::Build];
     for (part, more) in
         [(Part::System, &[Need::System, Need::Bench, Need::Browser][..]), (Part::Browser, &[Need::Browser])]
@@ -57,11 +56,15 @@ pub fn run(arguments: &cli::Test) -> Result<()> {
     if has(Part::Browser) {
         sections.run("pages in a browser", || cargo().args(["run", "--quiet", "--bin", "browser"]).run());
     }
-    if has(Part::Docker) {
-        images_and_compose_files(&mut sections);
-    }
-    if has(Part::Torture) {
-        sections.run("torture", || torture::test(&TORTURE));
+    let tortures = has(Part::Torture) && sections.required("build with fail points", torture::prepare);
+    match (tortures, has(Part::Docker)) {
+        // Both wait most of the time.
+        (true, true) => {
+            sections.run_beside(images_and_compose_files, "torture", || torture::tool(&TORTURE)?.run_quietly());
+        }
+        (true, false) => sections.run("torture", || torture::tool(&TORTURE)?.run()),
+        (false, true) => images_and_compose_files(&mut sections),
+        (false, false) => {}
     }
     sections.summary()
 }

@@ -1,5 +1,6 @@
 //! `cargo stack torture`
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::exit;
@@ -20,28 +21,27 @@ pub fn run(torture: &Torture) -> Result<()> {
     if let Some(patch) = &torture.broken {
         return find(patch, &torture.arguments);
     }
-    match code(&torture.arguments)? {
+    let starts_nothing =
+        torture.arguments.iter().any(|argument| ["--help", "-h", "--list"].contains(&argument.as_str()));
+    if !starts_nothing {
+        prepare()?;
+    }
+    match tool(&torture.arguments)?.code()? {
         0 => Ok(()),
         code => exit(code),
     }
 }
 
-/// A run that must find nothing.
-pub fn test(arguments: &[&str]) -> Result<()> {
-    let code = code(&arguments.iter().map(|&argument| argument.to_owned()).collect::<Vec<_>>())?;
-    ensure!(code == 0, "exit code {code}");
-    Ok(())
+pub fn prepare() -> Result<()> {
+    prerequisites::check(&[Need::Build])?;
+    up::prepare(build_for_torture)
 }
 
-fn code(arguments: &[String]) -> Result<i32> {
-    let starts_nothing = arguments.iter().any(|argument| ["--help", "-h", "--list"].contains(&argument.as_str()));
-    if !starts_nothing {
-        prerequisites::check(&[Need::Build])?;
-        up::prepare(build_for_torture)?;
-    }
+/// Fails if the run finds something.
+pub fn tool<A: AsRef<OsStr>>(arguments: &[A]) -> Result<Tool> {
     // Next to the programs that it breaks.
     let profile = checkout::profile()?;
-    cargo().args(["run", "--profile", &profile, "--quiet", "--bin", "torture", "--"]).args(arguments).code()
+    Ok(cargo().args(["run", "--profile", &profile, "--quiet", "--bin", "torture", "--"]).args(arguments))
 }
 
 /// Applies a patch to a clone of the last commit, and runs it there until something is found.

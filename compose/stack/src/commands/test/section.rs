@@ -1,5 +1,7 @@
 //! The parts of a test run, with the time that each takes.
 
+use std::panic;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
@@ -15,6 +17,18 @@ struct Section {
     outcome: Outcome,
 }
 
+impl Section {
+    fn run(name: &'static str, run: impl FnOnce() -> Result<Outcome>) -> Self {
+        print(format_args!("\n== {name}"));
+        let started = Instant::now();
+        let outcome = run().unwrap_or_else(|error| {
+            report(format_args!("error in {name}: {error:#}"));
+            Outcome::Failed
+        });
+        Self { name, took: started.elapsed(), outcome }
+    }
+}
+
 #[derive(PartialEq, Eq)]
 enum Outcome {
     Passed,
@@ -22,10 +36,16 @@ enum Outcome {
     NotRun,
 }
 
-#[derive(Default)]
-pub struct Sections(Vec<Section>);
+pub struct Sections {
+    sections: Vec<Section>,
+    started: Instant,
+}
 
 impl Sections {
+    pub fn start() -> Self {
+        Self { sections: Vec::new(), started: Instant::now() }
+    }
+
     pub fn run(&mut self, name: &'static str, run: impl FnOnce() -> Result<()>) {
         self.add(name, || run().map(|()| Outcome::Passed));
     }
@@ -33,7 +53,7 @@ impl Sections {
     /// Runs a section that the others depend on; false if it failed.
     pub fn required(&mut self, name: &'static str, run: impl FnOnce() -> Result<()>) -> bool {
         self.run(name, run);
-        self.0.iter().all(|section| section.outcome == Outcome::Passed)
+        self.sections.iter().all(|section| section.outcome == Outcome::Passed)
     }
 
     /// Runs a section whose exit code reports whether this machine can run it.
@@ -45,24 +65,32 @@ impl Sections {
         });
     }
 
-    fn add(&mut self, name: &'static str, run: impl FnOnce() -> Result<Outcome>) {
-        print(format_args!("\n== {name}"));
-        let started = Instant::now();
-        let outcome = run().unwrap_or_else(|error| {
-            report(format_args!("error: {error:#}"));
-            Outcome::Failed
+    /// Runs another section beside `run`. It has to be quiet unless it fails.
+    pub fn run_beside(
+        &mut self,
+        run: impl FnOnce(&mut Self),
+        name: &'static str,
+        beside: impl FnOnce() -> Result<()> + Send,
+    ) {
+        thread::scope(|scope| {
+            let beside = scope.spawn(|| Section::run(name, || beside().map(|()| Outcome::Passed)));
+            run(self);
+            self.sections.push(beside.join().unwrap_or_else(|payload| panic::resume_unwind(payload)));
         });
-        self.0.push(Section { name, took: started.elapsed(), outcome });
+    }
+
+    fn add(&mut self, name: &'static str, run: impl FnOnce() -> Result<Outcome>) {
+        self.sections.push(Section::run(name, run));
     }
 
     pub fn all_ran(&self) -> bool {
-        self.0.iter().all(|section| section.outcome != Outcome::NotRun)
+        self.sections.iter().all(|section| section.outcome != Outcome::NotRun)
     }
 
     /// Prints the outcome and time of each section; an error names those that failed.
     pub fn summary(&self) -> Result<()> {
         print("");
-        for Section { name, took, outcome } in &self.0 {
+        for Section { name, took, outcome } in &self.sections {
             let outcome = match outcome {
                 Outcome::Passed => "passed",
                 Outcome::Failed => "FAILED",
@@ -70,8 +98,8 @@ impl Sections {
             };
             print(format_args!("{name:<24}{:>10}  {outcome}", seconds(*took)));
         }
-        print(format_args!("{:<24}{:>10}", "total", seconds(self.0.iter().map(|section| section.took).sum())));
-        let failed = self.0.iter().filter(|section| section.outcome == Outcome::Failed);
+        print(format_args!("{:<24}{:>10}", "total", seconds(self.started.elapsed())));
+        let failed = self.sections.iter().filter(|section| section.outcome == Outcome::Failed);
         let failed: Vec<_> = failed.map(|section| section.name).collect();
         ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
         Ok(())
