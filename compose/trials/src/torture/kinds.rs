@@ -137,17 +137,25 @@ impl Kind {
         )
     }
 
-    /// Traefik answers with 404 while it starts, until it has read its configuration.
-    pub fn restarts_traefik(&self) -> bool {
-        matches!(
-            self.action,
-            Action::Kill("traefik")
-                | Action::Stop("traefik")
-                | Action::NoFiles("traefik")
-                | Action::Lose("traefik")
-                | Action::KillEverything
-                | Action::StopEverything
-        )
+    /// Parts of improper answers that are known to follow from this fault.
+    pub fn known_answers(&self) -> impl Iterator<Item = &'static str> {
+        // Traefik's answer to everything until it has read its configuration.
+        let starting = self.ends("traefik").then_some("404 page not found");
+        // The documents of Traefik's own problems are pages.
+        let without_pages = self.ends("web").then_some("503 Service Unavailable, no problem+json: Bad Gateway");
+        starting.into_iter().chain(without_pages)
+    }
+
+    fn ends(&self, role: &str) -> bool {
+        match self.action {
+            Action::Kill(ended)
+            | Action::KillAll(ended)
+            | Action::Stop(ended)
+            | Action::NoFiles(ended)
+            | Action::Lose(ended) => ended == role,
+            Action::KillEverything | Action::StopEverything => true,
+            _ => false,
+        }
     }
 
     /// Whether command-api ends in order, and answers what it has accepted.

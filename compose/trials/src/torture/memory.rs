@@ -116,9 +116,6 @@ pub struct Finding {
     pub what: String,
 }
 
-/// Traefik's answer to everything until it has read its configuration.
-const STARTING: &str = "404 page not found";
-
 /// The longest time without a success.
 #[derive(Clone, Copy, Debug)]
 struct Gauge {
@@ -164,8 +161,8 @@ struct Content {
     resets: Vec<(i64, DateTime<Utc>)>,
     seen: Vec<Seen>,
     findings: Vec<Finding>,
-    /// Answers of Traefik while it starts are tolerated.
-    traefik_may_start: bool,
+    /// Parts of improper answers that are tolerated.
+    known_answers: Vec<&'static str>,
     /// No process of command-api ends but in order.
     accepted_must_be_answered: bool,
     tolerated: usize,
@@ -181,7 +178,7 @@ impl Memory {
             resets: Vec::new(),
             seen: Vec::new(),
             findings: Vec::new(),
-            traefik_may_start: false,
+            known_answers: Vec::new(),
             accepted_must_be_answered: false,
             tolerated: 0,
             buying: Gauge::new(),
@@ -218,7 +215,7 @@ impl Memory {
 
     pub fn found(&self, harm: Harm, what: impl Into<String>) {
         let (mut content, what) = (self.content(), what.into());
-        if content.traefik_may_start && harm == Harm::Improper && what.contains(STARTING) {
+        if harm == Harm::Improper && content.known_answers.iter().any(|known| what.contains(known)) {
             content.tolerated += 1;
             return;
         }
@@ -268,10 +265,10 @@ impl Memory {
         self.content().accepted_must_be_answered
     }
 
-    /// Begins a round.
-    pub fn begin(&self, traefik_may_start: bool, accepted_must_be_answered: bool) {
+    /// Begins a round, in which improper answers with these parts are tolerated.
+    pub fn begin(&self, known_answers: Vec<&'static str>, accepted_must_be_answered: bool) {
         let mut content = self.content();
-        content.traefik_may_start = traefik_may_start;
+        content.known_answers = known_answers;
         content.accepted_must_be_answered = accepted_must_be_answered;
         (content.buying, content.totals) = (Gauge::new(), Gauge::new());
     }

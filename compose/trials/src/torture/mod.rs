@@ -309,7 +309,8 @@ async fn torture_once(
     for fault in &round.faults {
         kinds.push(Kind::named(&fault.kind)?);
     }
-    memory.begin(kinds.iter().any(Kind::restarts_traefik), kinds.iter().all(Kind::drains_command_api));
+    let known_answers = kinds.iter().flat_map(Kind::known_answers).collect();
+    memory.begin(known_answers, kinds.iter().all(Kind::drains_command_api));
     let (raised, ended) = (CancellationToken::new(), CancellationToken::new());
     let alarm = alarms::expected(&round)?;
     let awaited = alarm.map(|_| (&raised, checker.heals_within));

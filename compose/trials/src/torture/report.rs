@@ -61,7 +61,7 @@ pub struct Row {
     pub doubled: usize,
     pub wrong: usize,
     pub improper: usize,
-    /// Known answers of Traefik while it starts.
+    /// Known answers of Traefik.
     pub tolerated: usize,
     pub silent: usize,
     /// Longest time without a purchase in each round, of which the median and the worst are given.
