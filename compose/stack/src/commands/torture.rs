@@ -14,8 +14,8 @@ use crate::cli::Torture;
 use crate::prerequisites::{self, Need};
 use crate::tool::Tool;
 
-/// The exit code of a run that found something.
-const FOUND: i32 = 1;
+/// The exit code of a run that found something: no other program on the way has it, nor a build that failed.
+pub const FOUND: u8 = 4;
 
 pub fn run(torture: &Torture) -> Result<()> {
     if let Some(patch) = &torture.broken {
@@ -59,10 +59,11 @@ fn find(patch: &str, arguments: &[String]) -> Result<()> {
     git(&["fetch", "--quiet"]).arg(checkout::root()).arg("HEAD").run()?;
     git(&["checkout", "--quiet", "--force", "--detach", "FETCH_HEAD"]).run()?;
     git(&["apply"]).arg(file).run()?;
-    let broken = cargo().in_folder(&clone).env("CARGO_TARGET_DIR", folder.join("target"));
+    // The compiler may fail when it reuses what it has compiled of another patch.
+    let broken = cargo().env("CARGO_TARGET_DIR", folder.join("target")).env("CARGO_INCREMENTAL", "0").in_folder(&clone);
     let broken = broken.args(["run", "--quiet", "--bin", "stack", "--", "torture", "--until-found"]).args(arguments);
     match broken.code()? {
-        FOUND => Ok(()),
+        code if code == i32::from(FOUND) => Ok(()),
         0 => bail!("the run did not find that {patch} is broken"),
         code => bail!("the run failed with exit code {code}"),
     }
