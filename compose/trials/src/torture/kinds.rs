@@ -141,9 +141,10 @@ impl Kind {
     pub fn known_answers(&self) -> impl Iterator<Item = &'static str> {
         // Traefik's answer to everything until it has read its configuration.
         let starting = self.ends("traefik").then_some("404 page not found");
-        // The documents of Traefik's own problems are pages.
-        let without_pages = self.ends("web").then_some("503 Service Unavailable, no problem+json: Bad Gateway");
-        starting.into_iter().chain(without_pages)
+        // Traefik takes the documents of its own problems from the server of the pages.
+        let has_no_documents = self.ends("web") || self.action == Action::NoFiles("traefik");
+        let without_document = has_no_documents.then_some("503 Service Unavailable, no problem+json: Bad Gateway");
+        starting.into_iter().chain(without_document)
     }
 
     fn ends(&self, role: &str) -> bool {
