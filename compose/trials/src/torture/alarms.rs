@@ -53,6 +53,9 @@ const QUIET: [Alarm; 11] = [
     alarm("query-api", "sales_totals_age_seconds", Of::Any, 30.0),
 ];
 
+/// The projector confirms the totals every second, also while nothing is sold.
+const UNCONFIRMED: Alarm = alarm("query-api", "sales_totals_age_seconds", Of::Any, 3.0);
+
 /// The alarm that the fault of a round has to raise, for which it lasts longer if necessary. In a storm, another fault may prevent it.
 pub fn expected(round: &Round) -> Result<Option<Alarm>> {
     let [fault] = &round.faults[..] else { return Ok(None) };
@@ -87,6 +90,11 @@ pub async fn raised(http: &Client, system: &System<'_>) -> Result<Option<&'stati
         }
     }
     Ok(None)
+}
+
+/// Whether the totals are not confirmed.
+pub async fn is_unconfirmed(http: &Client, system: &System<'_>) -> Result<bool> {
+    is_raised(UNCONFIRMED, http, system).await
 }
 
 async fn is_raised(alarm: Alarm, http: &Client, system: &System<'_>) -> Result<bool> {

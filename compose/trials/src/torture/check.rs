@@ -22,6 +22,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// After this time the system will not heal, unless it may take longer.
 const GIVE_UP_AFTER: Duration = Duration::from_mins(1);
+/// How long nothing is sold before the end.
+const IDLE: Duration = Duration::from_secs(4);
 const CHECK_ATTEMPTS: usize = 5;
 const CHECK_RETRY_DELAY: Duration = Duration::from_secs(1);
 
@@ -148,6 +150,16 @@ impl Checker {
         }
         if let Some(fault) = system.audit().await? {
             memory.found(Harm::Wrong, fault);
+        }
+        // Long enough for unconfirmed totals to be old.
+        sleep(IDLE).await;
+        let started = Instant::now();
+        while alarms::is_unconfirmed(&self.http, system).await? {
+            if started.elapsed() > self.heals_within {
+                memory.found(Harm::Wrong, "the totals are not confirmed while nothing is sold");
+                break;
+            }
+            sleep(POLL_INTERVAL).await;
         }
         Ok(())
     }
