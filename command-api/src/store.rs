@@ -2,11 +2,20 @@
 
 use chrono::{DateTime, Utc};
 use contract::{
+    event::{DecodeError, Event},
     position::Position,
-    recorded_event::{NewEvent, RecordedEvent},
+    recorded_event::NewEvent,
 };
 use event_log::row::{position, timestamp};
 use sqlx::{PgConnection, Row, ValueRef, error::DatabaseError, postgres::PgRow};
+
+/// The log's event under the id of a new one. After a retry that is the event of the first attempt.
+#[derive(Debug)]
+pub struct Recorded {
+    pub position: Position,
+    pub recorded_at: DateTime<Utc>,
+    pub event: Result<Event, DecodeError>,
+}
 
 /// What became of a batch.
 #[derive(Debug)]
@@ -14,7 +23,7 @@ pub enum Appended {
     /// All of it was new: the events have the positions from `first` on.
     AllNew { first: Position, recorded_at: DateTime<Utc> },
     /// What the log holds under each of the ids.
-    SomeKnown(Vec<RecordedEvent>),
+    SomeKnown(Vec<Recorded>),
 }
 
 /// SQLSTATE of a refusal because a clock is wrong: the events would be recorded in the future, and so would all later ones.
@@ -55,7 +64,7 @@ pub async fn append<'a>(
             recorded_at: timestamp(first, "stored_at")?,
         }),
         rows if rows.len() == batch.len() => {
-            Ok(Appended::SomeKnown(batch.zip(rows).map(|(new, row)| stored(new, row)).collect::<Result<_, _>>()?))
+            Ok(Appended::SomeKnown(rows.iter().map(recorded).collect::<Result<_, _>>()?))
         }
         rows => {
             let message = format!("append_events answered {} rows to a batch of {}", rows.len(), batch.len());
@@ -64,16 +73,10 @@ pub async fn append<'a>(
     }
 }
 
-/// The log's event under the id of a new one. After a retry that is the event of the first attempt. `append_events` does
-/// not return its metadata, which commands have no use for.
-fn stored(new: &NewEvent, row: &PgRow) -> sqlx::Result<RecordedEvent> {
-    Ok(RecordedEvent {
+fn recorded(row: &PgRow) -> sqlx::Result<Recorded> {
+    Ok(Recorded {
         position: position(row, "stored_position")?,
-        event_id: new.event_id,
         recorded_at: timestamp(row, "stored_at")?,
-        schema_version: row.try_get("stored_version")?,
-        event_type: row.try_get("stored_type")?,
-        data: row.try_get("stored_data")?,
-        metadata: None,
+        event: Event::decode(row.try_get("stored_type")?, row.try_get("stored_version")?, row.try_get("stored_data")?),
     })
 }

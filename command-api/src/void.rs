@@ -59,7 +59,7 @@ pub async fn void(config: &VoidConfig) -> anyhow::Result<()> {
     }
     let metadata = Metadata { actor: Some(actor), actor_role: Some(Role::Operator), ..Metadata::default() };
     let decision = Event::EventVoided(EventVoided { position, reason });
-    let new = NewEvent::new(EventId::generate(), &decision, metadata);
+    let new = NewEvent::new(EventId::generate(), decision, metadata);
     match store::append(&mut event_store, std::iter::once(&new)).await? {
         Appended::AllNew { first, .. } => {
             print(format_args!("By decision at position {first}, the event at position {position} does not count"))?;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use contract::recorded_event::{NewEvent, RecordedEvent};
+use contract::recorded_event::NewEvent;
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
@@ -33,7 +33,7 @@ use tracing::{info, warn};
 
 use crate::{
     handoff::HandoffBuffer,
-    store::{self, Appended},
+    store::{self, Appended, Recorded},
 };
 
 /// Bound of the queue. At the slowest commit measured, a full queue drains in well under a second.
@@ -62,7 +62,7 @@ pub enum AppendError {
 
 struct Pending {
     new: NewEvent,
-    reply: oneshot::Sender<Result<RecordedEvent, AppendError>>,
+    reply: oneshot::Sender<Result<Recorded, AppendError>>,
 }
 
 /// Hands commands to the writer.
@@ -94,7 +94,7 @@ impl StoreState {
 
 impl WriterHandle {
     /// Returns once the event is committed. Fails at once when the queue is full or the event store is down.
-    pub async fn append(&self, new: NewEvent) -> Result<RecordedEvent, AppendError> {
+    pub async fn append(&self, new: NewEvent) -> Result<Recorded, AppendError> {
         let Inner { queue, store, queue_depth } = &*self.0;
         if store.down.load(Ordering::Relaxed) {
             return Err(AppendError::Unavailable);
@@ -263,9 +263,8 @@ impl Writer {
                 let mut events = Vec::with_capacity(batch.len());
                 let mut position = first;
                 for Pending { new, reply } in batch.drain(..) {
-                    let event = new.recorded(position, recorded_at);
-                    let _ = reply.send(Ok(event.clone()));
-                    events.push(event);
+                    let _ = reply.send(Ok(Recorded { position, recorded_at, event: Ok(new.event.clone()) }));
+                    events.push(new.recorded(position, recorded_at));
                     position = position.next();
                 }
                 appending.done("append", &SpanKind::Internal, &events);

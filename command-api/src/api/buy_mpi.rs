@@ -55,8 +55,8 @@ pub async fn buy_mpi(
 ) -> Result<Response, Problem> {
     let event = decide(Command::Buy(license));
     let event_id = identity.event_id;
-    let recorded = log.append(NewEvent::new(event_id, &event, identity.caused_by(caller.as_customer()))).await?;
-    match recorded.decode() {
+    let recorded = log.append(NewEvent::new(event_id, event, identity.caused_by(caller.as_customer()))).await?;
+    match recorded.event {
         // The price comes from the log: a repeated request gets the first receipt even after a price change.
         Ok(Event::LicensePurchased(purchase)) if purchase.license == license => {
             let receipt = Receipt::new(event_id, recorded.position, recorded.recorded_at, &purchase);

@@ -80,8 +80,9 @@ pub async fn reset_sales(
 ) -> Result<Json<Reset>, Problem> {
     let event = decide(Command::ResetSales { reason: reason.map(|Reason(text)| text) });
     let event_id = identity.event_id;
-    let recorded = log.append(NewEvent::new(event_id, &event, identity.caused_by(Some(caller.as_operator())))).await?;
-    match recorded.decode() {
+    let new = NewEvent::new(event_id, event.clone(), identity.caused_by(Some(caller.as_operator())));
+    let recorded = log.append(new).await?;
+    match recorded.event {
         Ok(stored) if stored == event => {
             Ok(Json(Reset { position: recorded.position, reset_at: recorded.recorded_at }))
         }

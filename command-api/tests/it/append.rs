@@ -401,7 +401,7 @@ async fn every_purchase_is_acknowledged_while_the_relay_never_runs() {
 }
 
 fn purchase() -> NewEvent {
-    NewEvent::new(EventId::generate(), &decide(Command::Buy(License::Pro)), Metadata::default())
+    NewEvent::new(EventId::generate(), decide(Command::Buy(License::Pro)), Metadata::default())
 }
 
 fn in_process_log(databases: &Databases) -> (WriterHandle, CancellationToken) {

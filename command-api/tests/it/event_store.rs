@@ -114,7 +114,9 @@ async fn every_event_that_a_service_writes_is_accepted() {
     metadata.push(Metadata { idempotency_key: text(r#"a"b\c"#), ..Metadata::default() });
     let mut batch: Vec<NewEvent> = events
         .iter()
-        .flat_map(|event| metadata.iter().map(|metadata| NewEvent::new(EventId::generate(), event, metadata.clone())))
+        .flat_map(|event| {
+            metadata.iter().map(|metadata| NewEvent::new(EventId::generate(), event.clone(), metadata.clone()))
+        })
         .collect();
     // The previous version may still append.
     batch[1].metadata = Some(r#"{"actor":"a"}"#.to_owned());

@@ -11,6 +11,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct NewEvent {
     pub event_id: EventId,
+    pub event: Event,
     pub event_type: &'static str,
     pub schema_version: i16,
     pub data: String,
@@ -18,13 +19,13 @@ pub struct NewEvent {
 }
 
 impl NewEvent {
-    pub fn new(event_id: EventId, event: &Event, metadata: Metadata) -> Self {
+    pub fn new(event_id: EventId, event: Event, metadata: Metadata) -> Self {
         let (event_type, schema_version, data) = event.encode();
-        Self { event_id, event_type, schema_version, data, metadata: metadata.salted().encode() }
+        Self { event_id, event, event_type, schema_version, data, metadata: metadata.salted().encode() }
     }
 
     pub fn recorded(self, position: Position, recorded_at: DateTime<Utc>) -> RecordedEvent {
-        let Self { event_id, event_type, schema_version, data, metadata } = self;
+        let Self { event_id, event_type, schema_version, data, metadata, .. } = self;
         RecordedEvent {
             position,
             event_id,

@@ -6,14 +6,13 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::Request,
-    middleware,
     response::{IntoResponse, Response},
     serve::Listener,
 };
 use hyper::{
     body::Incoming,
     server::conn::http1,
-    service::{Service, service_fn},
+    service::service_fn,
 };
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -79,7 +78,7 @@ async fn serve_at_most(room: usize, mut listener: TcpListener, router: Router, s
     let places = Arc::new(Semaphore::new(room));
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     // Converted once: a plain router would be rebuilt for every connection.
-    let service = TowerToHyperService::new(router.layer(middleware::from_fn(message::conform)).with_state::<()>(()));
+    let service = TowerToHyperService::new(router.with_state::<()>(()));
     let http = http(HEAD_TIMEOUT);
     let connections = GracefulShutdown::new();
     loop {
@@ -93,7 +92,7 @@ async fn serve_at_most(room: usize, mut listener: TcpListener, router: Router, s
             let of_requests = hangup.clone();
             let service = service_fn(move |mut request: Request<Incoming>| {
                 request.extensions_mut().insert(of_requests.clone());
-                service.call(request)
+                message::conform(request, &service)
             });
             let connection = connections.watch(http.serve_connection(TokioIo::new(peer), service));
             tokio::spawn(async move {
