@@ -1,34 +1,29 @@
 //! Rules of HTTP for every request and every response, whatever the endpoint.
 
-use std::{convert::Infallible, future::ready};
+use std::convert::Infallible;
 
 use axum::{
     extract::Request,
     http::{HeaderMap, HeaderValue, Version, header, uri::Authority},
     response::{IntoResponse, Response},
 };
-use futures::{TryFutureExt, future::Either};
 use hyper::{body::Incoming, service::Service};
 
 use crate::http::problem::Problem;
 
 /// Refuses requests without exactly one `Host`, and forbids caches to store a response that does not declare how long it
-/// stays valid: a receipt or an event must not remain where another user of a cache finds it. Not a layer of the router: a layer takes
-/// three allocations per request.
-pub fn conform<S>(request: Request<Incoming>, service: &S) -> impl Future<Output = Result<Response, Infallible>> + use<S>
+/// stays valid: a receipt or an event must not remain where another user of a cache finds it.
+pub async fn conform<S>(request: Request<Incoming>, service: S) -> Result<Response, Infallible>
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
-    let response = if has_one_host(request.version(), request.headers()) {
-        Either::Left(service.call(request))
-    } else {
+    if !has_one_host(request.version(), request.headers()) {
         let detail = "Send exactly one Host header: a name or an address, with or without a port.";
-        Either::Right(ready(Ok(Problem::bad_request("invalid-host", "Invalid Host header", detail).into_response())))
-    };
-    response.map_ok(|mut response| {
-        response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-        response
-    })
+        return Ok(Problem::bad_request("invalid-host", "Invalid Host header", detail).into_response());
+    }
+    let mut response = service.call(request).await?;
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    Ok(response)
 }
 
 /// As RFC 9112, section 3.2 requires it. HTTP/1.0 does not have the header.

@@ -9,11 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     serve::Listener,
 };
-use hyper::{
-    body::Incoming,
-    server::conn::http1,
-    service::service_fn,
-};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -92,7 +88,7 @@ async fn serve_at_most(room: usize, mut listener: TcpListener, router: Router, s
             let of_requests = hangup.clone();
             let service = service_fn(move |mut request: Request<Incoming>| {
                 request.extensions_mut().insert(of_requests.clone());
-                message::conform(request, &service)
+                message::conform(request, service.clone())
             });
             let connection = connections.watch(http.serve_connection(TokioIo::new(peer), service));
             tokio::spawn(async move {
