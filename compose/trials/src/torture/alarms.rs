@@ -8,12 +8,10 @@ use reqwest::Client;
 use tokio::time::sleep;
 
 use crate::torture::kinds::{Action, Kind};
-use crate::torture::plan::Round;
+use crate::torture::plan::{NOTICED_AFTER_MS, Round};
 use crate::torture::system::System;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// A shorter fault need not be noticed.
-const NOTICED_AFTER_MS: u64 = 2500;
 
 /// The opposite of `sales_ready`.
 const NOT_READY: &str = "not ready";
@@ -66,6 +64,7 @@ pub fn expected(round: &Round) -> Result<Option<Alarm>> {
 fn of(action: Action) -> Option<Alarm> {
     match action {
         Action::Cut("projector", "postgres") => Some(alarm("projector", NOT_READY, Of::All, 0.0)),
+        Action::Cut("command-api", "postgres") => Some(alarm("command-api", NOT_READY, Of::All, 0.0)),
         Action::Freeze("nats") | Action::Hold("command-api", "nats") => {
             Some(alarm("command-api", "sales_relay_lag_seconds", Of::All, 0.5))
         }

@@ -47,6 +47,7 @@ const AHEAD: &str = "(clock_timestamp() + interval '1 hour')";
 const ENDS_WITHIN: Duration = Duration::from_secs(35);
 /// Longer than a process that works takes to come to any point.
 const FAILS_WITHIN: Duration = Duration::from_secs(30);
+const LOCK_ATTEMPTS: u32 = 10;
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Waits for the moment of the fault, injects it, and ends it, if an alarm is awaited not before it is raised. False if it found no target.
@@ -305,10 +306,22 @@ async fn full_log(system: &System<'_>, role: &str, lasts: &Lasting<'_>) -> Resul
 
 async fn lock(system: &System<'_>, database: &str, statement: &'static str, lasts: &Lasting<'_>) -> Result<()> {
     let mut connection = PgConnection::connect(&system.database_url(database)).await?;
-    let mut transaction = connection.begin().await?;
-    raw_sql(statement).execute(&mut *transaction).await?;
+    let mut attempts = 0;
+    let transaction = loop {
+        let mut transaction = connection.begin().await?;
+        match raw_sql(statement).execute(&mut *transaction).await {
+            Ok(_) => break transaction,
+            // Whoever appends holds some of the locks, too, and waits for others: Postgres has chosen this one to give up.
+            Err(error) if is_deadlock(&error) && attempts < LOCK_ATTEMPTS => attempts += 1,
+            Err(error) => return Err(error.into()),
+        }
+    };
     lasts.pass().await;
     Ok(transaction.rollback().await?)
+}
+
+fn is_deadlock(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("40P01"))
 }
 
 /// The clock of the database is that of the machine: instead, the function that appends adds an hour to it.

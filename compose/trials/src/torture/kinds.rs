@@ -133,7 +133,7 @@ impl Kind {
                 | Action::ClockAhead
                 | Action::ForeignStream
                 | Action::Hold("command-api", "nats")
-                | Action::Cut("projector", "postgres")
+                | Action::Cut("command-api" | "projector", "postgres")
         )
     }
 

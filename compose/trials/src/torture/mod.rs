@@ -117,6 +117,12 @@ pub fn run(options: &Options) -> Result<bool> {
             run.shrink(&options.folder.join(name), &report)?;
         }
     }
+    let without_effect = report.without_effect();
+    ensure!(
+        !report.is_good() || without_effect.is_empty(),
+        "no fault of these kinds had an effect, see the journal: {}",
+        without_effect.join(", ")
+    );
     Ok(report.is_good())
 }
 

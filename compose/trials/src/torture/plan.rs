@@ -18,7 +18,9 @@ const BEGINS_WITHIN_MS: u64 = 400;
 const LASTS_MS: RangeInclusive<u64> = 100..=1000;
 const LASTS_LONG_MS: RangeInclusive<u64> = 1000..=5000;
 const LONG: f64 = 0.2;
-/// Only long faults have to raise an alarm.
+/// A shorter fault need not raise its alarm.
+pub const NOTICED_AFTER_MS: u64 = 2500;
+const LASTS_WITH_ALARM_MS: RangeInclusive<u64> = NOTICED_AFTER_MS..=5000;
 const LONG_WITH_ALARM: f64 = 0.8;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,8 +79,9 @@ impl Plan {
             self.deck.shuffle(&mut self.random);
         }
         let kind = self.deck.pop()?;
-        let long = if kind.raises_alarm() { LONG_WITH_ALARM } else { LONG };
-        let lasts_ms = if self.random.random_bool(long) { LASTS_LONG_MS } else { LASTS_MS };
+        let (long, lasts_long_ms) =
+            if kind.raises_alarm() { (LONG_WITH_ALARM, LASTS_WITH_ALARM_MS) } else { (LONG, LASTS_LONG_MS) };
+        let lasts_ms = if self.random.random_bool(long) { lasts_long_ms } else { LASTS_MS };
         Some(Fault {
             kind: kind.name,
             at_ms: self.random.random_range(0..BEGINS_WITHIN_MS),

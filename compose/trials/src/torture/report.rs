@@ -138,9 +138,14 @@ impl Report {
         }
     }
 
-    /// Nothing was found, everything healed in time, and each kind of fault happened.
+    /// Nothing was found, and everything healed in time.
     pub fn is_good(&self) -> bool {
-        self.findings.is_empty() && self.rows.iter().all(|row| row.healed == row.rounds && row.faults > 0)
+        self.findings.is_empty() && self.rows.iter().all(|row| row.healed == row.rounds)
+    }
+
+    /// Kinds of which no fault had an effect.
+    pub fn without_effect(&self) -> Vec<&str> {
+        self.rows.iter().filter(|row| row.faults == 0).map(|row| row.kind.as_str()).collect()
     }
 
     /// Returns the path of the files without their extensions.
@@ -220,6 +225,8 @@ mod tests {
         assert_eq!(good.faults, 4);
         assert_eq!(good.rows.iter().map(|row| row.kind.as_str()).collect::<Vec<_>>(), ["kill-web", "storm"]);
         assert!(!report(&[outcome(1, false, &[])]).is_good());
+        assert!(good.without_effect().is_empty());
+        assert_eq!(report(&[outcome(0, true, &[])]).without_effect(), ["storm"]);
         let lost = Finding { harm: Harm::Lost, what: "a purchase".to_owned() };
         let bad = report(&[outcome(1, true, std::slice::from_ref(&lost))]);
         assert!(!bad.is_good() && bad.rows[0].lost == 1);
