@@ -32,7 +32,7 @@ impl ProcessId {
         Ok(Self { pid, start_time: Stat::read(pid)?.start_time })
     }
 
-    /// False for a zombie too.
+    /// False for a zombie too, once its last thread has ended.
     pub fn is_alive(self) -> bool {
         Stat::read(self.pid).is_ok_and(|stat| stat.start_time == self.start_time && !stat.has_ended)
     }
@@ -93,7 +93,7 @@ impl Stat {
         let field = |number: usize| after_name.split(' ').nth(number - STATE);
         let integer = |number| field(number)?.parse::<u64>().ok();
         Some(Self {
-            // A process that is killed becomes a zombie with its first thread; the other ones may still hold its sockets and files.
+            // A killed process is a zombie as soon as its first thread has ended; the other threads may still hold its sockets and files.
             has_ended: matches!(field(STATE)?, "Z" | "X") && integer(THREADS)? <= 1,
             start_time: integer(START_TIME)?,
             parent: field(PARENT)?.parse().ok()?,

@@ -60,7 +60,7 @@ pub fn run(arguments: &cli::Test) -> Result<()> {
     match (tortures, has(Part::Docker)) {
         // Both wait most of the time.
         (true, true) => {
-            sections.run_beside(images_and_compose_files, "torture", || torture::tool(&TORTURE)?.run_quietly());
+            sections.run_alongside(images_and_compose_files, "torture", || torture::tool(&TORTURE)?.run_quietly());
         }
         (true, false) => sections.run("torture", || torture::tool(&TORTURE)?.run()),
         (false, true) => images_and_compose_files(&mut sections),

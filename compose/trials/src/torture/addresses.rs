@@ -1,4 +1,4 @@
-//! Where a system can be reached, past all that faults break.
+//! The addresses of a system, without the proxies that break connections.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

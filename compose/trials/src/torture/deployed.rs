@@ -106,7 +106,7 @@ impl Deployed<'_> {
     }
 }
 
-/// Running containers of each service that does not end by itself.
+/// Running containers of each service, except those that run once.
 fn count(deployment: &Deployment) -> Result<BTreeMap<String, usize>> {
     let mut count = BTreeMap::new();
     for (_, service) in deployment.containers()? {

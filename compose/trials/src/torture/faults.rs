@@ -311,7 +311,7 @@ async fn lock(system: &System<'_>, database: &str, statement: &'static str, last
         let mut transaction = connection.begin().await?;
         match raw_sql(statement).execute(&mut *transaction).await {
             Ok(_) => break transaction,
-            // Whoever appends holds some of the locks, too, and waits for others: Postgres has chosen this one to give up.
+            // An append holds one of the locks and waits for another one: Postgres has aborted this transaction.
             Err(error) if is_deadlock(&error) && attempts < LOCK_ATTEMPTS => attempts += 1,
             Err(error) => return Err(error.into()),
         }

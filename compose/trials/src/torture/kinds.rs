@@ -86,7 +86,7 @@ pub enum Action {
         database: &'static str,
         statement: &'static str,
     },
-    /// The clock of the database is an hour ahead for those who append.
+    /// `append_events` reads a clock that is an hour ahead.
     ClockAhead,
     DeleteMessage,
     PurgeStream,

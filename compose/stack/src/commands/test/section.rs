@@ -65,17 +65,17 @@ impl Sections {
         });
     }
 
-    /// Runs another section beside `run`. It has to be quiet unless it fails.
-    pub fn run_beside(
+    /// Runs another section alongside `run`. It has to be quiet unless it fails.
+    pub fn run_alongside(
         &mut self,
         run: impl FnOnce(&mut Self),
         name: &'static str,
-        beside: impl FnOnce() -> Result<()> + Send,
+        other: impl FnOnce() -> Result<()> + Send,
     ) {
         thread::scope(|scope| {
-            let beside = scope.spawn(|| Section::run(name, || beside().map(|()| Outcome::Passed)));
+            let other = scope.spawn(|| Section::run(name, || other().map(|()| Outcome::Passed)));
             run(self);
-            self.sections.push(beside.join().unwrap_or_else(|payload| panic::resume_unwind(payload)));
+            self.sections.push(other.join().unwrap_or_else(|payload| panic::resume_unwind(payload)));
         });
     }
 
