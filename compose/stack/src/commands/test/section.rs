@@ -53,7 +53,7 @@ impl Sections {
     /// Runs a section that the others depend on; false if it failed.
     pub fn required(&mut self, name: &'static str, run: impl FnOnce() -> Result<()>) -> bool {
         self.run(name, run);
-        self.sections.iter().all(|section| section.outcome == Outcome::Passed)
+        self.sections.last().is_some_and(|section| section.outcome == Outcome::Passed)
     }
 
     /// Runs a section whose exit code reports whether this machine can run it.
