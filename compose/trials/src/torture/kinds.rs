@@ -285,4 +285,18 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn only_faults_of_traefik_and_of_the_pages_have_known_answers() {
+        let known = |name: &str| Kind::named(name).unwrap().known_answers().collect::<Vec<_>>();
+        let (starting, without_document) =
+            ("404 page not found", "503 Service Unavailable, no problem+json: Bad Gateway");
+        assert_eq!(known("kill-traefik"), [starting]);
+        assert_eq!(known("stop-web"), [without_document]);
+        assert_eq!(known("no-files-traefik"), [starting, without_document]);
+        assert_eq!(known("kill-everything"), [starting, without_document]);
+        for other in ["kill-all-command-api", "kill-postgres", "freeze-traefik", "cut-command-api-postgres"] {
+            assert!(known(other).is_empty(), "{other}");
+        }
+    }
 }
