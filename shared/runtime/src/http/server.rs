@@ -118,7 +118,8 @@ fn http(head_timeout: Duration) -> http1::Builder {
 
 /// Reads one request and answers it, so that the client receives the reason.
 async fn refuse(peer: TcpStream) {
-    let full = service_fn(async |request: Request<Incoming>| {
+    // Not an async closure: rustc 1.95 fails after an edit of this crate when it compiles one here incrementally.
+    let full = service_fn(|request: Request<Incoming>| async move {
         body::discard(request.into_body()).await;
         let problem = Problem::unavailable("The connection limit is reached. Retry.");
         Ok::<Response, Infallible>(problem.into_response())
