@@ -290,6 +290,33 @@ async fn a_stream_that_lacks_messages_is_refilled_and_its_subscriber_continues()
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_leaves_a_stream_that_another_relay_refills() {
+    let (databases, nats) = (Databases::create().await, Nats::start());
+    databases.append(&vec![purchased("pro", 1); 10]).await;
+    let (mut slow, mut fast) = (publisher(&databases, &nats).await, publisher(&databases, &nats).await);
+    slow.publish_next().await.unwrap();
+    fast.publish_next().await.unwrap();
+    let jetstream = admin(&nats).await;
+    let created = async || jetstream.get_stream(STREAM).await.ok().map(|stream| stream.cached_info().created);
+    let damaged = created().await;
+    assert!(jetstream.get_stream(STREAM).await.unwrap().delete_message(5).await.unwrap());
+    // Both notice it, and one of them refills the stream.
+    slow.forget();
+    slow.publish_next().await.unwrap();
+    eventually("the stream is refilled", async || {
+        fast.forget();
+        fast.publish_next().await.unwrap();
+        fast.refill_if_incomplete().await.unwrap();
+        created().await.is_some_and(|created| Some(created) != damaged)
+    })
+    .await;
+    let refilled = created().await;
+    slow.refill_if_incomplete().await.unwrap();
+    assert_eq!(created().await, refilled);
+    assert_copy_of_log(&databases, &jetstream).await;
+}
+
 #[test]
 fn a_stream_is_refilled_again_the_later_the_longer_it_is() {
     for (messages, seconds) in [(0, 1), (10_000, 1), (100_000, 10), (1_000_000, 100)] {
