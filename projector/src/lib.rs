@@ -9,13 +9,13 @@
 //!
 //! - [`rebuild`]: builds the next generation from position 1, in chunks ([`chunk`]), compares it with the live one and switches
 //! - [`reconciliation`]: compares the live totals with the log, continuously
-//! - [`transparency`]: the Merkle tree over the log, and its signed checkpoints
+//! - [`transparency`]: the Merkle tree over the log, its signed checkpoints, and the watch that compares the log with both
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use axum::Router;
 use clap::Args;
-use event_log::{database, migration};
+use event_log::{database, migration, transparency::signed_checkpoint::SigningKey};
 use prometheus_client::registry::Registry;
 use runtime::{
     access::Access,
@@ -138,6 +138,11 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
         let (event_store, read_model) = config.databases.pools("projector transparency log")?;
         let metrics = transparency::Metrics::register(&mut registry);
         let (nats_url, streams) = (config.nats_url.clone(), config.streams);
+        let mut watch = watch(config, &key, file.clone(), &mut registry)?;
+        tasks.spawn("watch", async move |stop| {
+            run_loop(&mut watch, &stop).await;
+            Ok(())
+        });
         tasks.spawn("transparency log", async move |stop| {
             let nats = nats::connect(&nats_url, "projector transparency log").await?;
             let published = transparency::Published::new(file, key.verifying_key().clone(), nats, streams);
@@ -159,12 +164,24 @@ fn reconciliation(config: &Config, registry: &mut Registry) -> anyhow::Result<re
     Ok(reconciliation::Reconciliation::new(event_store, read_model, metrics))
 }
 
+fn watch(
+    config: &Config,
+    key: &SigningKey,
+    file: PathBuf,
+    registry: &mut Registry,
+) -> anyhow::Result<transparency::Watch> {
+    let (event_store, read_model) = config.databases.pools("projector watch")?;
+    let metrics = transparency::watch::Metrics::register(registry);
+    let share = config.checkpoints.watch_share;
+    Ok(transparency::Watch::new(event_store, read_model, key.verifying_key().clone(), file, share, metrics))
+}
+
 /// Creates or updates the read model's database.
 pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
     let files = event_log::migration_files!("../../migrations/read_model":
         "0001_roles", "0002_projection", "0003_license_total", "0004_transparency_log", "0005_history",
         "0006_totals_snapshot", "0007_latest_purchase", "0008_last_event", "0009_discard_tree",
-        "0010_rebuild_attempt", "0011_latest_purchases");
+        "0010_rebuild_attempt", "0011_latest_purchases", "0012_watch");
     let passwords = [
         ("projector", config.projector_db_password.as_str()),
         ("query_api", config.query_api_db_password.as_str()),

@@ -20,6 +20,14 @@ pub struct Settings {
     /// File to which every signed checkpoint is appended, preferably on a disk that database administrators cannot write to.
     #[arg(long, env)]
     pub checkpoint_log: Option<PathBuf>,
+    /// Share of a core that the watch may take, which compares the whole log with its tree and its checkpoints, again and again.
+    #[arg(long, env, default_value_t = 0.04, value_parser = share, value_name = "SHARE")]
+    pub watch_share: f64,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.001..=1.0).contains(share));
+    share.ok_or_else(|| "a share of a core is a number from 0.001 to 1".to_owned())
 }
 
 impl Settings {

@@ -14,7 +14,9 @@ mod metrics;
 mod on_nats;
 mod published;
 mod store;
+pub mod watch;
 
 pub use self::{
     error::TransparencyError, log::TransparencyLog, metrics::Metrics, published::Published, store::discard,
+    watch::Watch,
 };

@@ -11,3 +11,4 @@ mod resume;
 mod support;
 mod transparency;
 mod voided;
+mod watch;

@@ -24,6 +24,17 @@ pub enum ReadError {
 }
 
 impl ReadError {
+    /// The first position that is concerned, where it is known.
+    pub const fn position(&self) -> Option<Position> {
+        match self {
+            Self::Unreadable { position, .. } | Self::Replaced(position) => Some(*position),
+            Self::NotCanonical(error) => Some(error.position),
+            Self::Gap { expected, .. } => Some(*expected),
+            Self::CutOff { end, .. } => Some(end.next()),
+            Self::Database(_) => None,
+        }
+    }
+
     /// Whether the log itself is damaged, rather than unreachable.
     pub const fn is_integrity_violation(&self) -> bool {
         match self {

@@ -5,10 +5,12 @@
 //! - [`reader`]: events in position order; [`error`]: their errors; [`row`]: columns as types of the contract
 //! - [`decisions`]: which events do not count, by decision of an operator
 //! - [`last_event`]: the identity of the event after which a reader continues
+//! - [`catalogue`]: what protects the log within its database
 //! - [`scan`]: events in bulk, through a binary COPY ([`copy_format`])
 //! - [`read_model`]: totals from rows of the read model
 //! - [`transparency`]: the Merkle tree over the log and its signed checkpoints
 
+pub mod catalogue;
 pub mod config;
 pub mod copy_format;
 pub mod database;
@@ -27,5 +29,6 @@ pub use decisions::Decisions;
 pub use error::ReadError;
 pub use last_event::LastEvent;
 pub use reader::{
-    first_missing, head, last_before, read_after, read_at, read_by_id, read_following, read_type, select_type,
+    first_missing, head, last_before, outside_of_the_log, read_after, read_at, read_by_id, read_following, read_type,
+    select_type,
 };

@@ -3,8 +3,8 @@
 //! Below are those of every service, and `nats.{failed,recovered}` of a connection to NATS. Services add their own, named after their
 //! part and what happened: `append.{failed,recovered}` and `relay.{failed,diverged,refilled,not_compared,lag_unknown,no_subscriber,recovered}`
 //! (command-api),
-//! `projection.{halted,waiting,recovered}`, `stream.{lost,recovered}`, `reconciliation.{difference,failed,waiting,recovered}` and
-//! `transparency.{refused,waiting,recovered}` (projector), `totals.{waiting,recovered}`, `proof.refused`, `license_key.missing` and
+//! `projection.{halted,waiting,recovered}`, `stream.{lost,recovered}`, `reconciliation.{difference,failed,waiting,recovered}`,
+//! `transparency.{refused,waiting,recovered}` and `watch.{difference,waiting,recovered}` (projector), `totals.{waiting,recovered}`, `proof.refused`, `license_key.missing` and
 //! `time_zones.read` (query-api).
 
 /// The service listens on its address.

@@ -1,0 +1,245 @@
+//! One round of the watch: the tree is built again from the events, in chunks, and compared with each stored tile and with the
+//! signed checkpoints.
+
+use std::{collections::HashMap, path::PathBuf};
+
+use contract::{cloud_event::CloudEvent, position::Position};
+use event_log::{
+    ReadError,
+    scan::scan,
+    transparency::{
+        self,
+        merkle::{Hash, TILE_WIDTH, TileId, Tree, needed, record_hash},
+        signed_checkpoint::{Checkpoint, VerifyingKey, split_notes},
+    },
+};
+use sqlx::PgPool;
+use tokio::task::spawn_blocking;
+
+use crate::transparency::error::TransparencyError;
+
+/// Events per step. Reading and hashing them takes some ten milliseconds.
+const CHUNK_EVENTS: i64 = 8192;
+/// Checkpoints of the file that are compared in a round, spread evenly. More would locate a change more closely, for one root each.
+const MAX_CHECKPOINTS: usize = 500;
+const HASH_SIZE: usize = size_of::<Hash>();
+
+/// What differs, and the first position that it concerns.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Difference {
+    pub position: Option<Position>,
+    pub what: String,
+}
+
+pub enum Outcome {
+    Continues,
+    /// The tree was discarded meanwhile: there is nothing to compare with.
+    Superseded,
+    Ended,
+}
+
+pub struct Round {
+    tree: Tree,
+    /// The stored tree had this size when the round began.
+    target: Position,
+    /// Beyond the tree, in order.
+    checkpoints: Vec<Checkpoint>,
+    /// Position of the last checkpoint that the log matches.
+    confirmed: Position,
+    /// A tile differs from the events below it, and no later checkpoint has shown which of them was changed.
+    undecided: Option<Difference>,
+    difference: Option<Difference>,
+    /// The difference is one of the log, which is graver than one of the tree.
+    is_log_changed: bool,
+    /// The log could not be read to the end.
+    is_cut_short: bool,
+}
+
+impl Round {
+    /// Begins at a position that the watch had reached before, or at the start.
+    pub async fn begin(
+        read_model: &PgPool,
+        key: &VerifyingKey,
+        file: PathBuf,
+        from: Position,
+    ) -> Result<Self, TransparencyError> {
+        let mut checkpoints = checkpoints_in(file, key.clone()).await;
+        let mut snapshot = transparency::snapshot(read_model).await?;
+        let (target, note) = transparency::head(&mut *snapshot).await?;
+        let tiles = transparency::tiles(&mut *snapshot, &needed(from.as_sequence())).await?;
+        let tree = Tree::restore(from.as_sequence(), &tiles).ok().filter(|tree| tree.size() <= target.as_sequence());
+        let tree = tree.unwrap_or_default();
+        checkpoints.extend(note.and_then(|note| key.open(&note).ok()));
+        checkpoints
+            .retain(|checkpoint| checkpoint.position.as_sequence() > tree.size() && checkpoint.position <= target);
+        checkpoints.sort_by_key(|checkpoint| checkpoint.position);
+        Ok(Self {
+            confirmed: position_of(&tree),
+            tree,
+            target,
+            checkpoints,
+            undecided: None,
+            difference: None,
+            is_log_changed: false,
+            is_cut_short: false,
+        })
+    }
+
+    pub fn position(&self) -> Position {
+        position_of(&self.tree)
+    }
+
+    /// The first difference of the log; otherwise the first one of the tree.
+    pub const fn difference(&self) -> Option<&Difference> {
+        self.difference.as_ref()
+    }
+
+    /// Whether the round has compared the whole log.
+    pub const fn is_complete(&self) -> bool {
+        !self.is_cut_short
+    }
+
+    /// The log differs from the one that was signed.
+    pub fn log_changed(&mut self, position: Option<Position>, what: String) {
+        if !self.is_log_changed {
+            self.difference = Some(Difference { position, what });
+            self.is_log_changed = true;
+        }
+    }
+
+    /// Compares the next chunk.
+    pub async fn advance(&mut self, event_store: &PgPool, read_model: &PgPool) -> Result<Outcome, TransparencyError> {
+        if let Some((position, what)) = event_log::outside_of_the_log(event_store).await? {
+            self.log_changed(position, what);
+        }
+        let until = self.target.min(self.position().plus(CHUNK_EVENTS));
+        let chunk = match self.read(event_store, until).await {
+            Ok(chunk) => chunk,
+            Err(error) if error.is_integrity_violation() => {
+                let position = error.position().unwrap_or_else(|| self.position().next());
+                self.log_changed(Some(position), error.to_string());
+                self.is_cut_short = true;
+                return Ok(Outcome::Ended);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        // After the events, so that the stored tiles cover them.
+        let mut snapshot = transparency::snapshot(read_model).await?;
+        if transparency::head(&mut *snapshot).await?.0 < self.target {
+            return Ok(Outcome::Superseded);
+        }
+        let ids: Vec<_> = chunk.tiles.iter().map(|(id, _)| *id).collect();
+        let stored = transparency::tiles(&mut *snapshot, &ids).await?;
+        if self.undecided.is_none() {
+            self.undecided = first_difference(&chunk.tiles, &stored);
+            self.difference = self.difference.take().or_else(|| self.undecided.clone());
+        }
+        for (checkpoint, root) in chunk.signed {
+            self.compare(&checkpoint, root);
+        }
+        Ok(if until < self.target { Outcome::Continues } else { Outcome::Ended })
+    }
+
+    /// Adds the events to the tree.
+    async fn read(&mut self, event_store: &PgPool, until: Position) -> Result<Chunk, ReadError> {
+        let mut chunk = Chunk::default();
+        let mut events = scan(event_store, self.position(), until).await?;
+        while let Some(event) = events.next().await? {
+            let line = CloudEvent::try_from(&event)?.to_json();
+            self.tree.push(&record_hash(&line), |id, tile| chunk.tiles.push((id, tile)));
+            let signed = self.checkpoints.iter().take_while(|checkpoint| checkpoint.position == event.position).count();
+            if signed > 0 {
+                let root = self.tree.root();
+                chunk.signed.extend(self.checkpoints.drain(..signed).map(|checkpoint| (checkpoint, root)));
+            }
+        }
+        if until == self.target {
+            chunk.tiles.extend(self.tree.unfinished().map(|(id, tile)| (id, tile.to_vec())));
+        }
+        Ok(chunk)
+    }
+
+    /// A checkpoint shows whether the events up to it are the signed ones.
+    fn compare(&mut self, checkpoint: &Checkpoint, root: Hash) {
+        let position = checkpoint.position;
+        let differing = self.undecided.take_if(|difference| difference.position <= Some(position));
+        if checkpoint.root == root {
+            self.confirmed = position;
+            if let Some(Difference { position: place, what }) = differing
+                && !self.is_log_changed
+            {
+                let what = format!(
+                    "{what}; the events are those that were signed for position {position}, so the tree is damaged"
+                );
+                let is_first = self.difference.as_ref().is_none_or(|first| first.position >= place);
+                if is_first {
+                    self.difference = Some(Difference { position: place, what });
+                }
+            }
+            return;
+        }
+        let signed = format!(
+            "the checkpoint for position {position} was signed for the root {}, and the log has {root}",
+            checkpoint.root
+        );
+        match differing {
+            Some(Difference { position: place, what }) => self.log_changed(place, format!("{what}; {signed}")),
+            None => {
+                let first = self.confirmed.next();
+                let what =
+                    format!("one of the events from position {first} to {position} is not the signed one: {signed}");
+                self.log_changed(Some(first), what);
+            }
+        }
+    }
+}
+
+/// What follows from some events.
+#[derive(Default)]
+struct Chunk {
+    /// The tiles that they fill; at the end of the round also the partial ones.
+    tiles: Vec<(TileId, Vec<u8>)>,
+    /// The checkpoints that they reach, and the root that the log has there.
+    signed: Vec<(Checkpoint, Hash)>,
+}
+
+fn position_of(tree: &Tree) -> Position {
+    Position::from_sequence(tree.size())
+}
+
+/// The checkpoints of a file, evenly spread if there are many. A file that cannot be read is reported by the task that signs.
+async fn checkpoints_in(file: PathBuf, key: VerifyingKey) -> Vec<Checkpoint> {
+    let read = move || {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let notes = split_notes(&text);
+        let step = notes.len().div_ceil(MAX_CHECKPOINTS).max(1);
+        notes.iter().rev().step_by(step).filter_map(|note| key.open(note).ok()).collect()
+    };
+    spawn_blocking(read).await.unwrap_or_default()
+}
+
+/// The first difference on the lowest level: those above follow from it.
+fn first_difference(tiles: &[(TileId, Vec<u8>)], stored: &HashMap<TileId, Vec<u8>>) -> Option<Difference> {
+    let differing =
+        tiles.iter().filter_map(|(id, tile)| difference(*id, tile, stored.get(id)).map(|found| (*id, found)));
+    differing.min_by_key(|(id, _)| *id).map(|(_, difference)| difference)
+}
+
+/// The first hash of a tile that differs from the stored one. A partial tile may have grown since.
+fn difference(TileId { level, index }: TileId, tile: &[u8], stored: Option<&Vec<u8>>) -> Option<Difference> {
+    let stored = stored.map_or(&[][..], Vec::as_slice);
+    let mut stored_hashes = stored.chunks_exact(HASH_SIZE);
+    let place = tile.chunks_exact(HASH_SIZE).position(|hash| stored_hashes.next() != Some(hash))?;
+    let place = i64::try_from(place).unwrap_or(i64::MAX);
+    let events = 1_i64 << (TILE_WIDTH.ilog2() * u32::from(level.cast_unsigned()));
+    let first = Position::START.plus((index * TILE_WIDTH as i64 + place) * events).next();
+    let what = if stored.is_empty() {
+        format!("tile {index} on level {level} of the tree is missing")
+    } else if level == 0 {
+        format!("the event at position {first} and its hash in the tree differ")
+    } else {
+        let last = first.plus(events - 1);
+        format!("the events from position {first} to {last} and their hash on level {level} of the tree differ")
+    };
+    Some(Difference { position: Some(first), what })
+}
