@@ -22,8 +22,8 @@ pub struct Recorded {
 pub enum Appended {
     /// All of it was new: the events have the positions from `first` on.
     AllNew { first: Position, recorded_at: DateTime<Utc> },
-    /// What the log holds under each of the ids.
-    SomeKnown(Vec<Recorded>),
+    /// What the log holds under each of the ids; `None` for a row outside of the counted log, as only a superuser inserts one.
+    SomeKnown(Vec<Option<Recorded>>),
 }
 
 /// SQLSTATE of a refusal because a clock is wrong: the events would be recorded in the future, and so would all later ones.
@@ -55,7 +55,7 @@ pub async fn append<'a>(
     .bind(batch.clone().map(|new| new.data.as_str()).collect::<Vec<_>>())
     .bind(batch.clone().map(|new| new.metadata.as_deref()).collect::<Vec<_>>())
     .bind(Utc::now())
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
     let all_new = rows.first().is_some_and(|row| row.try_get_raw("stored_type").is_ok_and(|stored| stored.is_null()));
     match &rows[..] {
@@ -64,7 +64,8 @@ pub async fn append<'a>(
             recorded_at: timestamp(first, "stored_at")?,
         }),
         rows if rows.len() == batch.len() => {
-            Ok(Appended::SomeKnown(rows.iter().map(recorded).collect::<Result<_, _>>()?))
+            let head: i64 = sqlx::query_scalar("select position from head").fetch_one(connection).await?;
+            Ok(Appended::SomeKnown(rows.iter().map(|row| recorded(row, head)).collect::<Result<_, _>>()?))
         }
         rows => {
             let message = format!("append_events answered {} rows to a batch of {}", rows.len(), batch.len());
@@ -73,10 +74,13 @@ pub async fn append<'a>(
     }
 }
 
-fn recorded(row: &PgRow) -> sqlx::Result<Recorded> {
-    Ok(Recorded {
+fn recorded(row: &PgRow, head: i64) -> sqlx::Result<Option<Recorded>> {
+    if !(1..=head).contains(&row.try_get("stored_position")?) {
+        return Ok(None);
+    }
+    Ok(Some(Recorded {
         position: position(row, "stored_position")?,
         recorded_at: timestamp(row, "stored_at")?,
         event: Event::decode(row.try_get("stored_type")?, row.try_get("stored_version")?, row.try_get("stored_data")?),
-    })
+    }))
 }

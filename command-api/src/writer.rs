@@ -58,6 +58,8 @@ pub enum AppendError {
     Unavailable,
     #[error("the event store did not respond; the event may or may not be stored")]
     OutcomeUnknown,
+    #[error("the event store has an event with this Idempotency-Key outside of the log")]
+    OutsideOfLog,
 }
 
 struct Pending {
@@ -272,7 +274,7 @@ impl Writer {
             }
             Appended::SomeKnown(recorded) => {
                 for (pending, recorded) in batch.drain(..).zip(recorded) {
-                    let _ = pending.reply.send(Ok(recorded));
+                    let _ = pending.reply.send(recorded.ok_or(AppendError::OutsideOfLog));
                 }
                 self.handoff.add(Vec::new());
             }

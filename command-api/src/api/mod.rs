@@ -40,6 +40,9 @@ impl From<AppendError> for Problem {
         let advice = match error {
             AppendError::QueueFull | AppendError::Unavailable => "Nothing was stored; retry.",
             AppendError::OutcomeUnknown => "Retry with the same Idempotency-Key: the command takes effect only once.",
+            AppendError::OutsideOfLog => {
+                "It does not count, and there is no receipt for it. An operator has to examine the event store."
+            }
         };
         let mut detail = error.to_string();
         detail[..1].make_ascii_uppercase();

@@ -287,3 +287,22 @@ async fn the_pages_are_compiled_against_the_served_description() {
     let (_databases, service) = start().await;
     assert_committed("command-api", &service.json("/docs/command-api.json").await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_outside_of_the_log_gets_no_receipt_and_does_not_affect_others() {
+    let databases = Databases::create().await;
+    let service = databases.command_api(NO_NATS).await;
+    let [before, at_zero, beyond, honest] = [(); 4].map(|()| Uuid::new_v4());
+    assert_eq!(buy(&service, "pro", honest).await.unwrap().status(), 201);
+    databases.tamper("alter table event drop constraint event_position_starts_at_one").await;
+    for (position, id) in [(-5, before), (0, at_zero), (900, beyond)] {
+        let insert = format!(
+            "insert into event select {position}, recorded_at, '{id}', schema_version, event_type, data from event where position = 1"
+        );
+        databases.tamper(&insert).await;
+    }
+    for id in [before, at_zero, beyond] {
+        assert_problem(buy(&service, "pro", id).await.unwrap(), 503, "unavailable").await;
+    }
+    assert_eq!(buy(&service, "pro", honest).await.unwrap().status(), 201);
+}

@@ -9,6 +9,7 @@ mod rebuild_under_load;
 mod reconciliation;
 mod resume;
 mod support;
+mod tampering;
 mod transparency;
 mod voided;
 mod watch;

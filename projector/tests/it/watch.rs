@@ -2,9 +2,13 @@
 
 use std::fs;
 
+use contract::{cloud_event::CloudEvent, position::Position};
 use event_log::{
     catalogue,
-    transparency::signed_checkpoint::{SigningKey, generate_keys},
+    transparency::{
+        merkle::{Tree, record_hash},
+        signed_checkpoint::{SigningKey, generate_keys},
+    },
 };
 use projector::transparency::{Watch, watch};
 use prometheus_client::registry::Registry;
@@ -12,33 +16,31 @@ use runtime::run_loop::Step;
 use tempfile::TempDir;
 use testing::{Databases, NO_NATS, Service, Until, eventually, purchased, reset, values};
 
+/// A signed log of more than three tiles.
 const HALF: usize = 400;
-const EVENTS: i64 = 2 * HALF as i64;
+const EVENTS: i64 = 800;
 
-/// A signed log of more than three tiles. Checkpoints cover the first half, and all of it.
-struct Watched {
-    databases: Databases,
+/// A signed log. Checkpoints cover the first half, and all of it.
+pub struct Watched {
+    pub databases: Databases,
     private_key: String,
     folder: TempDir,
 }
 
 impl Watched {
-    async fn create() -> Self {
+    pub async fn create(half: usize) -> Self {
         let (private_key, _) = generate_keys("sales.example/test").unwrap();
         let watched = Self { databases: Databases::create().await, private_key, folder: TempDir::new().unwrap() };
         let projector = watched.projector().await;
         for _ in 0..2 {
-            watched.grow(HALF).await;
+            watched.grow(half).await;
         }
         projector.kill();
-        let backup = "create table honest_event as table event; create table honest_head as table head";
-        watched.databases.change_event_store(backup).await;
-        let backup = "create table honest_tile as table tree_tile; create table honest_tree as table tree_head";
-        watched.databases.change_read_model(backup).await;
+        watched.back_up("honest").await;
         watched
     }
 
-    async fn projector(&self) -> Service {
+    pub async fn projector(&self) -> Service {
         let file = self.file();
         let settings = [
             ("NATS_URL", NO_NATS),
@@ -49,11 +51,11 @@ impl Watched {
         self.databases.start("projector", Until::Live, &settings).await
     }
 
-    fn file(&self) -> String {
+    pub fn file(&self) -> String {
         self.folder.path().join("checkpoints.txt").to_str().unwrap().to_owned()
     }
 
-    async fn grow(&self, purchases: usize) {
+    pub async fn grow(&self, purchases: usize) {
         let mut events = vec![purchased("pro", 19_900); purchases - 1];
         events.push(reset());
         let head = self.databases.append(&events).await;
@@ -62,14 +64,22 @@ impl Watched {
     }
 
     /// A watch as a projector starts it. No other task of the projector runs.
-    fn watch(&self) -> Watch {
+    pub fn watch(&self) -> Watch {
         let pools = (self.databases.event_store().clone(), self.databases.read_model().clone());
         let key = SigningKey::parse(&self.private_key).unwrap().verifying_key().clone();
         let metrics = watch::Metrics::register(&mut Registry::default());
         Watch::new(pools.0, pools.1, key, self.file().into(), 1.0, metrics)
     }
 
-    async fn restore(&self) {
+    /// Copies log and tree under this name.
+    pub async fn back_up(&self, name: &str) {
+        let log = format!("create table {name}_event as table event; create table {name}_head as table head");
+        self.databases.change_event_store(&log).await;
+        let tree = format!("create table {name}_tile as table tree_tile; create table {name}_tree as table tree_head");
+        self.databases.change_read_model(&tree).await;
+    }
+
+    pub async fn restore(&self) {
         let log = "delete from event; insert into event select * from honest_event;
                    delete from head; insert into head select * from honest_head";
         self.databases.tamper(log).await;
@@ -78,8 +88,41 @@ impl Watched {
         self.databases.change_read_model(tree).await;
     }
 
+    /// Replaces the hashes in the tree, or only its leaves, by those that follow from the changed log.
+    pub async fn forge_tree(&self, leaves_alone: bool) {
+        let events = event_log::read_after(self.databases.event_store(), Position::START, 10_000).await.unwrap();
+        let (mut tree, mut tiles) = (Tree::default(), Vec::new());
+        for event in &events {
+            tree.push(&record_hash(&CloudEvent::try_from(event).unwrap().to_json()), |id, tile| tiles.push((id, tile)));
+        }
+        tiles.extend(tree.unfinished().map(|(id, tile)| (id, tile.to_vec())));
+        for (id, tile) in tiles.into_iter().filter(|(id, _)| id.level == 0 || !leaves_alone) {
+            let update = sqlx::query("update tree_tile set hashes = $3 where level = $1 and index = $2");
+            update.bind(id.level).bind(id.index).bind(tile).execute(self.databases.read_model()).await.unwrap();
+        }
+    }
+
+    /// Appends the events that a backup has in addition. If they are signed, the tree grows as a projector lets it grow.
+    pub async fn sell(&self, backup: &str, signed: bool) {
+        let append = format!(
+            "insert into event
+             select head.position - honest_head.position + sold.position, sold.recorded_at, event_id, schema_version, event_type, data, metadata
+                 from {backup}_event as sold, head, honest_head where sold.position > honest_head.position;
+             update head set position = (select max(position) from event where position < 1000)"
+        );
+        self.databases.tamper(&append).await;
+        if signed {
+            let grow = format!(
+                "insert into tree_tile select sold.* from {backup}_tile as sold, tree_head where level > 0 or index = position / 256
+                     on conflict (level, index) do update set hashes = excluded.hashes;
+                 update tree_head set (position, checkpoint) = (select position, checkpoint from {backup}_tree)"
+            );
+            self.databases.change_read_model(&grow).await;
+        }
+    }
+
     /// The difference that is stored, with its position.
-    async fn difference(&self) -> Option<(Option<i64>, String)> {
+    pub async fn difference(&self) -> Option<(Option<i64>, String)> {
         let row: (Option<i64>, Option<String>) = sqlx::query_as("select difference_position, difference from watch")
             .fetch_one(self.databases.read_model())
             .await
@@ -88,7 +131,7 @@ impl Watched {
     }
 
     /// Completes a round, and returns the difference that is stored then.
-    async fn round(&self, watch: &mut Watch) -> Option<(Option<i64>, String)> {
+    pub async fn round(&self, watch: &mut Watch) -> Option<(Option<i64>, String)> {
         step(watch).await;
         self.difference().await
     }
@@ -112,7 +155,7 @@ async fn the_catalogue_of_a_new_event_store_is_the_expected_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_kind_of_change_is_found_at_its_position_and_is_gone_a_round_after_it_was_undone() {
-    let watched = Watched::create().await;
+    let watched = Watched::create(HALF).await;
     let mut watch = watched.watch();
     assert_eq!(watched.round(&mut watch).await, None);
     let event = |change: &str| format!("update event set {change} where position = 300");
@@ -163,11 +206,11 @@ async fn each_kind_of_change_is_found_at_its_position_and_is_gone_a_round_after_
 /// The attacker has both databases, but not the key.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_whose_hashes_were_changed_as_well_is_found_by_the_checkpoints() {
-    let watched = Watched::create().await;
+    let watched = Watched::create(HALF).await;
     let mut watch = watched.watch();
     let database = &watched.databases;
     database.tamper(&format!("update event set data = {FORGED} where position = 300")).await;
-    forge_tree(&watched).await;
+    watched.forge_tree(false).await;
     let (position, text) = watched.round(&mut watch).await.unwrap();
     assert_eq!(position, Some(1), "{text}");
     assert!(text.contains("one of the events from position 1 to 400 is not the signed one"), "{text}");
@@ -176,22 +219,6 @@ async fn a_change_whose_hashes_were_changed_as_well_is_found_by_the_checkpoints(
     fs::remove_file(watched.file()).unwrap();
     let (_, text) = watched.round(&mut watched.watch()).await.unwrap();
     assert!(text.contains("from position 1 to 800 is not the signed one"), "{text}");
-}
-
-/// The tree that follows from the changed log, in place of the genuine one.
-async fn forge_tree(watched: &Watched) {
-    use contract::{cloud_event::CloudEvent, position::Position};
-    use event_log::transparency::merkle::{Tree, record_hash};
-    let events = event_log::read_after(watched.databases.event_store(), Position::START, 10_000).await.unwrap();
-    let (mut tree, mut tiles) = (Tree::default(), Vec::new());
-    for event in &events {
-        tree.push(&record_hash(&CloudEvent::try_from(event).unwrap().to_json()), |id, tile| tiles.push((id, tile)));
-    }
-    tiles.extend(tree.unfinished().map(|(id, tile)| (id, tile.to_vec())));
-    for (id, tile) in tiles {
-        let update = sqlx::query("update tree_tile set hashes = $3 where level = $1 and index = $2");
-        update.bind(id.level).bind(id.index).bind(tile).execute(watched.databases.read_model()).await.unwrap();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -220,7 +247,7 @@ async fn events_before_the_log_and_a_second_head_are_found() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_of_the_catalogue_is_found() {
-    let watched = Watched::create().await;
+    let watched = Watched::create(HALF).await;
     let mut watch = watched.watch();
     let setting = |action: &str| {
         format!(
@@ -286,4 +313,55 @@ async fn a_change_of_the_catalogue_is_found() {
         watched.databases.change_event_store(undo).await;
         assert_eq!(watched.round(&mut watch).await, None, "{undo}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_sees_a_change_in_the_metrics_and_the_log_also_after_a_restart() {
+    let watched = Watched::create(20).await;
+    let projector = watched.projector().await;
+    let alarm = async |projector: &Service| projector.metric("sales_watch_difference").await > 0.0;
+    let place = async |projector: &Service| projector.metric("sales_watch_difference_position").await;
+    eventually("a round is complete", async || {
+        !values::<i64>(watched.databases.read_model(), "select position from watch where completed_at is not null")
+            .await
+            .is_empty()
+    })
+    .await;
+    assert!(!alarm(&projector).await);
+    watched.databases.tamper(&format!("update event set data = {FORGED} where position = 7")).await;
+    eventually("the change is found", async || alarm(&projector).await).await;
+    assert!((place(&projector).await - 7.0).abs() < f64::EPSILON);
+    let log = projector.log();
+    assert!(
+        log.contains("watch.difference") && log.contains("the event at position 7 and its hash in the tree differ"),
+        "{log}"
+    );
+    projector.kill();
+
+    let projector = watched.projector().await;
+    eventually("the alarm is still there", async || alarm(&projector).await && place(&projector).await > 6.0).await;
+    assert!(projector.log().contains("The watch had found a difference before it was started"), "{}", projector.log());
+    watched.restore().await;
+    eventually("the alarm ends", async || !alarm(&projector).await).await;
+    eventually("the end is logged", async || projector.log().contains("watch.recovered")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_that_is_discarded_during_a_round_raises_no_alarm() {
+    let watched = Watched::create(HALF).await;
+    let mut watch = watched.watch();
+    watched
+        .databases
+        .change_read_model("truncate tree_tile; update tree_head set position = 0, checkpoint = null")
+        .await;
+    assert_eq!(watched.round(&mut watch).await, None);
+    watched.restore().await;
+    // The restart continues at the stored position, from the stored tiles.
+    watched.databases.change_read_model("update watch set position = 700").await;
+    assert_eq!(watched.round(&mut watched.watch()).await, None);
+    watched.databases.tamper(&format!("update event set data = {FORGED} where position = 650")).await;
+    watched.databases.change_read_model("update watch set position = 700").await;
+    let mut watch = watched.watch();
+    assert_eq!(watched.round(&mut watch).await, None, "the rest of the round does not read it");
+    assert_eq!(watched.round(&mut watch).await.unwrap().0, Some(650), "the next round does");
 }

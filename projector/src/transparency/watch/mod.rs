@@ -75,60 +75,58 @@ impl Watch {
         }
     }
 
+    /// The stored state, which is read once.
+    async fn state(&mut self) -> Result<State, TransparencyError> {
+        if let Some(state) = self.state.take() {
+            return Ok(state);
+        }
+        let state = State::load(&self.read_model).await?;
+        if let Some(difference) = &state.difference {
+            report(difference, "The watch had found a difference before it was started");
+        }
+        Ok(state)
+    }
+
+    async fn begin(&mut self, state: &State) -> Result<Round, TransparencyError> {
+        self.next_round_at = Instant::now() + ROUND_INTERVAL;
+        // Only a round from the start may end an alarm.
+        let from = if state.difference.is_some() { Position::START } else { state.position };
+        let mut round = Round::begin(&self.read_model, &self.key, self.file.clone(), from).await?;
+        if let Some(what) = catalogue::difference(&self.event_store).await? {
+            round.log_changed(None, what);
+        }
+        Ok(round)
+    }
+
     /// Compares the next chunk of the log.
-    async fn advance(&mut self) -> Result<(), TransparencyError> {
-        let state = match self.state.take() {
-            Some(state) => state,
-            None => {
-                let state = State::load(&self.read_model).await?;
-                if let Some(difference) = &state.difference {
-                    report(difference, "The watch had found a difference before it was started");
-                }
-                state
-            }
-        };
-        let state = self.state.insert(state);
+    async fn advance(&mut self, state: &mut State) -> Result<(), TransparencyError> {
         let mut round = match self.round.take() {
             Some(round) => round,
-            None => {
-                self.next_round_at = Instant::now() + ROUND_INTERVAL;
-                // Only a round from the start may end an alarm.
-                let from = if state.difference.is_some() { Position::START } else { state.position };
-                let mut round = Round::begin(&self.read_model, &self.key, self.file.clone(), from).await?;
-                if let Some(what) = catalogue::difference(&self.event_store).await? {
-                    round.log_changed(None, what);
-                }
-                round
-            }
+            None => self.begin(state).await?,
         };
         let outcome = round.advance(&self.event_store, &self.read_model).await?;
         if let Some(difference) = round.difference()
             && state.difference.as_ref() != Some(difference)
         {
             report(difference, "The log, the tree or a checkpoint was changed");
-            state.difference = Some(difference.clone());
-            state.store_difference(&self.read_model).await?;
+            state.set_difference(&self.read_model, Some(difference.clone())).await?;
         }
-        state.position = round.position();
-        match outcome {
-            Outcome::Continues => self.round = Some(round),
-            // An operator has discarded the tree, which the other task builds again.
-            Outcome::Superseded => state.position = Position::START,
-            Outcome::Ended => {
-                state.position = Position::START;
-                if round.is_complete() {
-                    if round.difference().is_none() && state.difference.take().is_some() {
-                        state.store_difference(&self.read_model).await?;
-                        info!(event.name = "watch.recovered", "A whole round has found no difference");
-                    }
-                    state.complete(&self.read_model).await?;
-                }
+        if matches!(outcome, Outcome::Continues) {
+            state.position = round.position();
+            self.round = Some(round);
+            if self.stored_at.elapsed() >= STORE_INTERVAL {
+                state.store_position(&self.read_model).await?;
                 self.stored_at = Instant::now();
             }
+            return Ok(());
         }
-        if self.stored_at.elapsed() >= STORE_INTERVAL {
-            state.store_position(&self.read_model).await?;
-            self.stored_at = Instant::now();
+        state.position = Position::START;
+        if matches!(outcome, Outcome::Complete) {
+            if round.difference().is_none() && state.difference.is_some() {
+                state.set_difference(&self.read_model, None).await?;
+                info!(event.name = "watch.recovered", "A whole round has found no difference");
+            }
+            state.complete(&self.read_model).await?;
         }
         Ok(())
     }
@@ -149,7 +147,14 @@ impl run_loop::Step for Watch {
 
     async fn step(&mut self) -> Result<(), TransparencyError> {
         let started = Instant::now();
-        let outcome = self.advance().await;
+        let outcome = match self.state().await {
+            Ok(mut state) => {
+                let outcome = self.advance(&mut state).await;
+                self.state = Some(state);
+                outcome
+            }
+            Err(error) => Err(error),
+        };
         self.next_at = Instant::now() + started.elapsed().mul_f64(1.0 / self.share - 1.0);
         outcome
     }
@@ -164,9 +169,10 @@ impl run_loop::Step for Watch {
     }
 
     fn report(&self, failure: Option<&TransparencyError>) {
-        match failure {
-            Some(reason) => warn!(event.name = "watch.waiting", %reason, "The log is not watched; retrying"),
-            None => info!("The log is watched again"),
+        if let Some(reason) = failure {
+            warn!(event.name = "watch.waiting", %reason, "The log is not watched; retrying");
+        } else {
+            info!("The log is watched again");
         }
     }
 }

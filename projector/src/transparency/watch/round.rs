@@ -31,11 +31,18 @@ pub struct Difference {
     pub what: String,
 }
 
+/// A difference between a tile and the events below it, and the last of these events.
+struct Undecided {
+    difference: Difference,
+    last: Position,
+}
+
 pub enum Outcome {
     Continues,
-    /// The tree was discarded meanwhile: there is nothing to compare with.
-    Superseded,
-    Ended,
+    /// The whole log was compared.
+    Complete,
+    /// The log could not be read to the end, or the tree was discarded meanwhile.
+    Abandoned,
 }
 
 pub struct Round {
@@ -47,12 +54,10 @@ pub struct Round {
     /// Position of the last checkpoint that the log matches.
     confirmed: Position,
     /// A tile differs from the events below it, and no later checkpoint has shown which of them was changed.
-    undecided: Option<Difference>,
+    undecided: Option<Undecided>,
     difference: Option<Difference>,
     /// The difference is one of the log, which is graver than one of the tree.
     is_log_changed: bool,
-    /// The log could not be read to the end.
-    is_cut_short: bool,
 }
 
 impl Round {
@@ -81,7 +86,6 @@ impl Round {
             undecided: None,
             difference: None,
             is_log_changed: false,
-            is_cut_short: false,
         })
     }
 
@@ -92,11 +96,6 @@ impl Round {
     /// The first difference of the log; otherwise the first one of the tree.
     pub const fn difference(&self) -> Option<&Difference> {
         self.difference.as_ref()
-    }
-
-    /// Whether the round has compared the whole log.
-    pub const fn is_complete(&self) -> bool {
-        !self.is_cut_short
     }
 
     /// The log differs from the one that was signed.
@@ -113,36 +112,45 @@ impl Round {
             self.log_changed(position, what);
         }
         let until = self.target.min(self.position().plus(CHUNK_EVENTS));
-        let chunk = match self.read(event_store, until).await {
-            Ok(chunk) => chunk,
-            Err(error) if error.is_integrity_violation() => {
-                let position = error.position().unwrap_or_else(|| self.position().next());
-                self.log_changed(Some(position), error.to_string());
-                self.is_cut_short = true;
-                return Ok(Outcome::Ended);
-            }
-            Err(error) => return Err(error.into()),
+        let mut chunk = Chunk::default();
+        let damage = match self.read(event_store, until, &mut chunk).await {
+            Err(error) if !error.is_integrity_violation() => return Err(error.into()),
+            outcome => outcome.err(),
         };
+        if until == self.target || damage.is_some() {
+            chunk.tiles.extend(self.tree.unfinished().map(|(id, tile)| (id, tile.to_vec())));
+        }
         // After the events, so that the stored tiles cover them.
         let mut snapshot = transparency::snapshot(read_model).await?;
         if transparency::head(&mut *snapshot).await?.0 < self.target {
-            return Ok(Outcome::Superseded);
+            return Ok(Outcome::Abandoned);
         }
         let ids: Vec<_> = chunk.tiles.iter().map(|(id, _)| *id).collect();
         let stored = transparency::tiles(&mut *snapshot, &ids).await?;
         if self.undecided.is_none() {
             self.undecided = first_difference(&chunk.tiles, &stored);
-            self.difference = self.difference.take().or_else(|| self.undecided.clone());
+            let found = self.undecided.as_ref().map(|undecided| undecided.difference.clone());
+            self.difference = self.difference.take().or(found);
         }
         for (checkpoint, root) in chunk.signed {
             self.compare(&checkpoint, root);
         }
-        Ok(if until < self.target { Outcome::Continues } else { Outcome::Ended })
+        if let Some(damage) = damage {
+            let (position, what) = (damage.position().unwrap_or_else(|| self.position().next()), damage.to_string());
+            match self.undecided.take() {
+                // An event was inserted or removed before: the later ones have other positions now.
+                Some(Undecided { difference, .. }) if difference.position < Some(position) => {
+                    self.log_changed(difference.position, format!("{}; {what}", difference.what));
+                }
+                _ => self.log_changed(Some(position), what),
+            }
+            return Ok(Outcome::Abandoned);
+        }
+        Ok(if until < self.target { Outcome::Continues } else { Outcome::Complete })
     }
 
     /// Adds the events to the tree.
-    async fn read(&mut self, event_store: &PgPool, until: Position) -> Result<Chunk, ReadError> {
-        let mut chunk = Chunk::default();
+    async fn read(&mut self, event_store: &PgPool, until: Position, chunk: &mut Chunk) -> Result<(), ReadError> {
         let mut events = scan(event_store, self.position(), until).await?;
         while let Some(event) = events.next().await? {
             let line = CloudEvent::try_from(&event)?.to_json();
@@ -153,28 +161,24 @@ impl Round {
                 chunk.signed.extend(self.checkpoints.drain(..signed).map(|checkpoint| (checkpoint, root)));
             }
         }
-        if until == self.target {
-            chunk.tiles.extend(self.tree.unfinished().map(|(id, tile)| (id, tile.to_vec())));
-        }
-        Ok(chunk)
+        Ok(())
     }
 
     /// A checkpoint shows whether the events up to it are the signed ones.
     fn compare(&mut self, checkpoint: &Checkpoint, root: Hash) {
         let position = checkpoint.position;
-        let differing = self.undecided.take_if(|difference| difference.position <= Some(position));
         if checkpoint.root == root {
             self.confirmed = position;
-            if let Some(Difference { position: place, what }) = differing
+            let decided = self.undecided.take_if(|undecided| undecided.last <= position);
+            if let Some(Undecided { difference, .. }) = decided
                 && !self.is_log_changed
+                && self.difference.as_ref().is_none_or(|first| first.position >= difference.position)
             {
                 let what = format!(
-                    "{what}; the events are those that were signed for position {position}, so the tree is damaged"
+                    "{}; the events are those that were signed for position {position}, so the tree is damaged",
+                    difference.what
                 );
-                let is_first = self.difference.as_ref().is_none_or(|first| first.position >= place);
-                if is_first {
-                    self.difference = Some(Difference { position: place, what });
-                }
+                self.difference = Some(Difference { what, ..difference });
             }
             return;
         }
@@ -182,14 +186,13 @@ impl Round {
             "the checkpoint for position {position} was signed for the root {}, and the log has {root}",
             checkpoint.root
         );
-        match differing {
-            Some(Difference { position: place, what }) => self.log_changed(place, format!("{what}; {signed}")),
-            None => {
-                let first = self.confirmed.next();
-                let what =
-                    format!("one of the events from position {first} to {position} is not the signed one: {signed}");
-                self.log_changed(Some(first), what);
-            }
+        let first = self.confirmed.next();
+        let differing = self.undecided.take_if(|undecided| undecided.difference.position <= Some(position));
+        if let Some(Undecided { difference, .. }) = differing {
+            self.log_changed(difference.position.max(Some(first)), format!("{}; {signed}", difference.what));
+        } else {
+            let what = format!("one of the events from position {first} to {position} is not the signed one: {signed}");
+            self.log_changed(Some(first), what);
         }
     }
 }
@@ -219,27 +222,28 @@ async fn checkpoints_in(file: PathBuf, key: VerifyingKey) -> Vec<Checkpoint> {
 }
 
 /// The first difference on the lowest level: those above follow from it.
-fn first_difference(tiles: &[(TileId, Vec<u8>)], stored: &HashMap<TileId, Vec<u8>>) -> Option<Difference> {
+fn first_difference(tiles: &[(TileId, Vec<u8>)], stored: &HashMap<TileId, Vec<u8>>) -> Option<Undecided> {
     let differing =
         tiles.iter().filter_map(|(id, tile)| difference(*id, tile, stored.get(id)).map(|found| (*id, found)));
     differing.min_by_key(|(id, _)| *id).map(|(_, difference)| difference)
 }
 
 /// The first hash of a tile that differs from the stored one. A partial tile may have grown since.
-fn difference(TileId { level, index }: TileId, tile: &[u8], stored: Option<&Vec<u8>>) -> Option<Difference> {
+fn difference(TileId { level, index }: TileId, tile: &[u8], stored: Option<&Vec<u8>>) -> Option<Undecided> {
     let stored = stored.map_or(&[][..], Vec::as_slice);
     let mut stored_hashes = stored.chunks_exact(HASH_SIZE);
     let place = tile.chunks_exact(HASH_SIZE).position(|hash| stored_hashes.next() != Some(hash))?;
     let place = i64::try_from(place).unwrap_or(i64::MAX);
-    let events = 1_i64 << (TILE_WIDTH.ilog2() * u32::from(level.cast_unsigned()));
-    let first = Position::START.plus((index * TILE_WIDTH as i64 + place) * events).next();
+    let bits = TILE_WIDTH.ilog2();
+    let events = 1_i64 << (bits * u32::from(level.cast_unsigned()));
+    let first = Position::START.plus(((index << bits) + place) * events).next();
+    let last = first.plus(events - 1);
     let what = if stored.is_empty() {
         format!("tile {index} on level {level} of the tree is missing")
     } else if level == 0 {
         format!("the event at position {first} and its hash in the tree differ")
     } else {
-        let last = first.plus(events - 1);
         format!("the events from position {first} to {last} and their hash on level {level} of the tree differ")
     };
-    Some(Difference { position: Some(first), what })
+    Some(Undecided { difference: Difference { position: Some(first), what }, last })
 }

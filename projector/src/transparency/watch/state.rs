@@ -37,16 +37,13 @@ impl State {
         Ok(())
     }
 
-    pub async fn store_difference(&self, read_model: &PgPool) -> sqlx::Result<()> {
-        let (what, position) = match &self.difference {
-            Some(difference) => (Some(&difference.what), difference.position.map(Position::get)),
-            None => (None, None),
-        };
+    pub async fn set_difference(&mut self, read_model: &PgPool, found: Option<Difference>) -> sqlx::Result<()> {
         sqlx::query("update watch set difference = $1, difference_position = $2")
-            .bind(what)
-            .bind(position)
+            .bind(found.as_ref().map(|found| &found.what))
+            .bind(found.as_ref().and_then(|found| found.position).map(Position::get))
             .execute(read_model)
             .await?;
+        self.difference = found;
         Ok(())
     }
 
