@@ -3,7 +3,7 @@
 //! - [`options`]: sections, repetitions, durations; [`environment`]: machine and versions
 //! - [`test_bed`]: the stack and its baselines; [`drive`]: puts them under load in turns
 //! - [`load`]: the load generator; [`consistency_check`]: acknowledged = stored = projected
-//! - [`rates`], [`visible`], [`streams`], [`rebuild`], [`footprint`], [`pages`], [`growth`]: the sections
+//! - [`rates`], [`visible`], [`streams`], [`rebuild`], [`watch`], [`footprint`], [`pages`], [`growth`]: the sections
 //! - [`figures`], [`report`]: the results
 
 use std::collections::BTreeSet;
@@ -43,6 +43,7 @@ mod report;
 mod streams;
 mod test_bed;
 mod visible;
+mod watch;
 
 /// Limit of open files for each process: Traefik has two for each connection of a load at a fixed rate.
 const OPEN_FILES: u64 = 2 * load::MAX_OPEN_CONNECTIONS as u64 + 1000;
@@ -92,6 +93,7 @@ fn measure(data: &Path, options: &Options, interrupt: &Interrupt) -> Result<Repo
             Section::Visible => visible::measure(&bed),
             Section::Streams => streams::measure(&bed),
             Section::Rebuild => rebuild::measure(&mut bed),
+            Section::Watch => watch::measure(&mut bed),
             Section::Footprint => footprint::measure(&bed),
             Section::Pages => pages::measure(&bed),
             Section::Growth => growth::measure(&mut bed),

@@ -26,6 +26,8 @@ pub enum Section {
     Streams,
     /// Rebuild of the read model and export of the log, compared with Postgres' COPY
     Rebuild,
+    /// Speed of the watch over the log, and its cost for purchases
+    Watch,
     /// Start-up time, memory and CPU time of each process
     Footprint,
     /// Largest contentful paint and blocked main thread of the pages on a phone, in Chromium

@@ -40,7 +40,7 @@ fn every_section_is_measured_and_saved() {
     let names: Vec<_> = sections.iter().map(|section| section["section"].as_str().unwrap()).collect();
     assert_eq!(
         names,
-        ["purchases", "traefik", "reads", "visible", "streams", "rebuild", "footprint", "pages", "growth"]
+        ["purchases", "traefik", "reads", "visible", "streams", "rebuild", "watch", "footprint", "pages", "growth"]
     );
     for row in sections.iter().flat_map(|section| section["rows"].as_array().unwrap()) {
         assert!(row["measured"]["median"].as_f64().is_some_and(|median| median >= 0.0), "{row}");
