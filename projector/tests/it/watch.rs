@@ -7,7 +7,7 @@ use event_log::{
     catalogue,
     transparency::{
         merkle::{Tree, record_hash},
-        signed_checkpoint::{SigningKey, generate_keys},
+        signed_checkpoint::{SigningKey, generate_keys, split_notes},
     },
 };
 use projector::transparency::{Watch, watch};
@@ -55,6 +55,10 @@ impl Watched {
         self.folder.path().join("checkpoints.txt").to_str().unwrap().to_owned()
     }
 
+    fn first_note(&self) -> String {
+        split_notes(&fs::read_to_string(self.file()).unwrap())[0].to_owned()
+    }
+
     pub async fn grow(&self, purchases: usize) {
         let mut events = vec![purchased("pro", 19_900); purchases - 1];
         events.push(reset());
@@ -80,7 +84,9 @@ impl Watched {
     }
 
     pub async fn restore(&self) {
-        let log = "delete from event; insert into event select * from honest_event;
+        // Only the rows that differ: thousands of cases would leave too many dead ones.
+        let log = "delete from event where event::text not in (select honest_event::text from honest_event);
+                   insert into event select * from honest_event where position not in (select position from event);
                    delete from head; insert into head select * from honest_head";
         self.databases.tamper(log).await;
         let tree = "delete from tree_tile; insert into tree_tile select * from honest_tile;
@@ -137,6 +143,11 @@ impl Watched {
     }
 }
 
+fn note_of_another_log() -> String {
+    let (key, _) = generate_keys("sales.example/test").unwrap();
+    SigningKey::parse(&key).unwrap().sign(Position::START.plus(EVENTS), record_hash(b""))
+}
+
 /// One step is a whole round over a log this short.
 async fn step(watch: &mut Watch) {
     let outcome = watch.step().await;
@@ -185,6 +196,8 @@ async fn each_kind_of_change_is_found_at_its_position_and_is_gone_a_round_after_
         ("leaf of the partial tile", tree, tile(0, 3, 31), Some(800), "position 800"),
         ("parent", tree, tile(1, 0, 1), Some(257), "from position 257 to 512 and their hash on level 1"),
         ("missing tile", tree, "delete from tree_tile where (level, index) = (0, 2)".to_owned(), Some(513), "tile 2 on level 0 of the tree is missing"),
+        ("note of another log", tree, format!("update tree_head set checkpoint = '{}'", note_of_another_log()), None, "something else in place of the newest checkpoint"),
+        ("older note", tree, format!("update tree_head set checkpoint = '{}'", watched.first_note()), None, "the checkpoint for position 400 with a tree of 800 events"),
         ("short tile", tree, "update tree_tile set hashes = substr(hashes, 1, 64) where (level, index) = (0, 0)".to_owned(), Some(3), "position 3"),
     ] {
         if is_log {
@@ -364,4 +377,40 @@ async fn a_tree_that_is_discarded_during_a_round_raises_no_alarm() {
     let mut watch = watched.watch();
     assert_eq!(watched.round(&mut watch).await, None, "the rest of the round does not read it");
     assert_eq!(watched.round(&mut watch).await.unwrap().0, Some(650), "the next round does");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_over_a_long_log_takes_several_steps_and_ends_with_the_partial_tiles() {
+    const STEPS: usize = 3;
+    let watched = Watched::create(10_000).await;
+    let round = async |watch: &mut Watch| {
+        for _ in 0..STEPS {
+            step(watch).await;
+        }
+        watched.difference().await.map(|(position, _)| position)
+    };
+    let completed =
+        async || values::<bool>(watched.databases.read_model(), "select completed_at is not null from watch").await;
+    watched.databases.change_read_model("update watch set position = 0, completed_at = null").await;
+    let mut watch = watched.watch();
+    step(&mut watch).await;
+    assert_eq!(completed().await, [false]);
+    step(&mut watch).await;
+    step(&mut watch).await;
+    assert_eq!((completed().await, watched.difference().await), (vec![true], None));
+    for position in [8192, 8193, 9999, 16_384, 19_712, 20_000] {
+        watched.databases.tamper(&format!("update event set data = {FORGED} where position = {position}")).await;
+        assert_eq!(round(&mut watch).await, Some(Some(position)), "{position}");
+        watched.restore().await;
+        assert_eq!(round(&mut watch).await, None, "{position}");
+    }
+    for (level, index, position) in [(0, 31, 7937), (0, 32, 8193), (0, 78, 19_969), (1, 0, 1)] {
+        let damage = format!(
+            "update tree_tile set hashes = sha256(hashes) || substr(hashes, 33) where (level, index) = ({level}, {index})"
+        );
+        watched.databases.change_read_model(&damage).await;
+        assert_eq!(round(&mut watch).await, Some(Some(position)), "tile {index} on level {level}");
+        watched.restore().await;
+        assert_eq!(round(&mut watch).await, None, "tile {index} on level {level}");
+    }
 }

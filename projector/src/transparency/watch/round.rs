@@ -74,7 +74,20 @@ impl Round {
         let tiles = transparency::tiles(&mut *snapshot, &needed(from.as_sequence())).await?;
         let tree = Tree::restore(from.as_sequence(), &tiles).ok().filter(|tree| tree.size() <= target.as_sequence());
         let tree = tree.unwrap_or_default();
-        checkpoints.extend(note.and_then(|note| key.open(&note).ok()));
+        let mut difference = None;
+        match note.map(|note| key.open(&note)) {
+            Some(Ok(checkpoint)) if checkpoint.position == target => checkpoints.push(checkpoint),
+            Some(Ok(Checkpoint { position, .. })) => {
+                let what =
+                    format!("the read model has the checkpoint for position {position} with a tree of {target} events");
+                difference = Some(Difference { position: None, what });
+            }
+            Some(Err(error)) => {
+                let what = format!("the read model has something else in place of the newest checkpoint: {error}");
+                difference = Some(Difference { position: None, what });
+            }
+            None => (),
+        }
         checkpoints
             .retain(|checkpoint| checkpoint.position.as_sequence() > tree.size() && checkpoint.position <= target);
         checkpoints.sort_by_key(|checkpoint| checkpoint.position);
@@ -84,7 +97,7 @@ impl Round {
             target,
             checkpoints,
             undecided: None,
-            difference: None,
+            difference,
             is_log_changed: false,
         })
     }
