@@ -5,6 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::JwkSet};
 use serde_json::{Value, json};
 use testing::{Command, Ended, Service, Until, assert_problem, purchased, reset, values};
+use uuid::Uuid;
 
 use crate::ReadSide;
 
@@ -108,6 +109,50 @@ async fn after_a_key_rotation_earlier_purchases_keep_their_licence_key() {
     let key = service.json(&licence_key(&after[0])).await;
     let name = jsonwebtoken::decode_header(key["license_key"].as_str().unwrap()).unwrap().kid;
     assert_eq!(name, both.keys[0].common.key_id);
+}
+
+/// A superuser can insert rows that no projection counts and no checkpoint covers.
+#[tokio::test]
+async fn a_row_outside_of_the_log_gets_no_receipt_no_licence_key_and_no_proof() {
+    let read_side = ReadSide::start().await;
+    a_purchase_and_a_reset(&read_side).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("license.pem").to_str().unwrap().to_owned();
+    assert!(make_key(&file).await.success);
+    let service = with_key(&read_side, &file).await;
+    let outside = [i64::MIN, -5, 0, 3, 5_000, i64::MAX];
+    let rows = outside.map(|position| {
+        let (kind, data) = purchased("enterprise", 99_900);
+        format!("({position}, now(), '{}', 1, '{kind}', '{data}')", id_of(position))
+    });
+    let columns = "position, recorded_at, event_id, schema_version, event_type, data";
+    let drop = "alter table event drop constraint event_position_starts_at_one";
+    let insert = format!("{drop}; insert into event ({columns}) values {}", rows.join(", "));
+    read_side.databases.tamper(&insert).await;
+    for position in outside {
+        let id = id_of(position);
+        for path in [format!("/api/purchases/{id}"), format!("/api/purchases/{id}/license_key")] {
+            assert_problem(service.get(&path).await, 404, "unknown-purchase").await;
+        }
+        for path in [format!("/api/events/{id}/proof"), format!("/api/events/{id}")] {
+            assert_problem(service.get(&path).await, 404, "unknown-event").await;
+        }
+        for path in [format!("/api/events/{position}/proof"), format!("/api/events/{position}")] {
+            assert_problem(service.get(&path).await, 404, "unknown-event").await;
+        }
+    }
+    // The next purchase takes position 3 only if the row there is gone; then it is an event like any other.
+    read_side.databases.tamper("delete from event where position = 3").await;
+    read_side.databases.append(&[purchased("pro", 19_900)]).await;
+    let select = "select event_id::text from event where position = 3";
+    let genuine: Vec<String> = values(read_side.databases.event_store(), select).await;
+    assert_eq!(service.json(&format!("/api/purchases/{}", genuine[0])).await["position"], 3);
+    service.json(&format!("/api/purchases/{}/license_key", genuine[0])).await;
+}
+
+/// The id of the row that a test inserts at a position.
+fn id_of(position: i64) -> Uuid {
+    Uuid::from_u128(u128::from(position.cast_unsigned()) << 64 | 1)
 }
 
 #[tokio::test]

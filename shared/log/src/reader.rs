@@ -113,8 +113,14 @@ pub async fn last_before(store: impl PgExecutor<'_>, time: DateTime<Utc>) -> Res
 }
 
 /// One event by its position.
+///
+/// A row outside of the log, before its first or after its last position, is no event: projections and the tree never include it. Only a
+/// superuser could have inserted it.
 pub async fn read_at(store: impl PgExecutor<'_>, position: Position) -> Result<Option<RecordedEvent>, ReadError> {
-    let row = sqlx::query(select!("where position = $1")).bind(position.get()).fetch_optional(store).await?;
+    let row = sqlx::query(select!("where position = $1 and position between 1 and (select position from head)"))
+        .bind(position.get())
+        .fetch_optional(store)
+        .await?;
     Ok(row.as_ref().map(from_row).transpose()?)
 }
 
@@ -136,9 +142,12 @@ pub async fn first_missing(store: impl PgExecutor<'_>, events: &[LastEvent]) -> 
     Ok(missing.map(|event| event.position))
 }
 
-/// One event by its id.
+/// One event by its id, if it is in the log, as for [`read_at`].
 pub async fn read_by_id(store: impl PgExecutor<'_>, id: EventId) -> Result<Option<RecordedEvent>, ReadError> {
-    let row = sqlx::query(select!("where event_id = $1")).bind(id.as_uuid()).fetch_optional(store).await?;
+    let row = sqlx::query(select!("where event_id = $1 and position between 1 and (select position from head)"))
+        .bind(id.as_uuid())
+        .fetch_optional(store)
+        .await?;
     Ok(row.as_ref().map(from_row).transpose()?)
 }
 
