@@ -5,6 +5,7 @@
 //! - [`history`]: sales over time, in minutes, hours and days of a time zone
 //! - [`latest`]: the newest purchases
 //! - [`events`]: the event log page by page, as an export, event by event; proofs and signed checkpoints
+//! - [`tiled_log`]: the same log in the layout of C2SP tlog-tiles, for clients that know this
 //! - [`purchases`]: receipts and licence keys
 //! - [`session`]: sessions of the pages, and the sign-in at an OpenID Connect issuer
 
@@ -13,7 +14,7 @@ use std::{path::PathBuf, sync::Arc};
 use anyhow::Context;
 use clap::Args;
 use contract::time_zone::TimeZones;
-use event_log::database;
+use event_log::{database, transparency::signed_checkpoint::VerifyingKey};
 use prometheus_client::{metrics::info::Info, registry::Registry};
 use runtime::{
     access::Access,
@@ -32,6 +33,7 @@ pub mod purchases;
 mod router;
 pub mod session;
 mod sources;
+mod tiled_log;
 mod time;
 mod totals;
 
@@ -66,6 +68,8 @@ pub struct Config {
     #[arg(long, env)]
     pub time_zone_folder: Option<PathBuf>,
     #[command(flatten)]
+    pub log: tiled_log::Settings,
+    #[command(flatten)]
     pub sign_in: oidc::Settings,
 }
 
@@ -90,8 +94,10 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
     if signer.is_none() {
         warn!(event.name = "license_key.missing", "LICENSE_KEY is not set: no licence keys are issued");
     }
+    // Not by the parser of the settings, which would print a private key that was given by mistake.
+    config.log.log_public_key.as_deref().map(VerifyingKey::parse).transpose().context("LOG_PUBLIC_KEY")?;
     let time_zones = time_zones(config, &mut registry)?;
-    let sources = Sources::new(event_store, read_model, watch, streams, signer, time_zones);
+    let sources = Sources::new(event_store, read_model, watch, streams, signer, time_zones, config.log.clone());
     Ok(Service {
         api: router::router(sources, sign_in, &mut registry),
         access,

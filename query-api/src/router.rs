@@ -5,7 +5,10 @@ use std::sync::Arc;
 use axum::Router;
 use prometheus_client::registry::Registry;
 use runtime::http;
-use utoipa::OpenApi;
+use utoipa::{
+    OpenApi,
+    openapi::{OpenApi as Description, security::SecurityRequirement},
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
@@ -14,6 +17,7 @@ use crate::{
     purchases::{license_key, receipt},
     session::{current, oidc::SignIn, sign_in},
     sources::Sources,
+    tiled_log::{self, checkpoint as log_checkpoint, entries, hashes, key as log_key},
     totals::{client, get as current_money, stream},
 };
 
@@ -29,7 +33,8 @@ struct Document;
 
 pub fn router(sources: Sources, sign_in: SignIn, registry: &mut Registry) -> Router {
     let access = sign_in.access.clone();
-    let (router, openapi) = OpenApiRouter::with_openapi(Document::openapi())
+    let is_public = sources.log.public_log;
+    let (router, mut openapi) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(current_money::get_current_money))
         .routes(routes!(stream::get_sales_stream))
         .routes(routes!(history::get::get_sales_history))
@@ -42,6 +47,10 @@ pub fn router(sources: Sources, sign_in: SignIn, registry: &mut Registry) -> Rou
         .routes(routes!(checkpoint::get_checkpoint))
         .routes(routes!(proofs::get_inclusion_proof))
         .routes(routes!(proofs::get_consistency_proof))
+        .routes(routes!(log_checkpoint::get_log_checkpoint))
+        .routes(routes!(hashes::get_tile))
+        .routes(routes!(entries::get_entries))
+        .routes(routes!(log_key::get_log_key))
         .with_state(Arc::new(sources))
         .merge(
             OpenApiRouter::new()
@@ -51,5 +60,17 @@ pub fn router(sources: Sources, sign_in: SignIn, registry: &mut Registry) -> Rou
                 .with_state(Arc::new(sign_in)),
         )
         .split_for_parts();
+    if is_public {
+        open_log(&mut openapi);
+    }
     http::api::api("query-api", router, Router::new(), &openapi, access, registry)
+}
+
+/// Declares the endpoints of a public log as open to every caller. The guard enforces the declaration, and the document shows it.
+fn open_log(openapi: &mut Description) {
+    for path in tiled_log::PUBLIC {
+        let item = openapi.paths.paths.get_mut(path);
+        let operation = item.and_then(|item| item.get.as_mut()).unwrap_or_else(|| panic!("{path} is not an endpoint"));
+        operation.security = Some(vec![SecurityRequirement::default()]);
+    }
 }

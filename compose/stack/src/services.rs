@@ -87,6 +87,8 @@ impl Wiring<'_> {
                 self.database("EVENT_STORE_URL", EVENT_STORE, "query_api", &self.secrets.query_api_db),
                 self.database("READ_MODEL_URL", READ_MODEL, "query_api", &self.secrets.query_api_db),
                 variable("LICENSE_KEY_FILE", self.folder.license_key().display().to_string()),
+                variable("LOG_PUBLIC_KEY_FILE", self.folder.checkpoint_public_key().display().to_string()),
+                variable("PUBLIC_LOG", self.options.public_log.to_string()),
             ],
         };
         environment.extend(self.access(replica.service));

@@ -16,6 +16,7 @@ use crate::{headers::REVALIDATE, problems, sources::Sources};
 ///
 /// Number of events in the log and root of the Merkle tree over them, as a signed note (C2SP tlog-checkpoint). With a stored
 /// checkpoint, a client can verify later that the log still begins with these events. Events are covered within a second of their commit.
+/// If the operator has made the log public, it needs no token.
 #[utoipa::path(
     get,
     path = "/api/events/checkpoint",
@@ -26,6 +27,11 @@ use crate::{headers::REVALIDATE, problems, sources::Sources};
     ),
 )]
 pub async fn get_checkpoint(State(sources): State<Arc<Sources>>) -> Result<Response, Problem> {
+    newest(&sources).await
+}
+
+/// The answer with the newest checkpoint.
+pub async fn newest(sources: &Sources) -> Result<Response, Problem> {
     let (_, note) = transparency::head(&sources.read_model).await.map_err(problems::transparency_log)?;
     let note = note.ok_or_else(|| Problem::unavailable("No checkpoint of the log is signed yet."))?;
     Ok(([(header::CACHE_CONTROL, REVALIDATE)], note).into_response())

@@ -16,10 +16,11 @@ use contract::{
 use runtime::http::problem::Problem;
 use uuid::Uuid;
 
-use crate::{headers::if_none_match, problems, sources::Sources};
-
-/// Events never change.
-const FOREVER: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
+use crate::{
+    headers::{FOREVER, if_none_match},
+    problems,
+    sources::Sources,
+};
 
 /// A single event of the log
 ///

@@ -7,4 +7,4 @@ pub mod get;
 pub mod list;
 pub mod proofs;
 mod range;
-mod signed_tree;
+pub mod signed_tree;

@@ -153,6 +153,8 @@ pub struct ConsistencyProof {
 }
 
 /// Proof that the log only grew between two checkpoints
+///
+/// If the operator has made the log public, it needs no token.
 #[utoipa::path(
     get,
     path = "/api/events/consistency",

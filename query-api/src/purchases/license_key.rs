@@ -17,10 +17,10 @@ use super::{
     receipt,
     signer::{LicenseSigner, PublicKey},
 };
-use crate::{headers::POSITION, sources::Sources};
-
-/// Public keys rarely change.
-const FOR_FIVE_MINUTES: &str = "public, max-age=300";
+use crate::{
+    headers::{FOR_FIVE_MINUTES, POSITION},
+    sources::Sources,
+};
 
 /// The licence key of a purchase.
 #[derive(Serialize, ToSchema)]

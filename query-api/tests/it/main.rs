@@ -9,6 +9,7 @@ mod link;
 mod purchases;
 mod service;
 mod stream;
+mod tiled_log;
 mod totals;
 
 use reqwest::{Method, RequestBuilder, Response};

@@ -18,7 +18,7 @@ use testing::Issuer;
 use crate::running::{Running, stack, succeed, text, until};
 
 /// Every endpoint of both APIs, and the role that it requires. A test compares this table with the OpenAPI documents.
-const ENDPOINTS: [(&str, &str, &str); 19] = [
+const ENDPOINTS: [(&str, &str, &str); 23] = [
     ("POST", "/api/buy_mpi", "customer"),
     ("DELETE", "/api/sales", "operator"),
     ("GET", "/api/get_current_money", "sales"),
@@ -33,6 +33,10 @@ const ENDPOINTS: [(&str, &str, &str); 19] = [
     ("GET", "/api/events/{event}/proof", "customer"),
     ("GET", "/api/events/checkpoint", "auditor"),
     ("GET", "/api/events/consistency", "auditor"),
+    ("GET", "/api/log/checkpoint", "auditor"),
+    ("GET", "/api/log/tile/{level}/{index}", "auditor"),
+    ("GET", "/api/log/tile/entries/{index}", "auditor"),
+    ("GET", "/api/log/key", "customer"),
     ("GET", "/api/session", "customer"),
     ("POST", "/api/session", "customer"),
     ("DELETE", "/api/session", "customer"),
@@ -207,6 +211,8 @@ async fn every_endpoint_requires_its_role() {
         let address = match path {
             "/api/events/{event}" => "/api/events/1".to_owned(),
             "/api/events/consistency" => format!("{path}?from=1&to=1"),
+            "/api/log/tile/{level}/{index}" => "/api/log/tile/0/000.p/1".to_owned(),
+            "/api/log/tile/entries/{index}" => "/api/log/tile/entries/000.p/1".to_owned(),
             "/api/sales/history" => format!("{path}?interval=hour"),
             _ => path.replace("{purchase_id}", &id).replace("{event}", &id),
         };

@@ -59,7 +59,7 @@ fn browser() -> Result<()> {
         .env("SALES_SECURE_TOKENS", tokens)
         .env("SALES_SECURE_DATA", &closed_options.data.folder)
         .env("SALES_STACK", checkout::binary("stack")?)
-        .env("VERIFY_PYTHONPATH", provision::licence_key_packages(Progress::Shown)?)
+        .env("VERIFY_PYTHONPATH", provision::python_packages(Progress::Shown)?)
         .env("VERIFY_RUST", build_licence_key_example()?)
         .env("CHROMIUM", prerequisites::chromium().context("Chromium was there when the tests began")?);
     thread::scope(|scope| {

@@ -12,7 +12,7 @@ use tlog_tiles::{Error, HASH_SIZE, HashReader, prove_record, prove_tree, tree_ha
 pub use tlog_tiles::{Hash, Tile, check_record, check_tree, record_hash};
 
 /// A tile is 2 to the power of this wide.
-const HEIGHT: u8 = 8;
+pub const HEIGHT: u8 = 8;
 pub const TILE_WIDTH: usize = 1 << HEIGHT;
 
 /// The level of a tile, from 0 for the leaves, and its index on that level.

@@ -99,9 +99,14 @@ fn path_of(request: &Request) -> &str {
     request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str)
 }
 
+/// The path under which the documents list a route.
+pub fn documented(route: &str) -> String {
+    route.replace("{*", "{")
+}
+
 async fn authorize(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     let path = path_of(&request);
-    let Some(rules) = guard.rules.get(path) else {
+    let Some(rules) = guard.rules.get(&documented(path)) else {
         error!(path, "Endpoint without a declared role");
         return Problem::internal().into_response();
     };

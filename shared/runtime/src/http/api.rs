@@ -16,6 +16,7 @@ use prometheus_client::{
     metrics::{family::Family, histogram::Histogram},
     registry::{Registry, Unit},
 };
+use serde_json::Value;
 use tokio::time::{Instant, timeout};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::OpenApi;
@@ -40,6 +41,7 @@ pub fn api(
 ) -> Router {
     let latency = Latency::register(registry);
     let mut openapi = serde_json::to_value(openapi).expect("an OpenAPI document has only string keys");
+    name_wildcards(&mut openapi);
     guard::describe(&mut openapi);
     let document = Bytes::from(openapi.to_string());
     let document = async move || ([(header::CONTENT_TYPE, "application/json")], document);
@@ -51,6 +53,12 @@ pub fn api(
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
         .layer(middleware::from_fn(body::buffer_body))
         .layer(middleware::from_fn_with_state((latency, REQUEST_TIMEOUT), timeout_and_metrics))
+}
+
+/// OpenAPI has no wildcards: `{*name}`, which matches a path of several elements, becomes `{name}`. Its description says what it takes.
+fn name_wildcards(openapi: &mut Value) {
+    let paths = openapi["paths"].as_object_mut().expect("an OpenAPI document has paths");
+    *paths = std::mem::take(paths).into_iter().map(|(path, item)| (guard::documented(&path), item)).collect();
 }
 
 async fn not_found(request: Request) -> Problem {
