@@ -3,6 +3,7 @@ import { createQuerySerializer, defaultPathSerializer } from "openapi-fetch";
 import { ask, client, type License, type Outcome, type Path, type Paths, type Schemas } from "./client";
 import { entries, integer, list, object, optionalText, text, texts, time, Unreadable, webAddress } from "./decode";
 import type { Money } from "./money";
+import type { Proof } from "./proof";
 import { TIME_ZONE } from "./zone";
 
 export type { Failure, License, Outcome } from "./client";
@@ -105,6 +106,20 @@ export function readLicenseKey(purchaseId: string): Promise<Outcome<string>> {
   );
 }
 
+/** The proof that a purchase is in the signed log. It proves nothing until it is verified. */
+export function readProof(purchaseId: string): Promise<Outcome<Proof>> {
+  const path = { event: purchaseId };
+  return ask((signal) => client.GET("/api/events/{event}/proof", { params: { path }, signal }), decodeProof);
+}
+
+/** The public key of the log, as in the file `key.pub`. */
+export function readLogKey(): Promise<Outcome<string>> {
+  return ask(
+    (signal) => client.GET("/api/log/key", { parseAs: "text", signal }),
+    (body) => text(body, "key"),
+  );
+}
+
 /** The download address of the inclusion proof of a purchase. */
 export function proofAddress(purchaseId: string): string {
   return defaultPathSerializer("/api/events/{event}/proof" satisfies Path, { event: purchaseId });
@@ -171,6 +186,17 @@ export function endSession(): Promise<Outcome<URL | undefined>> {
 export function decodeReceipt(body: Schemas["Receipt"]): Receipt {
   const { purchase_id } = object(body, "receipt");
   return { purchaseId: text(purchase_id, "purchase_id"), ...decodePurchase(body) };
+}
+
+function decodeProof(body: Schemas["InclusionProof"]): Proof {
+  const { event, position, tree_size, hashes, checkpoint } = object(body, "proof");
+  return {
+    event: text(event, "event"),
+    position: integer(position, "position"),
+    tree_size: integer(tree_size, "tree_size"),
+    hashes: texts(hashes, "hashes"),
+    checkpoint: optionalText(checkpoint),
+  };
 }
 
 export function decodeFigures(body: Schemas["CurrentMoney"]): Figures {

@@ -1,5 +1,6 @@
 /** The receipt with its licence key. */
 import { type Failure, proofAddress, readLicenseKey, readPurchase, type Receipt } from "./api";
+import { updateProof, type Verification, verify } from "./verification";
 import { dateTime, explain, licenseName, money, number, part, t, write, writeTime } from "./page";
 import type { TextKey } from "./texts";
 
@@ -12,6 +13,7 @@ export interface OpenReceipt {
   key: string | undefined;
   keyFailure: Failure | undefined;
   copied: "copied" | "notCopied" | undefined;
+  verification: Verification | undefined;
 }
 
 const PLACEHOLDER = "–";
@@ -26,6 +28,7 @@ const keyFailure = part(section, "key-failure", HTMLElement);
 const copyKey = part(section, "copy-key", HTMLButtonElement);
 const retryKey = part(section, "retry-key", HTMLButtonElement);
 const retry = part(section, "retry-receipt", HTMLButtonElement);
+const verifyProof = part(section, "verify-proof", HTMLButtonElement);
 const print = part(section, "print", HTMLButtonElement);
 
 /** The purchase number in an address. It is in the fragment, which browsers do not send, so no log contains it. */
@@ -47,6 +50,7 @@ export function opened(purchaseId: string, receipt?: Receipt): OpenReceipt {
     key: undefined,
     keyFailure: undefined,
     copied: undefined,
+    verification: undefined,
   };
 }
 
@@ -76,9 +80,21 @@ export async function loadMissing(opened: OpenReceipt, changed: () => void): Pro
   }
 }
 
-export function listen(handlers: { retry: () => void; copied: (how: "copied" | "notCopied") => void }): void {
+/** Verifies the proof of the open receipt, and calls `changed` after each step. */
+export async function verifyReceipt(opened: OpenReceipt, changed: () => void): Promise<void> {
+  if (opened.receipt === undefined || opened.verification?.step === "checking") {
+    return;
+  }
+  opened.verification = { step: "checking" };
+  changed();
+  opened.verification = await verify(opened.receipt);
+  changed();
+}
+
+export function listen(handlers: { retry: () => void; verify: () => void; copied: (how: "copied" | "notCopied") => void }): void {
   retry.addEventListener("click", handlers.retry);
   retryKey.addEventListener("click", handlers.retry);
+  verifyProof.addEventListener("click", handlers.verify);
   print.addEventListener("click", () => {
     window.print();
   });
@@ -132,6 +148,8 @@ export function updateReceipt(opened: OpenReceipt | undefined): void {
   }
   part(section, "receipt-proof", HTMLAnchorElement).href = proofAddress(opened.purchaseId);
   updateKey(opened);
+  verifyProof.disabled = receipt === undefined || opened.verification?.step === "checking";
+  updateProof(section, opened.verification);
 }
 
 function updateKey(opened: OpenReceipt): void {

@@ -2,7 +2,7 @@ import { buyLicense, type Failure, type License } from "./api";
 import { offers } from "./catalogue";
 import { clearKey, keyFor, pendingKey } from "./idempotency-keys";
 import { explain, licenseName, money, onLanguageChange, part, t, translate, write } from "./page";
-import { focusReceipt, listen, loadMissing, type OpenReceipt, opened, purchaseIn, receiptAddress, updateReceipt } from "./receipt";
+import { focusReceipt, listen, loadMissing, type OpenReceipt, opened, purchaseIn, receiptAddress, updateReceipt, verifyReceipt } from "./receipt";
 
 /** `interrupted`: the page was closed or reloaded before the response arrived. */
 type OfferFailure = Failure | { kind: "interrupted" };
@@ -39,6 +39,11 @@ listen({
   retry() {
     if (state.opened !== undefined) {
       void loadMissing(state.opened, changed);
+    }
+  },
+  verify() {
+    if (state.opened !== undefined) {
+      void verifyReceipt(state.opened, changed);
     }
   },
   copied(how) {

@@ -29,7 +29,7 @@ test("every text in the dictionary is used", () => {
   const scripts = readdirSync(new URL("src", root)).filter((name) => /(?<!\.test|^texts)\.ts$/.test(name));
   const everything = [...pages, ...scripts.map((name) => read(`src/${name}`))].join("\n");
   // Keys built at run time, such as `failure.${failure.kind}`.
-  const families = ["license.", "failure.", "refused.", "signInFailure.", "health.", "message."];
+  const families = ["license.", "failure.", "refused.", "signInFailure.", "health.", "message.", "proof.flaw."];
   const unused = Object.keys(texts.de).filter(
     (key) => !everything.includes(`"${key}"`) && !families.some((family) => key.startsWith(family)),
   );

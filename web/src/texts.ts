@@ -55,6 +55,7 @@ const de = {
   "receipt.id": "Kaufnummer",
   "receipt.address": "Adresse dieser Quittung",
   "receipt.proof": "Nachweis herunterladen, dass der Kauf verbucht ist",
+  "receipt.verifyProof": "So prüfen Sie den Nachweis ohne uns",
   "receipt.more": "Weitere Lizenz kaufen",
   "receipt.toShop": "Zu den Lizenzen",
   "key.heading": "Lizenzschlüssel",
@@ -65,6 +66,35 @@ const de = {
   "key.notCopied": "Der Browser lässt das Kopieren nicht zu. Bitte kopieren Sie den markierten Schlüssel selbst.",
   "key.failed": "Der Lizenzschlüssel kann gerade nicht angezeigt werden. {reason}",
   "key.again": "Schlüssel erneut laden",
+
+  "proof.heading": "Nachweis der Verbuchung",
+  "proof.hint":
+    "Ihr Browser rechnet selbst nach, ob dieser Kauf in unserem signierten Buch steht. Auf unser Wort müssen Sie sich dabei nicht verlassen.",
+  "proof.verify": "Nachweis prüfen",
+  "proof.checking": "Wird geprüft …",
+  "proof.proven": "Bewiesen: Der Kauf steht so im Buch.",
+  "proof.failed": "Der Nachweis kann gerade nicht geprüft werden. {reason}",
+  "proof.unsupported":
+    "Dieser Browser kann den Nachweis nicht prüfen. Er braucht Ed25519 und eine sichere Verbindung (HTTPS).",
+  "proof.flaw": "Der Nachweis ist ungültig. {reason} Bewahren Sie ihn auf und wenden Sie sich an uns.",
+  "proof.flaw.key": "Der öffentliche Schlüssel des Buchs ist unbrauchbar.",
+  "proof.flaw.checkpoint": "Der signierte Stand gehört nicht zu diesem Nachweis.",
+  "proof.flaw.signature": "Der Stand des Buchs ist nicht mit unserem Schlüssel signiert.",
+  "proof.flaw.event": "Der Nachweis gehört nicht zu diesem Kauf.",
+  "proof.flaw.inclusion": "Der Kauf steht nicht im signierten Buch.",
+  "proof.size": "Einträge im Buch",
+  "proof.root": "Wurzel des Hashbaums",
+  "proof.key": "Öffentlicher Schlüssel des Buchs",
+  "proof.compare":
+    "Vergleichen Sie diesen Schlüssel mit dem, den Sie früher oder auf einem anderen Weg erhalten haben. Auch das Prüfprogramm auf dieser Seite stammt von uns. Wollen Sie sich darauf nicht verlassen, prüfen Sie den Nachweis mit einem eigenen Programm.",
+  "proof.withoutUs": "Nachweis eines Kaufs prüfen",
+  "proof.what":
+    "Jeder Kauf steht in einem Buch, dessen Stand wir laufend signieren. Der Nachweis auf Ihrer Quittung zeigt, dass Ihr Kauf in einem solchen Stand enthalten ist. Speichern Sie ihn als proof.json. Ändern wir das Buch später, passt es nicht mehr zu Ihrem Nachweis.",
+  "proof.getKey":
+    "Zum Prüfen brauchen Sie den öffentlichen Schlüssel des Buchs. Er ändert sich nicht. Vergleichen Sie seinen Hash mit dem, den Sie auf einem anderen Weg von uns erhalten haben.",
+  "proof.keyHash": "SHA-256 der Datei key.pub",
+  "proof.auditor": "Haben Sie unser Programm auditor, genügt dieser Befehl:",
+  "proof.python": "Oder mit diesem Programm, das Sie selbst lesen können. Es braucht nur cryptography.",
 
   "verify.title": "Lizenzschlüssel prüfen",
   "verify.heading": "Lizenzschlüssel prüfen",
@@ -258,6 +288,7 @@ const en: Record<TextKey, string> = {
   "receipt.id": "Purchase number",
   "receipt.address": "Address of this receipt",
   "receipt.proof": "Download the proof that the purchase is on record",
+  "receipt.verifyProof": "How to verify the proof without us",
   "receipt.more": "Buy another licence",
   "receipt.toShop": "Go to the shop",
   "key.heading": "Licence key",
@@ -268,6 +299,35 @@ const en: Record<TextKey, string> = {
   "key.notCopied": "The browser does not allow copying. Please copy the selected key yourself.",
   "key.failed": "The licence key cannot be displayed right now. {reason}",
   "key.again": "Reload key",
+
+  "proof.heading": "Proof of entry",
+  "proof.hint":
+    "Your browser calculates for itself whether this purchase is in our signed ledger. You need not take our word for it.",
+  "proof.verify": "Verify proof",
+  "proof.checking": "Verifying …",
+  "proof.proven": "Proven: the ledger contains this purchase as shown.",
+  "proof.failed": "The proof cannot be verified right now. {reason}",
+  "proof.unsupported":
+    "This browser cannot verify the proof. It needs Ed25519 and a secure connection (HTTPS).",
+  "proof.flaw": "The proof is invalid. {reason} Keep it and contact us.",
+  "proof.flaw.key": "The public key of the ledger is unusable.",
+  "proof.flaw.checkpoint": "The signed state does not belong to this proof.",
+  "proof.flaw.signature": "The state of the ledger is not signed with our key.",
+  "proof.flaw.event": "The proof is not that of this purchase.",
+  "proof.flaw.inclusion": "The purchase is not in the signed ledger.",
+  "proof.size": "Entries in the ledger",
+  "proof.root": "Root of the hash tree",
+  "proof.key": "Public key of the ledger",
+  "proof.compare":
+    "Compare this key with the one that you received earlier or in another way. The program in this page is ours, too. If you do not want to rely on it, verify the proof with a program of your own.",
+  "proof.withoutUs": "Verify the proof of a purchase",
+  "proof.what":
+    "Every purchase is in a ledger, whose state we sign continuously. The proof on your receipt shows that your purchase is part of such a state. Save it as proof.json. If we change the ledger later, it no longer matches your proof.",
+  "proof.getKey":
+    "To verify it, you need the public key of the ledger. It does not change. Compare its hash with the one that you received from us in another way.",
+  "proof.keyHash": "SHA-256 of the file key.pub",
+  "proof.auditor": "If you have our program auditor, this command is enough:",
+  "proof.python": "Or with this program, which you can read yourself. It needs only cryptography.",
 
   "verify.title": "Verify a licence key",
   "verify.heading": "Verify a licence key",

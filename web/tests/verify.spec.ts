@@ -1,28 +1,12 @@
 /** Runs the programs that the page about licence keys shows, all with the same keys. */
-import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import { type APIRequestContext, test as withoutBrowser } from "@playwright/test";
 import { genuine, publicKeys, rejected } from "./licence-keys";
+import { run } from "./run";
 import { expect, required, test } from "./stack";
-
-interface Ended {
-  code: number;
-  stdout: string;
-  stderr: string;
-}
-
-async function run(program: string, args: readonly string[], environment: Record<string, string> = {}): Promise<Ended> {
-  try {
-    const ended = await promisify(execFile)(program, args, { env: { ...process.env, ...environment } });
-    return { code: 0, ...ended };
-  } catch (error) {
-    return error as Ended;
-  }
-}
 
 async function withFile(content: string, use: (file: string) => Promise<void>): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "verify-"));

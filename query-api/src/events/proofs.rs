@@ -114,12 +114,11 @@ fn base64(hashes: &[Hash]) -> Vec<String> {
 async fn signed(sources: &Sources, position: Position) -> Result<SignedTree, Problem> {
     let deadline = Instant::now() + SIGNED_WITHIN;
     loop {
-        let tree = SignedTree::read(sources).await?;
-        let newest = tree.position();
-        if newest >= position {
-            return Ok(tree);
-        }
-        drop(tree); // its connection, for other requests
+        // A tree that is not returned gives its connection to other requests.
+        let newest = match SignedTree::find(sources).await? {
+            Some(tree) if tree.position() >= position => return Ok(tree),
+            tree => tree.map_or(Position::START, |tree| tree.position()),
+        };
         if Instant::now() > deadline {
             let detail =
                 format!("The log is signed up to position {newest}, not yet up to the event at position {position}.");

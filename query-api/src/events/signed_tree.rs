@@ -22,9 +22,14 @@ pub struct SignedTree {
 
 impl SignedTree {
     pub async fn read(sources: &Sources) -> Result<Self, Problem> {
+        Self::find(sources).await?.ok_or_else(|| Problem::unavailable("No checkpoint of the log is signed yet."))
+    }
+
+    /// The same; `None` before the first checkpoint.
+    pub async fn find(sources: &Sources) -> Result<Option<Self>, Problem> {
         let mut snapshot = transparency::snapshot(&sources.read_model).await.map_err(problems::transparency_log)?;
         let (_, note) = transparency::head(&mut *snapshot).await.map_err(problems::transparency_log)?;
-        let note = note.ok_or_else(|| Problem::unavailable("No checkpoint of the log is signed yet."))?;
+        let Some(note) = note else { return Ok(None) };
         let checkpoint = Checkpoint::unverified(&note).ok_or_else(|| {
             static SAMPLER: Sampler = Sampler::new();
             if let Some(left_out) = SAMPLER.admit() {
@@ -35,7 +40,7 @@ impl SignedTree {
             }
             Problem::internal()
         })?;
-        Ok(Self { snapshot, note, checkpoint })
+        Ok(Some(Self { snapshot, note, checkpoint }))
     }
 
     /// Position of the newest checkpoint.

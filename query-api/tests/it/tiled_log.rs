@@ -260,6 +260,17 @@ async fn a_client_of_other_authors_verifies_the_public_log() {
     }
 }
 
+/// A buyer gets it without a retry, also directly after the first purchase of all.
+#[tokio::test]
+async fn the_proof_of_the_first_purchase_waits_for_the_first_checkpoint() {
+    let log = TiledLog::start(&[]).await;
+    log.databases.append(&[purchased("pro", 19_900)]).await;
+    let ids: Vec<String> = values(log.databases.event_store(), "select event_id::text from event").await;
+    let proof = log.get(&format!("/api/events/{}/proof", ids[0]), None).await;
+    assert_eq!(proof.status(), 200);
+    assert_eq!(proof.json::<Value>().await.unwrap()["tree_size"], 1);
+}
+
 #[tokio::test]
 async fn every_caller_gets_the_public_key() {
     let (_, public) = generate_keys("sales.example/test").unwrap();
