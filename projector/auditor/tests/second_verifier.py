@@ -69,13 +69,15 @@ def is_signed(key, message, signature):
     return s < ORDER and times(s, BASE) == add(point(r), times(k, point(key)))
 
 
-# --- Keys and notes (C2SP signed-note), checkpoints (C2SP tlog-checkpoint).
+# --- Keys and notes (C2SP signed-note), checkpoints (C2SP tlog-checkpoint), cosignatures (C2SP tlog-cosignature).
+
+LOG, WITNESS = 1, 4
 
 
-def parse_key(text):
+def parse_key(text, kind=LOG):
     name, identity, encoded = text.strip().split("+", 2)
     key = base64.b64decode(encoded, validate=True)
-    ensure(key[0] == 1 and len(key) == 33, "the key is not one of Ed25519")
+    ensure(key[0] == kind and len(key) == 33, "the key is not one of Ed25519, or of another kind")
     ensure(hashlib.sha256(name.encode() + b"\n" + key).hexdigest()[:8] == identity, "the key's id is wrong")
     return name, bytes.fromhex(identity), key[1:]
 
@@ -93,6 +95,21 @@ def open_checkpoint(note, key):
             ensure(origin == name, "a checkpoint of another log")
             return int(size), base64.b64decode(root, validate=True)
     raise Wrong(f"not signed by {name}:\n{note}")
+
+
+def cosigned_at(note, key):
+    """The time in seconds of the cosignature by this witness."""
+    name, identity, public = key
+    text, _, signatures = note.rpartition("\n\n")
+    for line in signatures.splitlines():
+        dash, signer, encoded = line.split(" ")
+        signature = base64.b64decode(encoded, validate=True)
+        if (dash, signer, signature[:4]) == ("\u2014", name, identity):
+            time = int.from_bytes(signature[4:12], "big")
+            message = f"cosignature/v1\ntime {time}\n{text}\n"
+            ensure(is_signed(public, message.encode(), signature[12:]), f"a cosignature is wrong:\n{note}")
+            return time
+    raise Wrong(f"not cosigned by {name}:\n{note}")
 
 
 def split_notes(text):
@@ -240,6 +257,12 @@ def check_vectors(path, log_path):
     ensure(count == len(leaves) == len(expected), "not as many lines as hashes")
     for size, note in enumerate(vectors["checkpoints"], 1):
         ensure(open_checkpoint(note, key) == (size, expected[size - 1]), f"checkpoint {size} differs")
+    witness = parse_key(vectors["witness_public_key"], WITNESS)
+    cosigned = vectors["cosigned_checkpoints"]
+    ensure(len(cosigned) == count, "not as many cosigned checkpoints as lines")
+    for size, note in enumerate(cosigned, 1):
+        ensure(open_checkpoint(note, key) == (size, expected[size - 1]), f"cosigned checkpoint {size} differs")
+        ensure(cosigned_at(note, witness) == 1_796_000_000 + size, f"the time of cosignature {size} differs")
     for proof in vectors["inclusion_proofs"]:
         leaf, size = proof["leaf"], proof["size"]
         check_inclusion(leaf, size, decode(proof["hashes"]), leaves[leaf], expected[size - 1])

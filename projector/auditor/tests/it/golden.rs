@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use chrono::DateTime;
 use contract::{cloud_event::CloudEvent, position::Position, recorded_event::RecordedEvent};
 use event_log::transparency::{
+    cosignature::{CosigningKey, WitnessKey},
     merkle::{Hash, Proof, TileId, Tree, record_hash},
     signed_checkpoint::SigningKey,
 };
@@ -19,15 +21,18 @@ fn strings(hashes: &[Hash]) -> Vec<String> {
     hashes.iter().map(ToString::to_string).collect()
 }
 
-/// Hashes, roots, checkpoints and proofs of a log, for every size.
-fn vectors(log: &str, key: &SigningKey) -> Value {
+/// Hashes, roots, checkpoints, with and without a cosignature, and proofs of a log, for every size.
+fn vectors(log: &str, key: &SigningKey, witness: &CosigningKey) -> Value {
     let leaves: Vec<Hash> = log.lines().map(|line| record_hash(line.as_bytes())).collect();
     let (mut tree, mut roots, mut checkpoints) = (Tree::default(), Vec::new(), Vec::new());
-    let (mut inclusion, mut consistency) = (Vec::new(), Vec::new());
+    let (mut cosigned, mut inclusion, mut consistency) = (Vec::new(), Vec::new(), Vec::new());
     for leaf in &leaves {
         tree.push(leaf, |_, _| ());
         roots.push(tree.root());
-        checkpoints.push(key.sign(Position::from_sequence(tree.size()), tree.root()));
+        let note = key.sign(Position::from_sequence(tree.size()), tree.root());
+        let time = DateTime::from_timestamp(1_796_000_000 + i64::try_from(tree.size()).unwrap(), 0).unwrap();
+        cosigned.push(note.clone() + &witness.cosign(&note, time).unwrap());
+        checkpoints.push(note);
         let tiles: HashMap<TileId, Vec<u8>> = tree.unfinished().map(|(id, tile)| (id, tile.to_vec())).collect();
         let size = tree.size();
         for n in 0..size {
@@ -43,6 +48,8 @@ fn vectors(log: &str, key: &SigningKey) -> Value {
         "leaf_hashes": strings(&leaves),
         "roots": strings(&roots),
         "checkpoints": checkpoints,
+        "witness_public_key": witness.witness_key().to_string(),
+        "cosigned_checkpoints": cosigned,
         "inclusion_proofs": inclusion,
         "consistency_proofs": consistency,
     })
@@ -57,10 +64,17 @@ fn this_system_produces_the_golden_vectors() {
         event.decode().unwrap();
     }
     let key = SigningKey::parse(&std::fs::read_to_string(golden("private-key")).unwrap()).unwrap();
+    let witness = CosigningKey::parse(&std::fs::read_to_string(golden("witness-private-key")).unwrap()).unwrap();
     let expected: Value = serde_json::from_slice(&std::fs::read(golden("vectors.json")).unwrap()).unwrap();
-    let found = vectors(&log, &key);
-    for part in ["public_key", "leaf_hashes", "roots", "checkpoints", "inclusion_proofs", "consistency_proofs"] {
-        assert_eq!(found[part], expected[part], "{part}");
+    let found = vectors(&log, &key, &witness);
+    for (part, found) in found.as_object().unwrap() {
+        assert_eq!(*found, expected[part], "{part}");
+    }
+    let witness = WitnessKey::parse(expected["witness_public_key"].as_str().unwrap()).unwrap();
+    for (size, note) in (1..).zip(expected["cosigned_checkpoints"].as_array().unwrap()) {
+        let note = note.as_str().unwrap();
+        assert_eq!(key.verifying_key().open(note).unwrap().position.get(), size);
+        assert_eq!(witness.cosignature(note).unwrap().time.timestamp(), 1_796_000_000 + size);
     }
     let metadata = expected["metadata"].as_array().unwrap();
     assert_eq!(metadata.len(), log.lines().count());
@@ -80,7 +94,8 @@ fn the_second_verifier_accepts_the_golden_vectors_and_no_others() {
     let folder = tempfile::tempdir().unwrap();
     let changed = folder.path().join("vectors.json").to_str().unwrap().to_owned();
     let original: Value = serde_json::from_slice(&std::fs::read(&vectors).unwrap()).unwrap();
-    for part in ["leaf_hashes", "roots", "checkpoints", "metadata", "inclusion_proofs", "consistency_proofs"] {
+    let parts = ["leaf_hashes", "roots", "checkpoints", "metadata", "inclusion_proofs", "consistency_proofs"];
+    for part in parts.into_iter().chain(["cosigned_checkpoints"]) {
         let mut vectors = original.clone();
         let entries = vectors[part].as_array_mut().unwrap();
         let (last, before) = (entries.len() - 1, entries.len() - 2);
@@ -94,6 +109,14 @@ fn the_second_verifier_accepts_the_golden_vectors_and_no_others() {
         let disagrees = second_verifier(&[&changed, &log], "vectors");
         assert_eq!(disagrees.status.code(), Some(1), "{part}: {}", text(&disagrees));
     }
+    // The cosignature of another checkpoint, which the log has signed as well.
+    let mut vectors = original;
+    let cosigned = vectors["cosigned_checkpoints"].as_array_mut().unwrap();
+    let lines: Vec<_> = cosigned.iter().map(|note| note.as_str().unwrap().lines().last().unwrap().to_owned()).collect();
+    cosigned[1] = json!(cosigned[1].as_str().unwrap().replace(&lines[1], &lines[2]));
+    std::fs::write(&changed, vectors.to_string()).unwrap();
+    let disagrees = second_verifier(&[&changed, &log], "vectors");
+    assert!(text(&disagrees).contains("WRONG: a cosignature is wrong"), "{}", text(&disagrees));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -52,7 +52,7 @@ pub enum NotACheckpoint {
 
 #[derive(Debug, thiserror::Error)]
 #[error("not a key in the format of C2SP signed-note: {0}")]
-pub struct NotAKey(String);
+pub struct NotAKey(pub(super) String);
 
 /// Signs checkpoints.
 #[derive(Clone)]
