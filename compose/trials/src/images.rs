@@ -179,7 +179,7 @@ impl<'a> Images<'a> {
 
     /// Small, without a shell, with a health check and a list of crates, run by a user without privileges.
     pub fn are_small_and_bare(&self) -> Result<()> {
-        for name in SERVICES.into_iter().chain(["auditor"]) {
+        for name in SERVICES.into_iter().chain(["auditor", "witness"]) {
             let image = self.image(name);
             let size: u64 = self.inspect(&image, "{{.Size}}")?.parse()?;
             let is_on_a_stand_in = name == "web" && stand_ins().is_some();

@@ -4,7 +4,8 @@
 //! part and what happened: `append.{failed,recovered}` and `relay.{failed,diverged,refilled,not_compared,lag_unknown,no_subscriber,recovered}`
 //! (command-api),
 //! `projection.{halted,waiting,recovered}`, `stream.{lost,recovered}`, `reconciliation.{difference,failed,waiting,recovered}`,
-//! `transparency.{refused,waiting,recovered}` and `watch.{difference,waiting,recovered}` (projector), `totals.{waiting,recovered}`, `proof.refused`, `license_key.missing` and
+//! `transparency.{refused,waiting,recovered}`, `watch.{difference,waiting,recovered}` and `witnesses.{contradict,missing,recovered}`
+//! (projector), `witness.{refused,failed}` (witness), `totals.{waiting,recovered}`, `proof.refused`, `license_key.missing` and
 //! `time_zones.read` (query-api).
 
 /// The service listens on its address.
@@ -59,7 +60,14 @@ mod tests {
     #[test]
     fn every_event_of_the_services_is_listed() {
         let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
-        for folder in ["command-api/src", "projector/src", "query-api/src", "shared/log/src", "shared/runtime/src"] {
+        for folder in [
+            "command-api/src",
+            "projector/src",
+            "projector/witness/src",
+            "query-api/src",
+            "shared/log/src",
+            "shared/runtime/src",
+        ] {
             assert_listed(&checkout.join(folder));
         }
         assert!(!is_listed("relay.unknown"));

@@ -22,13 +22,14 @@ pub enum Effort {
 }
 
 /// How many cases the tests try in a thorough run, unless the environment has other numbers. Their own defaults are lower.
-const THOROUGH: [(&str, &str); 6] = [
+const THOROUGH: [(&str, &str); 7] = [
     ("PROPTEST_CASES", "20000"),
     ("TEST_CONCURRENT_PURCHASES", "20000"),
     ("TEST_FUZZ_REQUESTS", "20000"),
     ("TEST_RANDOM_HISTORIES", "16"),
     ("TEST_REBUILD_KILLS", "12"),
     ("TEST_TAMPERINGS", "1200"),
+    ("TEST_WITNESS_KILLS", "200"),
 ];
 /// What proptest draws its random cases from.
 const SEED: &str = "PROPTEST_RNG_SEED";
