@@ -81,6 +81,8 @@ pub struct Config {
     pub streams: nats::Settings,
     #[command(flatten)]
     pub checkpoints: transparency::key::Settings,
+    #[command(flatten)]
+    pub witnesses: transparency::witnesses::Settings,
 }
 
 /// Settings of the rebuild.
@@ -153,6 +155,16 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
     } else {
         warn!("CHECKPOINT_KEY and CHECKPOINT_LOG are not set: the log is not signed");
     }
+    let witness_metrics = transparency::witnesses::Metrics::register(&mut registry);
+    if let Some(named) = config.witnesses.parse()? {
+        let url = &config.databases.read_model_url;
+        let read_model = database::pool("READ_MODEL_URL", url, "projector witnesses", POOL_CONNECTIONS)?;
+        let mut submitter = transparency::witnesses::Submitter::new(read_model, named, witness_metrics)?;
+        tasks.spawn("witnesses", async move |stop| {
+            run_loop(&mut submitter, &stop).await;
+            Ok(())
+        });
+    }
     Ok(Service { api: Router::new(), access, readiness: Arc::new(move || known.borrow().ready()), registry, tasks })
 }
 
@@ -181,7 +193,7 @@ pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
     let files = event_log::migration_files!("../../migrations/read_model":
         "0001_roles", "0002_projection", "0003_license_total", "0004_transparency_log", "0005_history",
         "0006_totals_snapshot", "0007_latest_purchase", "0008_last_event", "0009_discard_tree",
-        "0010_rebuild_attempt", "0011_latest_purchases", "0012_watch");
+        "0010_rebuild_attempt", "0011_latest_purchases", "0012_watch", "0014_cosigned_checkpoint");
     let passwords = [
         ("projector", config.projector_db_password.as_str()),
         ("query_api", config.query_api_db_password.as_str()),

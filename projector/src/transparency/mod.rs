@@ -15,6 +15,7 @@ mod on_nats;
 mod published;
 mod store;
 pub mod watch;
+pub mod witnesses;
 
 pub use self::{
     error::TransparencyError, log::TransparencyLog, metrics::Metrics, published::Published, store::discard,

@@ -13,3 +13,4 @@ mod tampering;
 mod transparency;
 mod voided;
 mod watch;
+mod witnesses;

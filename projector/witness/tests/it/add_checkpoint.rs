@@ -9,7 +9,7 @@ use event_log::transparency::{
 };
 use testing::Service;
 
-use crate::support::{Log, Witness, submit};
+use crate::support::{Log, Witness, lines, submit};
 
 async fn witnessed(size: u64) -> (Log, Witness, Service) {
     let mut log = Log::new();
@@ -59,16 +59,16 @@ async fn a_log_that_does_not_continue_the_cosigned_one_is_refused() {
     assert_conflict(&service, grown.submission(299), 300).await;
 
     // Signed with the key of the log, and with an honest proof for its own history.
-    let mut forged = log.from_scratch();
+    let mut forged = log.another();
     forged.grow(310, "forged");
     let wrong_proof = "the proof does not show that the log begins with the last cosigned checkpoint";
     assert_refused(&service, forged.submission(300), 422, wrong_proof).await;
     assert!(service.log().contains("witness.refused"), "{}", service.log());
-    let mut other_of_same_size = log.from_scratch();
+    let mut other_of_same_size = log.another();
     other_of_same_size.grow(300, "forged");
     assert_conflict(&service, other_of_same_size.submission(300), 300).await;
     // Cut back.
-    let mut shorter = log.from_scratch();
+    let mut shorter = log.another();
     shorter.grow(200, "event");
     assert_conflict(&service, shorter.submission(200), 300).await;
     assert_conflict(&service, shorter.submission(100), 300).await;
@@ -77,7 +77,7 @@ async fn a_log_that_does_not_continue_the_cosigned_one_is_refused() {
     let whole = grown.proof(300);
     let zero = Hash([0; 32]);
     for proof in [&[][..], &whole[1..], &[&whole[..], &[zero]].concat(), &[&[zero], &whole[1..]].concat()] {
-        let proof: String = proof.iter().map(|hash| format!("{hash}\n")).collect();
+        let proof = lines(proof);
         assert_refused(&service, format!("old 300\n{proof}\n{}", grown.note()), 422, wrong_proof).await;
     }
     assert_refused(&service, format!("old 300\n{zero}\n\n{}", log.note()), 422, wrong_proof).await;
@@ -184,7 +184,7 @@ async fn a_log_may_replace_its_key() {
     log.key = SigningKey::parse(&private).unwrap();
     log.grow(5, "event");
     witness.cosignature(submit(&service, log.submission(3)).await, &log.note()).await;
-    let mut forged = log.from_scratch();
+    let mut forged = log.another();
     forged.grow(7, "forged");
     assert_eq!(submit(&service, forged.submission(5)).await.status(), 422);
 }

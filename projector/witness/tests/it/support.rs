@@ -45,7 +45,7 @@ impl Log {
     }
 
     /// An empty log with the same key.
-    pub fn from_scratch(&self) -> Self {
+    pub fn another(&self) -> Self {
         Self { key: self.key.clone(), ..Self::new() }
     }
 
@@ -67,9 +67,14 @@ impl Log {
 
     /// What the log submits after it was cosigned at that size.
     pub fn submission(&self, older: u64) -> String {
-        let proof: String = self.proof(older).iter().map(|hash| format!("{hash}\n")).collect();
+        let proof = lines(&self.proof(older));
         format!("old {older}\n{proof}\n{}", self.note())
     }
+}
+
+/// The lines of a proof.
+pub fn lines(proof: &[Hash]) -> String {
+    proof.iter().flat_map(|hash| [hash.to_string(), "\n".to_owned()]).collect()
 }
 
 /// The folder of a witness, with its key.

@@ -5,4 +5,4 @@ pub mod merkle;
 pub mod reader;
 pub mod signed_checkpoint;
 
-pub use reader::{ReadError, head, prove, snapshot, tiles};
+pub use reader::{ReadError, cosigned, head, prove, snapshot, tiles};

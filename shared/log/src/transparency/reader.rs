@@ -29,6 +29,11 @@ pub async fn head(read_model: impl PgExecutor<'_>) -> sqlx::Result<(Position, Op
     Ok((row::position(&row, "position")?, row.try_get("checkpoint")?))
 }
 
+/// The newest checkpoint that a quorum of witnesses has cosigned, with their cosignatures; `None` before the first.
+pub async fn cosigned(read_model: impl PgExecutor<'_>) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar("select note from cosigned_checkpoint").fetch_optional(read_model).await
+}
+
 /// The existing ones of these tiles, full or partial.
 pub async fn tiles(read_model: impl PgExecutor<'_>, ids: &[TileId]) -> sqlx::Result<HashMap<TileId, Vec<u8>>> {
     let rows = sqlx::query(
