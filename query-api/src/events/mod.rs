@@ -2,6 +2,7 @@
 
 mod accept;
 pub mod checkpoint;
+pub mod cosigned;
 mod export;
 pub mod get;
 pub mod list;

@@ -13,8 +13,13 @@ pub mod key;
 mod tile_name;
 
 /// Which endpoints `PUBLIC_LOG` opens.
-pub const PUBLIC: [&str; 4] =
-    ["/api/log/checkpoint", "/api/log/tile/{level}/{*index}", "/api/events/checkpoint", "/api/events/consistency"];
+pub const PUBLIC: [&str; 5] = [
+    "/api/log/checkpoint",
+    "/api/log/tile/{level}/{*index}",
+    "/api/events/checkpoint",
+    "/api/events/checkpoint/cosigned",
+    "/api/events/consistency",
+];
 
 /// Settings of the log.
 #[derive(Args, Clone, Debug, Default)]

@@ -1,6 +1,7 @@
 //! The read side against real Postgres and a real projector.
 
 mod as_of;
+mod cosigned;
 mod events;
 mod export;
 mod history;

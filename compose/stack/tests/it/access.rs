@@ -32,6 +32,7 @@ const ENDPOINTS: [(&str, &str, &str); 23] = [
     ("GET", "/api/events/{event}", "auditor"),
     ("GET", "/api/events/{event}/proof", "customer"),
     ("GET", "/api/events/checkpoint", "auditor"),
+    ("GET", "/api/events/checkpoint/cosigned", "auditor"),
     ("GET", "/api/events/consistency", "auditor"),
     ("GET", "/api/log/checkpoint", "auditor"),
     ("GET", "/api/log/tile/{level}/{index}", "auditor"),
