@@ -35,6 +35,17 @@ impl Checkpoints {
         }
     }
 
+    /// The newest signed note that a quorum of the operator's witnesses has cosigned.
+    pub async fn cosigned(&self) -> anyhow::Result<String> {
+        match self {
+            Self::ReadModel(pool) => {
+                let note = transparency::cosigned(pool).await.context("cannot read the read model")?;
+                note.context("no checkpoint of this log is cosigned yet")
+            }
+            Self::Http(url, client) => get(client, url.join("/api/events/checkpoint/cosigned")?).await,
+        }
+    }
+
     async fn proof(&self, older: Position, newer: Position) -> anyhow::Result<Vec<Hash>> {
         match self {
             Self::ReadModel(pool) => {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use auditor::history::Interval;
+use auditor::{history::Interval, witnesses};
 
 /// Verify, replay and export the event log independently of the services
 ///
@@ -71,6 +71,9 @@ pub struct Verify {
     /// The checkpoints alongside an export file and the newest one of the read model or the shop are used as well.
     #[arg(long, value_name = "FILE", requires = "public_key")]
     pub checkpoints: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub witnesses: witnesses::Settings,
 
     /// Print the verdict as JSON
     #[arg(long)]
@@ -140,6 +143,9 @@ pub struct Checkpoint {
     /// File of the auditor's checkpoints: the new one is checked against them and appended
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub witnesses: witnesses::Settings,
 }
 
 #[derive(Args, Debug)]

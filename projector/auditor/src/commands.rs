@@ -42,6 +42,7 @@ pub async fn verify(arguments: cli::Verify) -> anyhow::Result<bool> {
     let started = Instant::now();
     let source = Source::parse(&arguments.log.source, arguments.log.access_token.as_deref())?;
     let read_model = read_model(&arguments.log)?;
+    let policy = arguments.witnesses.policy()?;
     let mut signed = Vec::new();
     for file in &arguments.checkpoints {
         signed.extend(notes::read(file)?);
@@ -57,6 +58,11 @@ pub async fn verify(arguments: cli::Verify) -> anyhow::Result<bool> {
             && let Some(known) = checkpoints_of(&source, read_model.as_ref())
         {
             signed.push(known.newest().await?);
+            match policy.served(&known).await {
+                Ok(cosigned) => signed.extend(cosigned),
+                // The others are compared all the same.
+                Err(error) => report(format_args!("no cosigned checkpoint: {error:#}")),
+            }
         }
         checkpoints = open_all(&key, &signed)?;
     }
@@ -74,6 +80,12 @@ pub async fn verify(arguments: cli::Verify) -> anyhow::Result<bool> {
     }
     // A part of the log proves nothing about the rest.
     ensure!(!verdict.is_interrupted, "the export is incomplete");
+    if verdict.fault.is_none() {
+        let notes = signed.iter().map(String::as_str);
+        if let Some(position) = policy.require(notes, |position| verdict.confirmed.contains(&position))? {
+            report(format_args!("the witnesses have cosigned the log up to position {position}"));
+        }
+    }
     Ok(verdict.fault.is_none())
 }
 
@@ -299,7 +311,11 @@ pub async fn checkpoint(arguments: cli::Checkpoint) -> anyhow::Result<bool> {
     let key = notes::public_key(&arguments.public_key)?;
     let checkpoints = checkpoints_of(&source, read_model.as_ref())
         .context("checkpoints come from the shop (https://…) or from the read model (--read-model)")?;
-    let note = checkpoints.newest().await?;
+    let policy = arguments.witnesses.policy()?;
+    let note = match policy.served(&checkpoints).await? {
+        Some(cosigned) => cosigned,
+        None => checkpoints.newest().await?,
+    };
     let [newest] = &open_all(&key, std::slice::from_ref(&note))?[..] else { bail!("expected one checkpoint") };
     let known = match &arguments.file {
         Some(file) => notes::read_if_any(file)?,

@@ -9,6 +9,7 @@
 //! - [`export`]: writes the log to a file
 //! - [`checkpoint`]: fetches the newest checkpoint and verifies its consistency with older ones
 //! - [`proof`]: verifies the proof of a receipt
+//! - [`witnesses`]: whose cosignatures a checkpoint needs
 //! - [`notes`]: reads keys and checkpoints from files; [`progress`]: shows progress
 
 pub mod checkpoint;
@@ -23,3 +24,4 @@ pub mod replay;
 pub mod source;
 pub mod uncounted;
 pub mod verify;
+pub mod witnesses;

@@ -8,3 +8,4 @@ mod replay;
 mod support;
 mod tampering;
 mod voided;
+mod witnesses;
