@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
+    canonical,
     event::{DecodeError, Event, EventId, Metadata},
     position::Position,
     recorded_event::RecordedEvent,
@@ -116,13 +117,18 @@ impl<'a, Text: AsRef<str>> TryFrom<&'a RecordedEvent<Text>> for CloudEvent<'a> {
         if data.get().len() != text.len() || text.bytes().any(|byte| byte < b' ') {
             return Err(not_canonical(Deviation::Blanks));
         }
-        let metadata = event.decode_metadata().map_err(|_| not_canonical(Deviation::Metadata))?;
         let stored: Option<&str> = event.metadata.as_ref().map(AsRef::as_ref);
-        if stored.is_some() && metadata.encode().as_deref() != stored {
-            return Err(not_canonical(Deviation::Metadata));
-        }
-        let metadatahash = stored.filter(|_| metadata.salt.is_some()).map(hash);
-        let shown = if metadatahash.is_some() { Metadata::default() } else { metadata };
+        let (metadatahash, shown) = match stored {
+            None => (None, Metadata::default()),
+            Some(stored) if canonical::is_salted(stored) => (Some(hash(stored)), Metadata::default()),
+            Some(stored) => {
+                let metadata = event.decode_metadata().map_err(|_| not_canonical(Deviation::Metadata))?;
+                if metadata.encode().as_deref() != Some(stored) {
+                    return Err(not_canonical(Deviation::Metadata));
+                }
+                if metadata.salt.is_some() { (Some(hash(stored)), Metadata::default()) } else { (None, metadata) }
+            }
+        };
         Ok(Self {
             specversion: SPEC_VERSION.into(),
             id: event.event_id,
@@ -193,7 +199,12 @@ impl<'a> CloudEvent<'a> {
     }
 
     pub fn decode(&self) -> Result<Event, DecodeError> {
-        Event::decode(&self.event_type, self.schemaversion, self.data.get())
+        Event::decode(&self.event_type, self.schemaversion, self.data())
+    }
+
+    /// The payload as stored.
+    pub fn data(&self) -> &str {
+        self.data.get()
     }
 }
 

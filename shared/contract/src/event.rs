@@ -6,7 +6,7 @@
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use uuid::Uuid;
 
-use crate::{catalogue::License, money::Money, position::Position, role::Role};
+use crate::{canonical, catalogue::License, money::Money, position::Position, role::Role};
 
 /// The identity of an event. For a purchase it is the purchase id and, at the same time, the idempotency key.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, utoipa::ToSchema)]
@@ -168,6 +168,12 @@ impl Event {
 
     /// Decodes any published version, and upcasts it.
     pub fn decode(event_type: &str, schema_version: i16, data: &str) -> Result<Self, DecodeError> {
+        if event_type == LICENSE_PURCHASED
+            && schema_version == 1
+            && let Some(purchase) = canonical::purchase(data.as_bytes())
+        {
+            return Ok(purchase);
+        }
         let decoded = match (event_type, schema_version) {
             (LICENSE_PURCHASED, 1) => serde_json::from_str(data).map(Self::LicensePurchased),
             (SALES_RESET, 1) => {
