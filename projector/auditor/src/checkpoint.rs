@@ -1,15 +1,19 @@
 //! The newest checkpoint, and its consistency with older ones.
 
-use anyhow::{Context, bail, ensure};
+use std::fmt;
+
+use anyhow::{Context, ensure};
 use contract::position::Position;
 use event_log::transparency::{
     self,
     merkle::{Hash, Proof, check_tree},
-    signed_checkpoint::{Checkpoint, VerifyingKey},
+    signed_checkpoint::Checkpoint,
 };
 use reqwest::{Client, Url};
 use serde::Deserialize;
 use sqlx::PgPool;
+
+use crate::peaks::Peaks;
 
 /// Source of checkpoints and consistency proofs.
 #[derive(Clone, Debug)]
@@ -46,12 +50,10 @@ impl Checkpoints {
         }
     }
 
-    async fn proof(&self, older: Position, newer: Position) -> anyhow::Result<Vec<Hash>> {
+    /// The consistency proof of RFC 9162. It is not verified.
+    pub async fn proof(&self, older: u64, newer: u64) -> anyhow::Result<Vec<Hash>> {
         match self {
-            Self::ReadModel(pool) => {
-                let proof = Proof::Consistency { older: older.as_sequence(), size: newer.as_sequence() };
-                Ok(transparency::prove(pool, proof).await?)
-            }
+            Self::ReadModel(pool) => Ok(transparency::prove(pool, Proof::Consistency { older, size: newer }).await?),
             Self::Http(url, client) => {
                 let mut url = url.join("/api/events/consistency")?;
                 url.query_pairs_mut().append_pair("from", &older.to_string()).append_pair("to", &newer.to_string());
@@ -68,20 +70,51 @@ impl Checkpoints {
             let (newer, older) = (newer.position, older.position);
             return Ok(Err(format!("the log was signed up to position {older}, and now ends with {newer}")));
         }
+        if newer.position == older.position {
+            let position = newer.position;
+            let wrong = || format!("{TWO_HISTORIES}: two checkpoints for position {position} have different roots");
+            return Ok((newer.root == older.root).then_some(()).ok_or_else(wrong));
+        }
         if older.position == Position::START {
             return Ok(Ok(()));
         }
-        let proof = self.proof(older.position, newer.position).await?;
         let (size, before) = (newer.position.as_sequence(), older.position.as_sequence());
+        let proof = self.proof(before, size).await?;
         Ok(check_tree(&proof, size, newer.root, before, older.root)
             .map_err(|_| format!("what was signed up to position {before} is not the beginning of what is signed now")))
+    }
+
+    /// The tree of an older checkpoint, so that it can be extended. None if the newer tree does not begin with it.
+    pub async fn edge(&self, older: &Checkpoint, newer: &Checkpoint) -> anyhow::Result<Option<Peaks>> {
+        let (size, before) = (newer.position.as_sequence(), older.position.as_sequence());
+        if before == 0 {
+            return Ok(Some(Peaks::default()));
+        }
+        let proof = self.proof(before, size).await?;
+        if check_tree(&proof, size, newer.root, before, older.root).is_err() {
+            return Ok(None);
+        }
+        Ok(Some(match Peaks::from_proof(before, size, newer.root, &proof) {
+            Some(edge) => edge,
+            None => Peaks::of_root(before, older.root), // of a power of two
+        }))
+    }
+}
+
+pub const TWO_HISTORIES: &str = "the owner of the log signed two histories";
+
+impl fmt::Display for Checkpoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ReadModel(_) => f.write_str("the read model"),
+            Self::Http(url, _) => url.fmt(f),
+        }
     }
 }
 
 /// The position that a note states. Does not verify the signature.
 pub fn position_in(note: &str) -> anyhow::Result<Position> {
-    let size: i64 = note.lines().nth(1).and_then(|size| size.parse().ok()).context("not a checkpoint")?;
-    Ok(size.try_into()?)
+    Ok(Checkpoint::unverified(note).context("not a checkpoint")?.position)
 }
 
 async fn get(client: &Client, url: Url) -> anyhow::Result<String> {
@@ -90,16 +123,4 @@ async fn get(client: &Client, url: Url) -> anyhow::Result<String> {
     let body = response.text().await?;
     ensure!(status.is_success(), "{url} answers {status}: {body}");
     Ok(body)
-}
-
-/// Opens notes that must all be signed by the key.
-pub fn open_all(key: &VerifyingKey, notes: &[String]) -> anyhow::Result<Vec<Checkpoint>> {
-    let mut checkpoints = Vec::with_capacity(notes.len());
-    for note in notes {
-        match key.open(note) {
-            Ok(checkpoint) => checkpoints.push(checkpoint),
-            Err(error) => bail!("a checkpoint cannot be trusted: {error}\n{note}"),
-        }
-    }
-    Ok(checkpoints)
 }

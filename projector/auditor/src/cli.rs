@@ -10,7 +10,8 @@ use auditor::{history::Interval, witnesses};
 /// Verify, replay and export the event log independently of the services
 ///
 /// Reads the event store, the shop's HTTP API or, except for `checkpoint`, an export file without any server. Exit codes: 0: no
-/// fault found; 1: the log is wrong; 2: verification could not be completed.
+/// fault found; 1: the log is wrong; 2: verification could not be completed, or something was not compared; 3: some events are
+/// newer than this auditor. If several apply, it is the first of 1, 2, 3.
 #[derive(Parser, Debug)]
 #[command(name = "auditor", version, disable_help_subcommand = true)]
 pub struct Cli {
@@ -23,8 +24,8 @@ pub enum Command {
     /// Verify the log against signed checkpoints, and name the first event that differs
     ///
     /// Checks that positions have no gap, that times never decrease, that every event is encoded exactly as this system encodes it,
-    /// and that the Merkle tree over the events matches each checkpoint. Without checkpoints and a public key, it can only verify
-    /// that the log is well-formed, not that it was never rewritten.
+    /// and that the Merkle tree over the events matches each checkpoint. Without checkpoints and a public key, nothing shows that the
+    /// log was never rewritten: verify ends with exit code 2 then, unless --well-formed asks for no more.
     Verify(Verify),
     /// Compute the totals from the log, up to any position or time, and compare them with the read model
     ///
@@ -34,7 +35,8 @@ pub enum Command {
     Replay(Replay),
     /// Write the log to a file that can be verified and replayed without any server
     ///
-    /// An existing file is continued, whether its export was interrupted or the log has grown since.
+    /// An existing file is continued, whether its export was interrupted or the log has grown since. Before, it is compared with its own
+    /// checkpoints and with the log. If the log was changed or cut off, the place is named, and nothing is appended.
     Export(Export),
     /// Fetch the newest checkpoint, and verify that it is consistent with the older ones
     Checkpoint(Checkpoint),
@@ -74,6 +76,16 @@ pub struct Verify {
 
     #[command(flatten)]
     pub witnesses: witnesses::Settings,
+
+    /// Verify only the events after the newest checkpoint in this file
+    ///
+    /// The beginning of the log is not read: a proof from the stored tree shows that the newest signed checkpoint extends this one.
+    #[arg(long, value_name = "FILE", requires = "public_key")]
+    pub since: Option<PathBuf>,
+
+    /// Verify only that the log is well-formed, without any checkpoint
+    #[arg(long, conflicts_with_all = ["checkpoints", "since"])]
+    pub well_formed: bool,
 
     /// Print the verdict as JSON
     #[arg(long)]
@@ -129,6 +141,10 @@ pub struct Export {
     /// Last position to export; defaults to the position of the newest checkpoint
     #[arg(long, value_name = "POSITION")]
     pub until: Option<i64>,
+
+    /// Public key of the log, or a file that holds it; without it, signatures are not verified
+    #[arg(long, value_name = "KEY", env = "CHECKPOINT_PUBLIC_KEY")]
+    pub public_key: Option<String>,
 }
 
 #[derive(Args, Debug)]

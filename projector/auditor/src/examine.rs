@@ -4,8 +4,9 @@ use std::{num::NonZero, thread::available_parallelism};
 
 use chrono::{DateTime, Utc};
 use contract::{
+    canonical,
     cloud_event::CloudEvent,
-    event::{DecodeError, Event},
+    event::{DecodeError, Event, LICENSE_PURCHASED},
     position::Position,
 };
 use event_log::{
@@ -13,10 +14,11 @@ use event_log::{
     transparency::merkle::{Hash, record_hash},
 };
 use futures::{Stream, StreamExt};
+use memchr::memchr;
 use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::source::{Batch, Source};
+use crate::source::{BATCH, Batch, Source};
 
 /// Which results to compute per event.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,10 +32,47 @@ pub struct Wanted {
 pub struct Examined {
     pub position: Position,
     pub time: DateTime<Utc>,
-    /// The decoded event, if wanted. The error is final: only a decision can void such an event.
-    pub event: Option<Result<Event, DecodeError>>,
+    /// The decoded event, if wanted.
+    pub meaning: Option<Result<Event, Meaning>>,
     /// Its leaf hash; all zero unless wanted.
     pub hash: Hash,
+}
+
+/// Why an event cannot be decoded.
+#[derive(Clone, Debug)]
+pub enum Meaning {
+    /// A newer program wrote it: its type, version or licence is unknown.
+    Newer(String),
+    /// Its type and version are known, and its data is invalid for them: only a decision can void such an event. With an unknown
+    /// currency, it may still be that of a newer program.
+    Invalid { what: String, may_be_newer: bool },
+}
+
+impl Meaning {
+    fn of(error: &DecodeError, data: &str) -> Self {
+        let what = error.to_string();
+        match error {
+            DecodeError::Unknown { .. } | DecodeError::UnknownLicense(_) => Self::Newer(what),
+            DecodeError::Broken { event_type, .. } => {
+                let may_be_newer = event_type == LICENSE_PURCHASED && has_unknown_currency(data);
+                Self::Invalid { what, may_be_newer }
+            }
+        }
+    }
+}
+
+/// Whether the data of a purchase would be valid if there were a currency of that name.
+fn has_unknown_currency(data: &str) -> bool {
+    let price = |data: &str| {
+        let value: serde_json::Value = serde_json::from_str(data).ok()?;
+        Some(value.get("price")?.get("currency")?.as_str()?.to_owned())
+    };
+    let Some(name) = price(data) else { return false };
+    let known = data.replacen(&format!("\"currency\":\"{name}\""), "\"currency\":\"EUR\"", 1);
+    let is_code = name.len() == 3 && name.bytes().all(|byte| byte.is_ascii_uppercase());
+    // Of any licence: a newer program may have added both.
+    let decoded = Event::decode(LICENSE_PURCHASED, 1, &known);
+    is_code && known != data && decoded.as_ref().err().is_none_or(|error| !error.is_final())
 }
 
 /// Consecutive events, and the first fault among them.
@@ -44,6 +83,8 @@ pub struct Share {
     pub lines: Vec<u8>,
     /// Their stored size.
     pub bytes: usize,
+    /// The line of the last one, if it was encoded.
+    canonical: Vec<u8>,
     pub fault: Option<Fault>,
 }
 
@@ -78,10 +119,20 @@ pub fn examined(
 
 /// Stops at the first fault.
 fn examine(batch: &Batch, wanted: Wanted) -> Share {
-    let mut share = Share { events: Vec::with_capacity(batch.events()), bytes: batch.bytes(), ..Share::default() };
+    let mut share = Share { events: Vec::with_capacity(BATCH), bytes: batch.bytes(), ..Share::default() };
     share.fault = match batch {
         Batch::Rows(rows) => rows.iter().find_map(|row| examine_row(row, &mut share, wanted).err()),
-        Batch::Lines(lines) => lines.iter().find_map(|line| examine_line(line, &mut share, wanted).err()),
+        Batch::Lines(lines) => {
+            let mut lines = lines.as_ref();
+            loop {
+                let Some(end) = memchr(b'\n', lines) else { break None };
+                let (line, rest) = lines.split_at(end);
+                lines = &rest[1..];
+                if let Err(fault) = examine_line(line, &mut share, wanted) {
+                    break Some(fault);
+                }
+            }
+        }
         Batch::Torn(_) => {
             let what =
                 "the file ends in the middle of a line: the export was interrupted, and `auditor export` resumes it";
@@ -99,6 +150,10 @@ fn examine_row(row: &[u8], share: &mut Share, wanted: Wanted) -> Result<(), Faul
 }
 
 fn examine_line(line: &[u8], share: &mut Share, wanted: Wanted) -> Result<(), Fault> {
+    if let Some(canonical::Line { position, time, event }) = canonical::line(line) {
+        share.add(position, time, || Ok(event), line, wanted);
+        return Ok(());
+    }
     let event = CloudEvent::parse(line).map_err(|error| fault(None, format!("its line cannot be read: {error}")))?;
     take(&event, Some(line), share, wanted)
 }
@@ -109,28 +164,35 @@ fn fault(position: Option<Position>, what: impl Into<String>) -> Fault {
 
 /// Adds a decoded event. `line` is its stored line, where there is one.
 fn take(event: &CloudEvent<'_>, line: Option<&[u8]>, share: &mut Share, wanted: Wanted) -> Result<(), Fault> {
-    let at = |what: String| fault(Some(event.position), what);
-    let start = share.lines.len();
-    event.write(&mut share.lines);
-    let canonical = &share.lines[start..];
+    let mut canonical = std::mem::take(&mut share.canonical);
+    canonical.clear();
+    event.write(&mut canonical);
     if line.is_some_and(|line| line != canonical) {
-        return Err(at(format!(
-            "its line is not encoded as this system encodes it, which would be {}",
-            String::from_utf8_lossy(canonical)
-        )));
+        let canonical = String::from_utf8_lossy(&canonical);
+        let what = format!("its line is not encoded as this system encodes it, which would be {canonical}");
+        return Err(fault(Some(event.position), what));
     }
-    let hash = if wanted.hashes { record_hash(canonical) } else { Hash::default() };
-    if wanted.lines {
-        share.lines.push(b'\n');
-    } else {
-        share.lines.clear();
-    }
-    let meaning = wanted.meanings.then(|| event.decode());
-    if let Some(Err(error)) = &meaning
-        && !error.is_final()
-    {
-        return Err(at(error.to_string()));
-    }
-    share.events.push(Examined { position: event.position, time: event.time, event: meaning, hash });
+    let decode = || event.decode().map_err(|error| Meaning::of(&error, event.data()));
+    share.add(event.position, event.time, decode, &canonical, wanted);
+    share.canonical = canonical;
     Ok(())
+}
+
+impl Share {
+    fn add(
+        &mut self,
+        position: Position,
+        time: DateTime<Utc>,
+        decode: impl FnOnce() -> Result<Event, Meaning>,
+        line: &[u8],
+        wanted: Wanted,
+    ) {
+        if wanted.lines {
+            self.lines.extend_from_slice(line);
+            self.lines.push(b'\n');
+        }
+        let hash = if wanted.hashes { record_hash(line) } else { Hash::default() };
+        let meaning = wanted.meanings.then(decode);
+        self.events.push(Examined { position, time, meaning, hash });
+    }
 }

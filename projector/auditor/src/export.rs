@@ -1,22 +1,27 @@
 //! The log as a file: one event per line, each exactly the bytes that were signed. A second file holds the checkpoints.
 //!
-//! An existing file is continued. The result is byte for byte the same as that of one uninterrupted export.
+//! An existing file is continued. The result is byte for byte the same as that of one uninterrupted export. If the log is not the one
+//! that the file was made from, nothing is appended.
 
 use std::{
     ffi::OsString,
     fs::File,
     io::{self, BufWriter, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    vec,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use contract::{cloud_event::CloudEvent, position::Position};
-use futures::TryStreamExt;
+use futures::{Stream, TryStreamExt};
 use tokio::task::{JoinHandle, block_in_place, spawn_blocking};
 
 use crate::{
-    examine::{Wanted, examined},
+    evidence::Signed,
+    examine::{Examined, Share, Wanted, examined},
+    peaks::Peaks,
     progress::Progress,
+    reading::{Fault, Reading},
     source::{LONGEST_LINE, Source},
 };
 
@@ -35,8 +40,11 @@ pub fn checkpoints_file(export: &Path) -> PathBuf {
 
 /// An export in progress.
 pub struct Export {
+    pub path: PathBuf,
     file: File,
-    /// Position of the last event in the file.
+    /// Length of its complete lines, without those that were appended.
+    length: u64,
+    /// Position of the last one.
     pub position: Position,
 }
 
@@ -66,29 +74,66 @@ impl Export {
         let length = start + whole as u64;
         file.set_len(length)?;
         file.seek(SeekFrom::Start(length))?;
-        Ok(Self { file, position })
+        Ok(Self { path: path.to_owned(), file, length, position })
     }
 
-    /// Appends the events up to a position, or up to the end of the log.
-    pub async fn extend(&mut self, source: &Source, until: Option<Position>) -> anyhow::Result<()> {
+    /// Reads the file, and compares it with its checkpoints.
+    pub async fn read(&self, signed: Vec<Signed>) -> anyhow::Result<Reading> {
+        let mut reading = Reading::new(Peaks::default(), signed);
+        let source = Source::File(self.path.clone());
+        let mut shares = examined(&source, Position::START, None, Wanted { hashes: true, ..Wanted::default() });
+        let mut progress = Progress::start("comparing", &source, Position::START, None).await;
+        while !reading.is_over
+            && let Some(share) = shares.try_next().await?
+        {
+            progress.advance(&share);
+            reading.take(&share);
+        }
+        Ok(reading)
+    }
+
+    /// The first position at which the file and the log have different events, read from both. None if the log begins with the file.
+    pub async fn first_difference(&self, log: &Source) -> anyhow::Result<Option<Fault>> {
+        let wanted = Wanted { hashes: true, ..Wanted::default() };
+        let mut file = examined(&Source::File(self.path.clone()), Position::START, None, wanted);
+        let mut log = examined(log, Position::START, Some(self.position), wanted);
+        let (mut ours, mut theirs, mut last) = (Vec::new().into_iter(), Vec::new().into_iter(), Position::START);
+        while last < self.position {
+            let (Some(our), Some(their)) = (next(&mut ours, &mut file).await?, next(&mut theirs, &mut log).await?)
+            else {
+                let what =
+                    format!("they are missing: the log ends with position {last}, and the file with {}", self.position);
+                return Ok(Some(Fault { position: last.next(), until: self.position, what }));
+            };
+            last = last.next();
+            if our.hash != their.hash {
+                return Ok(Some(Fault::at(last, "the log has another event than the file")));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Appends the events up to a position, or up to the end of the log. Ends at the first fault.
+    pub async fn extend(
+        &mut self,
+        source: &Source,
+        until: Option<Position>,
+        reading: &mut Reading,
+    ) -> anyhow::Result<()> {
         let end = match until {
             Some(until) => Some(until),
             None => source.end().await?,
         };
-        let mut shares = examined(source, self.position, end, Wanted { lines: true, ..Wanted::default() });
+        let mut shares = examined(source, self.position, end, Wanted { lines: true, hashes: true, meanings: false });
         let mut progress = Progress::start("exporting", source, self.position, end).await;
         let mut writer = BufWriter::with_capacity(1 << 20, &self.file);
         let mut syncing: Option<JoinHandle<io::Result<()>>> = None;
         let mut unsynced = 0;
-        while let Some(share) = shares.try_next().await? {
+        while !reading.is_over
+            && let Some(share) = shares.try_next().await?
+        {
             progress.advance(&share);
-            for event in &share.events {
-                let expected = self.position.next();
-                if event.position != expected {
-                    bail!("position {expected} is missing in the log, {} follows", event.position);
-                }
-                self.position = expected;
-            }
+            reading.take(&share);
             block_in_place(|| writer.write_all(&share.lines))?;
             unsynced += share.lines.len();
             if unsynced > SYNCED_AT_ONCE && syncing.as_ref().is_none_or(JoinHandle::is_finished) {
@@ -98,19 +143,34 @@ impl Export {
                     earlier.await??;
                 }
             }
-            if let Some(fault) = share.fault {
-                bail!("position {}: {}", fault.position.unwrap_or(self.position.next()), fault.what);
-            }
         }
         writer.flush()?;
         drop(writer);
         if let Some(last) = syncing {
             last.await??;
         }
-        self.file.sync_all()?;
-        if let Some(missing) = until.filter(|until| *until > self.position) {
-            bail!("the log ends with position {}, before {missing}", self.position);
+        Ok(self.file.sync_all()?)
+    }
+
+    /// Removes the lines that were appended.
+    pub fn discard(&self) -> io::Result<()> {
+        self.file.set_len(self.length)?;
+        self.file.sync_all()
+    }
+}
+
+/// The next event of a log, or of a batch of it. None at the end, and at the first line that is not an event.
+async fn next(
+    batch: &mut vec::IntoIter<Examined>,
+    shares: &mut (impl Stream<Item = anyhow::Result<Share>> + Unpin),
+) -> anyhow::Result<Option<Examined>> {
+    loop {
+        if let Some(event) = batch.next() {
+            return Ok(Some(event));
         }
-        Ok(())
+        match shares.try_next().await? {
+            Some(share) if !share.events.is_empty() => *batch = share.events.into_iter(),
+            _ => return Ok(None),
+        }
     }
 }

@@ -5,17 +5,13 @@ mod commands;
 
 use std::process::ExitCode;
 
+use auditor::outcome::Outcome;
 use cli::{Cli, Command};
 use event_log::{config, output::report};
 
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
-/// The log is wrong.
-const WRONG: u8 = 1;
-/// Verification could not be completed.
-const UNKNOWN: u8 = 2;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -28,11 +24,10 @@ async fn main() -> ExitCode {
         Command::Proof(arguments) => commands::proof(&arguments),
     };
     match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => WRONG.into(),
+        Ok(outcome) => outcome.exit_code().into(),
         Err(error) => {
             report(format_args!("error: {error:#}"));
-            UNKNOWN.into()
+            Outcome::Unknown.exit_code().into()
         }
     }
 }

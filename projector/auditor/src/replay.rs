@@ -12,7 +12,7 @@ use futures::TryStreamExt;
 use sqlx::{Connection, PgPool};
 
 use crate::{
-    examine::{Wanted, examined},
+    examine::{Meaning, Wanted, examined},
     history::History,
     progress::Progress,
     source::Source,
@@ -72,7 +72,7 @@ pub async fn replay(source: &Source, until: Until, mut history: Option<&mut Hist
             if event.position != expected {
                 bail!("position {expected} is missing, {} follows: verify the log first", event.position);
             }
-            match event.event.as_ref().context("events are decoded when wanted")? {
+            match event.meaning.as_ref().context("events are decoded when wanted")? {
                 Ok(meaning) => {
                     replayed.totals.apply(meaning).with_context(|| format!("the event at position {expected}"))?;
                     if let Some(history) = &mut history {
@@ -81,10 +81,13 @@ pub async fn replay(source: &Source, until: Until, mut history: Option<&mut Hist
                             .with_context(|| format!("the event at position {expected}"))?;
                     }
                     if let Event::EventVoided(decision) = meaning {
-                        uncounted.decide(expected, decision);
+                        uncounted.decide(expected, decision, Position::START);
                     }
                 }
-                Err(error) => uncounted.add(expected, error).context("too many events cannot be counted")?,
+                Err(Meaning::Newer(what)) => bail!("position {expected}: {what}"),
+                Err(Meaning::Invalid { what, .. }) => {
+                    uncounted.add(expected, what, false).context("too many events cannot be counted")?;
+                }
             }
             replayed.position = expected;
             replayed.as_of = Some(event.time);

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader},
+    io::Read,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -15,6 +15,7 @@ use event_log::{
     scan::{scan, scan_first},
 };
 use futures::StreamExt;
+use memchr::{memchr_iter, memrchr};
 use reqwest::{
     Client, StatusCode, Url,
     header::{self, HeaderMap, HeaderValue},
@@ -29,9 +30,13 @@ use tokio::{
 use crate::checkpoint::{self, Checkpoints};
 
 /// Events per batch: enough to keep all cores busy, small in memory.
-const BATCH: usize = 8192;
+pub const BATCH: usize = 8192;
+/// The same for lines.
+const BATCH_BYTES: usize = 2 << 20;
 /// Batches read ahead.
 const AHEAD: usize = 4;
+/// Bytes of a file that are read at once.
+const READ_BYTES: usize = 256 * 1024;
 /// Events per statement. Statements stay short, because a running one keeps the database from removing old row versions.
 const CHUNK_EVENTS: i64 = 200_000;
 /// One for the log, one for queries in between.
@@ -61,8 +66,8 @@ pub enum Source {
 pub enum Batch {
     /// Rows of a binary COPY.
     Rows(Vec<Bytes>),
-    /// Lines of an export.
-    Lines(Vec<Bytes>),
+    /// Complete lines of an export.
+    Lines(Bytes),
     /// The bytes after the last line break of a file.
     Torn(Bytes),
     /// The beginning of a line that exceeds the bound.
@@ -70,19 +75,11 @@ pub enum Batch {
 }
 
 impl Batch {
-    pub fn events(&self) -> usize {
-        match self {
-            Self::Rows(raw) | Self::Lines(raw) => raw.len(),
-            Self::Torn(_) | Self::Endless(_) => 0,
-        }
-    }
-
     /// Stored size, including line breaks.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Rows(rows) => rows.iter().map(Bytes::len).sum(),
-            Self::Lines(lines) => lines.iter().map(|line| line.len() + 1).sum(),
-            Self::Torn(rest) | Self::Endless(rest) => rest.len(),
+            Self::Lines(lines) | Self::Torn(lines) | Self::Endless(lines) => lines.len(),
         }
     }
 }
@@ -210,23 +207,21 @@ async fn read_rows(
 }
 
 fn read_file(file: &Path, batches: &Sender<anyhow::Result<Batch>>) -> anyhow::Result<()> {
-    let mut reader = BufReader::with_capacity(1 << 20, File::open(file)?);
-    let mut lines = Lines::default();
+    let mut reader = File::open(file)?;
+    let (mut lines, mut buffer) = (Lines::default(), vec![0; READ_BYTES]);
     loop {
-        let read = reader.fill_buf().with_context(|| format!("{} cannot be read", file.display()))?;
-        if read.is_empty() {
+        let read = reader.read(&mut buffer).with_context(|| format!("{} cannot be read", file.display()))?;
+        if read == 0 {
             break;
         }
-        let length = read.len();
-        lines.add(read);
-        reader.consume(length);
+        lines.add(&buffer[..read]);
         if lines.is_endless() {
             break;
         }
-        while let Some(batch) = lines.take(BATCH) {
-            if batches.blocking_send(Ok(batch)).is_err() {
-                return Ok(());
-            }
+        if let Some(batch) = lines.take(BATCH_BYTES)
+            && batches.blocking_send(Ok(batch)).is_err()
+        {
+            return Ok(());
         }
     }
     for batch in lines.rest() {
@@ -235,37 +230,43 @@ fn read_file(file: &Path, batches: &Sender<anyhow::Result<Batch>>) -> anyhow::Re
     Ok(())
 }
 
-/// Breaks a stream of bytes into lines.
+/// Breaks a stream of bytes at the ends of lines.
 #[derive(Default)]
 struct Lines {
-    rest: BytesMut,
-    whole: Vec<Bytes>,
+    bytes: BytesMut,
+    /// Length of the complete lines.
+    whole: usize,
 }
 
 impl Lines {
     fn add(&mut self, bytes: &[u8]) {
-        let mut bytes = bytes;
-        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
-            self.rest.extend_from_slice(&bytes[..end]);
-            self.whole.push(self.rest.split().freeze());
-            bytes = &bytes[end + 1..];
+        if let Some(end) = memrchr(b'\n', bytes) {
+            self.whole = self.bytes.len() + end + 1;
         }
-        self.rest.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(bytes);
     }
 
     /// The current line exceeds the bound; reading stops here.
     fn is_endless(&self) -> bool {
-        self.rest.len() > LONGEST_LINE
+        self.bytes.len() - self.whole > LONGEST_LINE
     }
 
     fn take(&mut self, at_least: usize) -> Option<Batch> {
-        (self.whole.len() >= at_least).then(|| Batch::Lines(std::mem::take(&mut self.whole)))
+        let whole = std::mem::take(&mut self.whole);
+        if whole == 0 || whole < at_least {
+            self.whole = whole;
+            return None;
+        }
+        let mut rest = BytesMut::with_capacity(BATCH_BYTES + READ_BYTES);
+        rest.extend_from_slice(&self.bytes[whole..]);
+        self.bytes.truncate(whole);
+        Some(Batch::Lines(std::mem::replace(&mut self.bytes, rest).freeze()))
     }
 
     fn rest(mut self) -> impl Iterator<Item = Batch> {
-        let whole = (!self.whole.is_empty()).then(|| Batch::Lines(std::mem::take(&mut self.whole)));
         let kind = if self.is_endless() { Batch::Endless } else { Batch::Torn };
-        let torn = (!self.rest.is_empty()).then(|| kind(self.rest.freeze()));
+        let whole = self.take(1);
+        let torn = (!self.bytes.is_empty()).then(|| kind(self.bytes.freeze()));
         whole.into_iter().chain(torn)
     }
 }
@@ -340,10 +341,11 @@ async fn download(
             }
             return Ok(());
         }
-        let at_least = if matches!(chunk, Some(Ok(_))) { BATCH } else { 1 };
+        let at_least = if matches!(chunk, Some(Ok(_))) { BATCH_BYTES } else { 1 };
         if let Some(batch) = lines.take(at_least) {
             if let Batch::Lines(lines) = &batch {
-                *after = after.plus(i64::try_from(lines.len()).unwrap_or(i64::MAX));
+                let events = memchr_iter(b'\n', lines).count();
+                *after = after.plus(i64::try_from(events).unwrap_or(i64::MAX));
             }
             if batches.send(Ok(batch)).await.is_err() {
                 return Ok(());

@@ -1,303 +1,334 @@
 //! Verifies a log: in order, without a gap, canonically encoded, countable, and matching the tree of each checkpoint.
 
 use chrono::{DateTime, Utc};
-use contract::{event::Event, money::OutOfRange, position::Position, totals::Totals};
-use event_log::transparency::{
-    merkle::{Hash, Tree},
-    signed_checkpoint::Checkpoint,
-};
+use contract::position::Position;
 use futures::TryStreamExt;
 use serde::Serialize;
 
+pub use crate::reading::Fault;
 use crate::{
-    examine::{self, Examined, Share, Wanted, examined},
+    checkpoint::{Checkpoints, TWO_HISTORIES},
+    evidence::{Evidence, Signed},
+    examine::{Wanted, examined},
+    locate::{Place, first_difference},
+    outcome::Outcome,
+    peaks::Peaks,
     progress::Progress,
+    reading::{Contradiction, Newer, Reading},
     recorded::Recorded,
     source::Source,
-    uncounted::{Decision, Uncounted},
+    uncounted::Decision,
 };
 
 /// Result of a verification.
 #[derive(Debug, Serialize)]
 pub struct Verdict {
-    /// Number of events read.
+    /// Position of the checkpoint after which it began.
+    pub since: Position,
+    /// Position of the last event read.
     pub events: Position,
     /// The root of the tree over them, in base64.
     pub root: String,
     pub last_recorded_at: Option<DateTime<Utc>>,
     /// Positions of the checkpoints that the log matches.
     pub confirmed: Vec<Position>,
+    /// Number of events at the end that none of them covers.
+    pub uncovered: u64,
+    /// What could not be compared, and why.
+    pub not_compared: Vec<String>,
     /// Decisions that events do not count.
     pub decisions: Vec<Decision>,
+    /// Events of a newer type, version, licence or currency. Their lines were verified.
+    pub newer: Option<Newer>,
     /// The first fault.
     pub fault: Option<Fault>,
+    /// The owner of the log signed two histories: which checkpoints prove it.
+    pub fork: Option<String>,
+    /// The signed notes that prove the fault: one that contradicts the log, or one of each history.
+    pub evidence: Vec<String>,
     /// The only fault is an export that ends in the middle of a line, after all checkpoints: no evidence against the log.
     pub is_interrupted: bool,
 }
 
-/// The first fault in a log.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct Fault {
-    /// The first changed or missing event. If it is only known to be one of several: the first of them …
-    pub position: Position,
-    /// … and the last of them.
-    pub until: Position,
-    pub what: String,
-}
+impl Verdict {
+    pub fn outcome(&self) -> Outcome {
+        if self.fault.is_some() && !self.is_interrupted {
+            Outcome::Wrong
+        } else if self.is_interrupted || !self.not_compared.is_empty() {
+            Outcome::Unknown
+        } else if self.newer.is_some() {
+            Outcome::Newer
+        } else {
+            Outcome::Right
+        }
+    }
 
-impl Fault {
-    fn at(position: Position, what: impl Into<String>) -> Self {
-        Self { position, until: position, what: what.into() }
+    /// The newest checkpoint of a log that does not extend an older one.
+    pub fn rewritten(evidence: Evidence, older: &Signed, newest: &Signed) -> Self {
+        let (position, newer) = (older.checkpoint.position, newest.checkpoint.position);
+        let fault = if newer < position {
+            let what = format!("the log was signed up to position {position}, and now ends with {newer}");
+            Fault { position: newer.next(), until: position, what }
+        } else {
+            let what = format!("what was signed up to position {position} is not the beginning of what is signed now");
+            Fault { position: Position::START.next(), until: position, what }
+        };
+        Self {
+            since: position,
+            events: position,
+            root: older.checkpoint.root.to_string(),
+            last_recorded_at: None,
+            confirmed: Vec::new(),
+            uncovered: 0,
+            not_compared: evidence.not_compared,
+            decisions: Vec::new(),
+            newer: None,
+            fault: Some(fault),
+            fork: (newer == position).then(|| {
+                format!("{TWO_HISTORIES}: there are two checkpoints for position {newer}, with different roots")
+            }),
+            evidence: vec![older.note.clone(), newest.note.clone()],
+            is_interrupted: false,
+        }
     }
 }
 
-/// Reads the whole log and compares it with checkpoints whose signatures are already verified.
+/// Reads a log and compares it with checkpoints whose signatures are already verified: from the beginning, or from the tree of a
+/// verified part. Neither a failure of a database nor the end of a connection hides a fault that is already found.
 pub async fn verify(
     source: &Source,
     until: Option<Position>,
-    mut checkpoints: Vec<Checkpoint>,
-    mut recorded: Option<Recorded>,
+    evidence: Evidence,
+    start: Peaks,
+    tree: Option<&Checkpoints>,
 ) -> anyhow::Result<Verdict> {
-    checkpoints.sort_by_key(|checkpoint| checkpoint.position);
-    let mut reading = Reading { checkpoints, ..Reading::default() };
+    let Evidence { signed, mut not_compared } = evidence;
+    let mut reading = Reading::new(start, signed);
+    let mut recorded = match tree {
+        Some(Checkpoints::ReadModel(pool)) if reading.last == Position::START => Some(Recorded::new(pool.clone())),
+        _ => None,
+    };
     let wanted = Wanted { hashes: true, meanings: true, lines: false };
-    let mut shares = examined(source, Position::START, until, wanted);
-    let mut progress = Progress::start("verifying", source, Position::START, until).await;
-    while let Some(share) = shares.try_next().await? {
-        progress.advance(&share);
-        reading.take(share);
-        if let Some(recorded) = &mut recorded {
-            for (index, hashes) in reading.full_tiles.drain(..) {
-                recorded.compare(index, &hashes).await?;
+    let mut shares = examined(source, reading.last, until, wanted);
+    let mut progress = Progress::start("verifying", source, reading.last, until).await;
+    let mut is_complete = true;
+    if reading.last > Position::START {
+        reading.expect_last(source).await?;
+    }
+    while !reading.is_over {
+        let share = match shares.try_next().await {
+            Ok(Some(share)) => share,
+            Ok(None) => break,
+            Err(error) => {
+                not_compared.push(format!("the events after position {}: {error:#}", reading.last));
+                is_complete = false;
+                break;
             }
-        }
-        if reading.fault.is_some() {
-            break;
-        }
+        };
+        progress.advance(&share);
+        reading.take(&share);
+        compare(&mut recorded, reading.tiles.drain(..), &mut not_compared).await;
+        reading.tiles.clear();
     }
     drop(progress);
-    if reading.fault.is_none() {
-        reading.uncounted.look_ahead(source, reading.last).await?;
+    let last_tile = reading.rest_of_tiles();
+    compare(&mut recorded, [last_tile].into_iter(), &mut not_compared).await;
+    if !reading.is_over
+        && let Err(error) = reading.uncounted.look_ahead(source, reading.last).await
+    {
+        not_compared.push(format!("decisions after position {}: {error:#}", reading.last));
     }
-    if let Some(recorded) = &mut recorded {
-        let end = reading.tree.unfinished().find(|(id, _)| id.level == 0);
-        if let Some((id, hashes)) = end {
-            recorded.compare(id.index, hashes).await?;
-        }
-    }
-    reading.conclude(recorded.as_ref()).await
+    let conclusion = Conclusion { reading, source, tree, is_complete, not_compared };
+    Ok(conclusion.verdict(recorded.and_then(|recorded| recorded.first_difference)).await)
 }
 
-/// The sums that a projector forms. An event that does not fit into them halts it.
-#[derive(Default)]
-struct Counted {
-    /// Since the last reset.
-    totals: Totals,
-    /// In the quarter of an hour of the last event, the longest interval of the history.
-    quarter: Totals,
-    quarter_number: i64,
-}
-
-impl Counted {
-    fn add(&mut self, time: DateTime<Utc>, event: &Event) -> Result<(), OutOfRange> {
-        const QUARTER_S: i64 = 15 * 60;
-        self.totals.apply(event)?;
-        let number = time.timestamp().div_euclid(QUARTER_S);
-        if number != self.quarter_number {
-            (self.quarter, self.quarter_number) = (Totals::default(), number);
-        }
-        match event {
-            Event::LicensePurchased(_) => self.quarter.apply(event),
-            Event::SalesReset(_) | Event::EventVoided(_) => Ok(()),
+async fn compare(
+    recorded: &mut Option<Recorded>,
+    tiles: impl Iterator<Item = crate::recorded::Leaves>,
+    not_compared: &mut Vec<String>,
+) {
+    let Some(hashes) = recorded else { return };
+    for tile in tiles {
+        if let Err(error) = hashes.compare(&tile).await {
+            not_compared.push(format!("the recorded hashes of the events: {error}"));
+            *recorded = None;
+            return;
         }
     }
 }
 
-#[derive(Default)]
-struct Reading {
-    tree: Tree,
-    last: Position,
-    last_time: Option<DateTime<Utc>>,
-    counted: Counted,
-    uncounted: Uncounted,
-    /// Of level 0, with their index, since they were last compared with what is recorded.
-    full_tiles: Vec<(i64, Vec<u8>)>,
-    /// In the order of their positions.
-    checkpoints: Vec<Checkpoint>,
-    reached: usize,
-    confirmed: Vec<Position>,
-    /// The first checkpoint that the log does not agree with, and the root that it has instead.
-    contradicted: Option<(Checkpoint, Hash)>,
-    fault: Option<Fault>,
-    /// The fault is half a line at the end of a file.
-    is_torn: bool,
+/// What follows from the events that were read.
+pub struct Conclusion<'a> {
+    pub reading: Reading,
+    pub source: &'a Source,
+    pub tree: Option<&'a Checkpoints>,
+    /// The source was read to its end, or to a fault.
+    pub is_complete: bool,
+    pub not_compared: Vec<String>,
 }
 
-impl Reading {
-    fn take(&mut self, share: Share) {
-        for event in &share.events {
-            if let Err(fault) = self.add(event) {
-                self.fault = Some(fault);
-                return;
-            }
-        }
-        if let Some(examine::Fault { position, what, is_torn }) = share.fault {
-            self.is_torn = is_torn;
-            self.fault = Some(Fault::at(position.unwrap_or(self.last.next()), what));
-        }
-    }
-
-    fn add(&mut self, event: &Examined) -> Result<(), Fault> {
-        let expected = self.last.next();
-        if event.position > expected {
-            let what = format!("it is missing: position {} follows {}", event.position, self.last);
-            return Err(Fault::at(expected, what));
-        }
-        if event.position < expected {
-            return Err(Fault::at(event.position, format!("it comes once more, behind position {}", self.last)));
-        }
-        if let Some(before) = self.last_time.filter(|before| event.time < *before) {
-            let what = format!("its time, {}, is before that of the event before it, {before}", event.time);
-            return Err(Fault::at(expected, what));
-        }
-        self.last = expected;
-        self.last_time = Some(event.time);
-        let full_tiles = &mut self.full_tiles;
-        self.tree.push(&event.hash, |id, tile| {
-            if id.level == 0 {
-                full_tiles.push((id.index, tile));
-            }
-        });
-        self.compare_with_checkpoints();
-        let meaning = match &event.event {
-            None => return Ok(()),
-            Some(Ok(meaning)) => meaning,
-            Some(Err(error)) => {
-                let added = self.uncounted.add(expected, error);
-                return added.ok_or_else(|| Fault::at(expected, "too many events cannot be counted"));
-            }
-        };
-        if let Event::EventVoided(decision) = meaning {
-            self.uncounted.decide(expected, decision);
-        }
-        let counted = self.counted.add(event.time, meaning);
-        counted.map_err(|error| Fault::at(expected, format!("it cannot be counted: {error}")))
-    }
-
-    fn compare_with_checkpoints(&mut self) {
-        while let Some(checkpoint) = self.checkpoints.get(self.reached).filter(|next| next.position <= self.last) {
-            let root = self.tree.root();
-            if checkpoint.root == root {
-                self.confirmed.push(checkpoint.position);
-            } else if self.contradicted.is_none() {
-                self.contradicted = Some((checkpoint.clone(), root));
-            }
-            self.reached += 1;
-        }
-    }
-
-    async fn conclude(mut self, recorded: Option<&Recorded>) -> anyhow::Result<Verdict> {
-        if let Some((position, what)) = self.uncounted.first()
-            && self.fault.as_ref().is_none_or(|fault| position < fault.position)
+impl Conclusion<'_> {
+    pub async fn verdict(mut self, recorded_difference: Option<Position>) -> Verdict {
+        let from_checkpoints = self.compare_with_signed().await;
+        let reading = &mut self.reading;
+        let has_signed = reading.contradicted.is_some() || reading.reached < reading.signed.len();
+        if let Some((position, what)) = reading.uncounted.first_invalid()
+            && reading.fault.as_ref().is_none_or(|fault| position < fault.position)
         {
-            // More precise than a checkpoint that covers it.
-            let contradicted = self.contradicted.take_if(|(checkpoint, _)| checkpoint.position >= position);
-            let changed = contradicted.map_or_else(String::new, |(checkpoint, _)| {
-                format!("; up to position {} the log is not the one that was signed", checkpoint.position)
-            });
-            self.fault = Some(Fault::at(position, format!("{what}{changed}")));
-            self.is_torn = false;
+            reading.fault = Some(Fault::at(position, what));
+            reading.is_torn = false;
         }
-        let from_checkpoints = match self.contradicted.take() {
-            Some((checkpoint, root)) => Some(self.locate(&checkpoint, root, recorded).await?),
-            None => self.compare_ends().or(self.beyond_checkpoints(recorded)),
+        let covered = reading.confirmed.last().copied().unwrap_or(reading.trees[0].position());
+        let is_interrupted = reading.is_torn && reading.reached == reading.signed.len() && from_checkpoints.is_none();
+        let beyond = || recorded_difference.map(|position| beyond_checkpoints(position, covered));
+        let fault = match (reading.fault.take(), from_checkpoints) {
+            (Some(fault), Some(other)) => Some(combine(fault, other)),
+            (fault, other) => fault.or(other),
         };
-        let all_reached = self.reached == self.checkpoints.len();
-        let is_interrupted = self.is_torn && all_reached && from_checkpoints.is_none();
-        // A malformed event may follow one that was merely changed.
-        let faults = from_checkpoints.into_iter().chain(self.fault.take());
-        let fault = faults.min_by_key(|fault| fault.position);
-        Ok(Verdict {
-            events: self.last,
-            root: self.tree.root().to_string(),
-            last_recorded_at: self.last_time,
-            confirmed: self.confirmed,
-            decisions: self.uncounted.decisions,
+        let newer = reading.uncounted.newer(reading.newer.take());
+        let fault =
+            if has_signed { fault } else { fault.into_iter().chain(beyond()).min_by_key(|fault| fault.position) };
+        let (evidence, fork) = fault.as_ref().map(|_| evidence(reading)).unwrap_or_default();
+        Verdict {
+            since: reading.trees[0].position(),
+            events: reading.last,
+            root: reading.tree.root().to_string(),
+            last_recorded_at: reading.last_time,
+            uncovered: reading.last.as_sequence() - covered.as_sequence(),
+            confirmed: std::mem::take(&mut reading.confirmed),
+            not_compared: self.not_compared,
+            decisions: std::mem::take(&mut reading.uncounted.decisions),
+            newer,
+            fork,
+            evidence,
             fault,
             is_interrupted,
-        })
-    }
-
-    /// Locates the event at which the log contradicts a checkpoint.
-    async fn locate(&self, checkpoint: &Checkpoint, root: Hash, recorded: Option<&Recorded>) -> anyhow::Result<Fault> {
-        let confirmed = self.confirmed.iter().rfind(|confirmed| **confirmed < checkpoint.position);
-        let first = confirmed.copied().unwrap_or_default().next();
-        let signed = format!(
-            "the checkpoint for position {} was signed for the root {}, and the log has {root}",
-            checkpoint.position, checkpoint.root
-        );
-        if let Some(recorded) = recorded
-            && let Some(changed) = recorded.first_change(checkpoint).await?
-        {
-            return Ok(Fault::at(changed, format!("it is not the event that was signed: {signed}")));
         }
-        let what = format!("one of these events is not the one that was signed: {signed}");
-        Ok(Fault { position: first, until: checkpoint.position, what })
     }
 
-    /// A log that ends before a checkpoint was truncated.
-    fn compare_ends(&self) -> Option<Fault> {
-        let checkpoint = self.checkpoints.last().filter(|newest| newest.position > self.last)?;
-        if self.fault.is_some() {
-            return None; // not read to its end
+    /// The fault that checkpoints show, as precisely as the stored tree proves it.
+    async fn compare_with_signed(&mut self) -> Option<Fault> {
+        let reading = &self.reading;
+        let ends_early = self.is_complete && reading.fault.is_none();
+        // A log that ends early lacks all up to the newest one.
+        let unreached =
+            if ends_early { reading.signed[reading.reached..].last() } else { reading.signed.get(reading.reached) };
+        let (signed, end) = match (&reading.contradicted, unreached) {
+            (Some(Contradiction { signed, tree }), _) => (&signed.checkpoint, tree),
+            (None, Some(signed)) if ends_early || reading.fault.is_some() => (&signed.checkpoint, &reading.tree),
+            _ => return None,
+        };
+        let confirmed = reading.confirmed.iter().rfind(|confirmed| **confirmed < signed.position).copied();
+        let confirmed = confirmed.unwrap_or(reading.trees[0].position());
+        let mut place = None;
+        if let Some(tree) = self.tree {
+            let found = first_difference(self.source, tree, signed, confirmed, &reading.trees, end).await;
+            match found {
+                Ok(found) => place = Some(found),
+                Err(error) => self.not_compared.push(format!("the log with the stored tree: {error:#}")),
+            }
         }
-        let (position, until) = (self.last.next(), checkpoint.position);
-        let what = format!(
-            "they are missing: the log ends with position {}, and a checkpoint for {until} was signed",
-            self.last
-        );
-        Some(Fault { position, until, what })
-    }
-
-    /// Hashes that differ although the log matches every checkpoint: after the last checkpoint, nothing shows which is right.
-    fn beyond_checkpoints(&self, recorded: Option<&Recorded>) -> Option<Fault> {
-        let changed = recorded?.first_difference()?;
-        let confirmed = self.confirmed.last().copied().unwrap_or_default();
-        Some(Fault::at(
-            changed,
-            if changed <= confirmed {
-                "the event is as it was signed, but its hash in the transparency log was changed"
+        let reading = &self.reading;
+        let missing = signed.position.get() - reading.last.get();
+        let is_missing = if missing == 1 { "event is missing" } else { "events are missing" };
+        let ends =
+            format!("the log ends with position {}, and a checkpoint for {} was signed", reading.last, signed.position);
+        let what = if reading.contradicted.is_some() {
+            format!(
+                "up to position {} the log is not the one that was signed, for the root {} instead of {}",
+                signed.position,
+                signed.root,
+                end.root()
+            )
+        } else if ends_early {
+            format!("{missing} {is_missing} ({ends})")
+        } else {
+            format!("up to position {} the log is not the one that was signed", signed.position)
+        };
+        let (first, last) = match place {
+            Some(Place::Nowhere) if ends_early => {
+                let what = if missing == 1 { "it is missing" } else { "they are missing" };
+                let position = reading.last.next();
+                return Some(Fault { position, until: signed.position, what: format!("{what}: {ends}") });
+            }
+            Some(Place::Nowhere) => return None,
+            Some(Place::Within(first, last)) => (first.max(confirmed), last),
+            None => (confirmed, end.position()),
+        };
+        if first.next() == last {
+            let what = if ends_early {
+                format!(
+                    "it is not the event that was signed, as if events were removed and the later ones renumbered: {what}"
+                )
             } else {
-                "it is not the event whose hash the transparency log recorded, and no checkpoint shows which of them was changed"
-            },
-        ))
+                format!("it is not the event that was signed: {what}")
+            };
+            return Some(Fault::at(last, what));
+        }
+        if reading.contradicted.is_some() {
+            let what = format!("one of these events is not the one that was signed: {what}");
+            return Some(Fault { position: first.next(), until: last, what });
+        }
+        ends_early.then(|| {
+            let unknown = "nothing shows whether the last ones were removed, or others and the later ones renumbered";
+            Fault { position: first.next(), until: signed.position, what: format!("{what}; {unknown}") }
+        })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use chrono::TimeDelta;
-    use contract::{
-        catalogue::License,
-        event::{LicensePurchased, SalesReset},
-        money::Money,
-    };
-
-    use super::*;
-
-    #[test]
-    fn a_sum_that_is_out_of_range_for_the_totals_or_the_history_is_an_error() {
-        let purchase =
-            |cents| Event::LicensePurchased(LicensePurchased { license: License::Pro, price: Money::eur(cents) });
-        let (most, one) = (purchase(i64::MAX), purchase(1));
-        let reset = Event::SalesReset(SalesReset { reason: None });
-        let add_up = |events: &[(i64, &Event)]| {
-            let mut counted = Counted::default();
-            events.iter().try_for_each(|(s, event)| counted.add(DateTime::UNIX_EPOCH + TimeDelta::seconds(*s), event))
-        };
-        assert!(add_up(&[(0, &most), (900, &one)]).is_err());
-        // Within the range of the totals, but not of the history.
-        assert!(add_up(&[(0, &most), (0, &reset), (899, &one)]).is_err());
-        assert!(add_up(&[(899, &most), (899, &reset), (900, &one)]).is_ok());
+/// Two faults: the first one, or what is known about it.
+fn combine(fault: Fault, other: Fault) -> Fault {
+    let is_same = fault.position <= other.until && other.position <= fault.until;
+    if !is_same {
+        return if fault.position < other.position { fault } else { other };
     }
+    let width = |fault: &Fault| fault.until.get() - fault.position.get();
+    let narrower = if width(&other) < width(&fault) { &other } else { &fault };
+    let what = format!("{}; {}", fault.what, other.what);
+    Fault { position: narrower.position, until: narrower.until, what }
+}
+
+/// Hashes that differ although the log matches every checkpoint: after the last checkpoint, nothing shows which is right.
+fn beyond_checkpoints(changed: Position, confirmed: Position) -> Fault {
+    Fault::at(
+        changed,
+        if changed <= confirmed {
+            "the event is as it was signed, but its hash in the transparency log was changed"
+        } else {
+            "it is not the event whose hash the transparency log recorded, and no checkpoint shows which of them was changed"
+        },
+    )
+}
+
+/// The note that contradicts the log, and one that the log matches although it covers as much: then both were signed, and no log can
+/// have both. Two different notes for one position are such a pair, too.
+fn evidence(reading: &Reading) -> (Vec<String>, Option<String>) {
+    let signed = &reading.signed;
+    let of_one_position = signed.windows(2).find(|pair| {
+        let [first, second] = [&pair[0].checkpoint, &pair[1].checkpoint];
+        first.position == second.position && first.root != second.root
+    });
+    let contradicting = reading.contradicted.as_ref().map(|contradiction| &contradiction.signed);
+    let is_confirmed = |signed: &&Signed| reading.confirmed.binary_search(&signed.checkpoint.position).is_ok();
+    let other = contradicting.and_then(|first| {
+        let covers_as_much = |other: &&Signed| other.checkpoint.position >= first.checkpoint.position;
+        signed.iter().rev().take_while(covers_as_much).find(is_confirmed)
+    });
+    let (first, second) = match (of_one_position, contradicting.zip(other)) {
+        (Some([first, second]), _) | (_, Some((first, second))) => (first, second),
+        _ => {
+            let first = contradicting.or(signed.get(reading.reached));
+            return (first.map(|first| first.note.clone()).into_iter().collect(), None);
+        }
+    };
+    let positions = (first.checkpoint.position, second.checkpoint.position);
+    let fork = if positions.0 == positions.1 {
+        format!("{TWO_HISTORIES}: there are two checkpoints for position {}, with different roots", positions.0)
+    } else {
+        format!(
+            "{TWO_HISTORIES}: no log has both the checkpoint for position {} and that for {}",
+            positions.0, positions.1
+        )
+    };
+    (vec![first.note.clone(), second.note.clone()], Some(fork))
 }

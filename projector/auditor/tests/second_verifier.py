@@ -113,7 +113,11 @@ def cosigned_at(note, key):
 
 
 def split_notes(text):
-    return re.findall(r"(?:(?!\u2014 ).*\n)+(?:\u2014 .*\n)+", text)
+    lines = [line for line in text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n") if line]
+    text = "".join(line + "\n" for line in lines)
+    notes = re.findall(r"((?:(?!\u2014 ).*\n)+)((?:\u2014 .*\n)+)", text)
+    ensure("".join(text + signatures for text, signatures in notes) == text, "something in the file is not a note")
+    return [f"{text}\n{signatures}" for text, signatures in notes]
 
 
 # --- The tree (RFC 9162, section 2.1).
@@ -228,7 +232,7 @@ def canonical(event):
 
 def check_log(path, checkpoints_path, key_path):
     key = parse_key(open(key_path).read())
-    notes = split_notes(open(checkpoints_path, encoding="utf-8").read())
+    notes = split_notes(open(checkpoints_path, encoding="utf-8", newline="").read())
     ensure(notes, "no checkpoint")
     signed = dict(open_checkpoint(note, key) for note in notes)
     roots, time, number = Roots(), "", 0

@@ -3,7 +3,14 @@
 
 use std::{collections::HashMap, fs, path::Path};
 
-use auditor::{export::Export, proof, source::Source, verify::verify};
+use auditor::{
+    evidence::{Evidence, Signed},
+    export::Export,
+    peaks::Peaks,
+    proof,
+    source::Source,
+    verify::verify,
+};
 use contract::{
     cloud_event::{CloudEvent, Deviation},
     event::Event,
@@ -222,13 +229,15 @@ fn a_damaged_proof_is_rejected_or_proves_the_signed_event() {
 
 #[test]
 fn a_damaged_export_is_detected() {
-    let (_, checkpoint, ..) = signed();
+    let (_, checkpoint, note, _) = signed();
     let (runtime, folder) = (Runtime::new().unwrap(), TempDir::new().unwrap());
     let file = folder.path().join("log.ndjson");
     let verdict = |content: &[u8]| {
         fs::write(&file, content).unwrap();
         let source = Source::parse(file.to_str().unwrap(), None).unwrap();
-        runtime.block_on(verify(&source, None, vec![checkpoint.clone()], None)).unwrap()
+        let signed = vec![Signed { checkpoint: checkpoint.clone(), note: note.clone() }];
+        let evidence = Evidence { signed, not_compared: Vec::new() };
+        runtime.block_on(verify(&source, None, evidence, Peaks::default(), None)).unwrap()
     };
     assert_eq!(verdict(LOG.as_bytes()).fault, None);
     check_one_in(FILE_CASES, &damage(), |damage| {

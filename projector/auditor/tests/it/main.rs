@@ -2,9 +2,14 @@
 
 mod bad_input;
 mod export;
+mod fail_closed;
+mod forks;
 mod golden;
 mod http;
+mod newer;
+mod places;
 mod replay;
+mod since;
 mod support;
 mod tampering;
 mod voided;

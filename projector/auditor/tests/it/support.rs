@@ -24,10 +24,19 @@ impl SignedLog {
     }
 
     pub async fn projector(&self) -> Service {
+        self.start_projector(Until::Ready).await
+    }
+
+    /// Of a log with events that cannot be counted: it signs them, and its projection halts.
+    pub async fn projector_that_halts(&self) -> Service {
+        self.start_projector(Until::Live).await
+    }
+
+    async fn start_projector(&self, until: Until) -> Service {
         let checkpoints = self.checkpoints_file();
         let settings =
             [("NATS_URL", NO_NATS), ("CHECKPOINT_KEY", &*self.private_key), ("CHECKPOINT_LOG", &*checkpoints)];
-        self.databases.start("projector", Until::Ready, &settings).await
+        self.databases.start("projector", until, &settings).await
     }
 
     /// Appends that many events, and waits until they are signed and projected. No projector runs afterwards.

@@ -1,17 +1,16 @@
 //! `verify` detects every change that a superuser makes to the past, and names its position.
 
 use auditor::{
-    recorded::Recorded,
+    checkpoint::Checkpoints,
+    evidence::{Evidence, Signed, open},
+    peaks::Peaks,
     source::Source,
     verify::{Verdict, verify},
 };
 use contract::{cloud_event::CloudEvent, position::Position};
 use event_log::{
     self,
-    transparency::{
-        merkle::{Tree, record_hash},
-        signed_checkpoint::Checkpoint,
-    },
+    transparency::merkle::{Tree, record_hash},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use testing::cases;
@@ -25,7 +24,7 @@ const EVENTS: usize = 600;
 struct Audit {
     log: SignedLog,
     source: Source,
-    checkpoints: Vec<Checkpoint>,
+    checkpoints: Vec<Signed>,
     /// Position of the checkpoint that the auditor kept.
     kept: i64,
     head: i64,
@@ -39,7 +38,8 @@ impl Audit {
         for _ in 0..4 {
             kept = log.grow(EVENTS / 4).await;
         }
-        let checkpoints = log.checkpoints();
+        let key = log.key.verifying_key();
+        let checkpoints = log.notes().iter().map(|note| open(Some(key), note).unwrap()).collect();
         let head = log.grow(20).await;
         projector.kill();
         let backup = "create table honest_event as table event; create table honest_head as table head";
@@ -52,11 +52,11 @@ impl Audit {
 
     async fn verify(&self) -> Verdict {
         let read_model = self.log.databases.read_model().clone();
-        let mut checkpoints = self.checkpoints.clone();
-        let (_, newest) = event_log::transparency::reader::head(&read_model).await.unwrap();
-        checkpoints.push(self.log.key.verifying_key().open(&newest.unwrap()).unwrap());
+        let tree = Checkpoints::ReadModel(read_model);
+        let mut evidence = Evidence { signed: self.checkpoints.clone(), not_compared: Vec::new() };
+        evidence.add_served(Some(self.log.key.verifying_key()), &tree).await.unwrap();
         let until = self.source.end().await.unwrap();
-        verify(&self.source, until, checkpoints, Some(Recorded::new(read_model))).await.unwrap()
+        verify(&self.source, until, evidence, Peaks::default(), Some(&tree)).await.unwrap()
     }
 
     async fn restore(&self) {
@@ -125,7 +125,7 @@ fn commit_crime(random: &mut StdRng, kept: i64, head: i64) -> Crime {
         last,
         forged: false,
     };
-    match random.random_range(0..11) {
+    match random.random_range(0..12) {
         0..5 => {
             let change = CHANGES.choose(random).unwrap();
             crime("change", format!("update event set {change} where position = {p}"), p, p)
@@ -155,6 +155,15 @@ fn commit_crime(random: &mut StdRng, kept: i64, head: i64) -> Crime {
             crime("cut", cut, p, head)
         }
         9 => {
+            let renumber = format!(
+                "delete from event where position = {p};
+                 update event set position = position + 1000000 where position > {p};
+                 update event set position = position - 1000001 where position > 1000000;
+                 update head set position = position - 1"
+            );
+            crime("remove and renumber", renumber, p, p)
+        }
+        10 => {
             // Reading position by position would never get there.
             let far = random.random_range(head + 2..i64::MAX);
             let insert = format!(
@@ -212,10 +221,13 @@ async fn an_event_far_after_the_end_ends_a_replay_and_an_export() {
                       from event where position = 1";
     audit.log.databases.tamper(insert).await;
     let (event_store, file) = (audit.log.event_store(), audit.log.file("log.ndjson"));
-    for arguments in [&["replay", &event_store][..], &["export", &event_store, "-o", &file]] {
-        let told = audited(2, arguments);
-        assert!(told.contains("position 621 is missing") && told.contains("9000000000000000000 follows"), "{told}");
-    }
+    let replayed = audited(2, &["replay", &event_store]);
+    assert!(replayed.contains("position 621 is missing, 9000000000000000000 follows"), "{replayed}");
+    let exported = audited(1, &["export", &event_store, "-o", &file]);
+    assert!(
+        exported.contains("at position 621: it is missing: position 9000000000000000000 follows 620"),
+        "{exported}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -56,7 +56,7 @@ async fn a_decision_is_reported_and_the_voided_event_is_no_fault() {
     }
     let first = lines.split_inclusive('\n').next().unwrap();
     fs::write(&file, cut + first).unwrap();
-    let verdict = audited(1, &["verify", &file]);
+    let verdict = audited(1, &["verify", &file, "--well-formed"]);
     assert!(verdict.contains("WRONG at position 1: it comes once more"), "{verdict}");
 
     let query_api = log.databases.query_api().await;
@@ -99,7 +99,7 @@ async fn a_decision_about_any_other_event_is_reported_as_without_effect() {
     let decision = |position: i64| ("EventVoided", format!(r#"{{"position":{position},"reason":"forged"}}"#));
     let decisions = [decision(1), decision(2), decision(4), decision(6)];
     log.databases.append_unchecked(&[&[purchased("pro", 100)][..], &decisions, &[purchased("pro", 1)]].concat()).await;
-    let verdict = audited(0, &["verify", &log.event_store()]);
+    let verdict = audited(0, &["verify", &log.event_store(), "--well-formed"]);
     for position in [1, 2, 4, 6] {
         let without = format!(r#"has no effect on the event at position {position}: "forged""#);
         assert!(verdict.contains(&without), "{without} is missing in {verdict}");
@@ -110,9 +110,10 @@ async fn a_decision_about_any_other_event_is_reported_as_without_effect() {
     for (event, name) in [(purchased("pro", i64::MAX), "in front"), (rented, "newer")] {
         let log = SignedLog::create().await;
         let events = if name == "newer" { [event, decision(1)] } else { [decision(2), event] };
-        let position = if name == "newer" { 1 } else { 2 };
         log.databases.append_unchecked(&events).await;
-        let verdict = audited(1, &["verify", &log.event_store()]);
-        assert!(verdict.contains(&format!("WRONG at position {position}: ")), "{name}: {verdict}");
+        let (code, expected) =
+            if name == "newer" { (3, "the first at position 1: unknown") } else { (1, "WRONG at position 2: ") };
+        let verdict = audited(code, &["verify", &log.event_store(), "--well-formed"]);
+        assert!(verdict.contains(expected), "{name}: {verdict}");
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use tlog_tiles::{Error, HASH_SIZE, HashReader, prove_record, prove_tree, tree_hash};
-pub use tlog_tiles::{Hash, Tile, check_record, check_tree, record_hash};
+pub use tlog_tiles::{Hash, Tile, check_record, check_tree, node_hash, record_hash};
 
 /// A tile is 2 to the power of this wide.
 pub const HEIGHT: u8 = 8;
@@ -228,7 +228,7 @@ mod tests {
             return leaf(from);
         }
         let split = from + (until - from).next_power_of_two() / 2;
-        tlog_tiles::node_hash(root_by_definition(from, split), root_by_definition(split, until))
+        node_hash(root_by_definition(from, split), root_by_definition(split, until))
     }
 
     #[test]
