@@ -187,11 +187,7 @@ impl Reading {
                 let first = || Newer { position: expected, what: what.clone(), events: 0 };
                 self.newer.get_or_insert_with(first).events += 1;
             }
-            Some(Err(Meaning::Invalid { what, may_be_newer })) => {
-                if self.uncounted.add(expected, what, *may_be_newer).is_none() {
-                    self.stop(Fault::at(expected, "too many events cannot be counted"));
-                }
-            }
+            Some(Err(Meaning::Invalid { what, may_be_newer })) => self.leave_out(expected, what, *may_be_newer),
         }
     }
 
@@ -230,6 +226,12 @@ impl Reading {
         }
         if let Err(error) = self.counted.add(time, event) {
             self.note(Fault::at(self.last, format!("it cannot be counted: {error}")));
+        }
+    }
+
+    fn leave_out(&mut self, position: Position, what: &str, may_be_newer: bool) {
+        if self.uncounted.add(position, what, may_be_newer).is_none() {
+            self.stop(Fault::at(position, "too many events cannot be counted"));
         }
     }
 

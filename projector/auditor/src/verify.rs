@@ -314,12 +314,10 @@ fn evidence(reading: &Reading) -> (Vec<String>, Option<String>) {
         let covers_as_much = |other: &&Signed| other.checkpoint.position >= first.checkpoint.position;
         signed.iter().rev().take_while(covers_as_much).find(is_confirmed)
     });
-    let (first, second) = match (of_one_position, contradicting.zip(other)) {
-        (Some([first, second]), _) | (_, Some((first, second))) => (first, second),
-        _ => {
-            let first = contradicting.or(signed.get(reading.reached));
-            return (first.map(|first| first.note.clone()).into_iter().collect(), None);
-        }
+    let of_one_position = of_one_position.map(|pair| (&pair[0], &pair[1]));
+    let Some((first, second)) = of_one_position.or(contradicting.zip(other)) else {
+        let first = contradicting.or(signed.get(reading.reached));
+        return (first.map(|first| first.note.clone()).into_iter().collect(), None);
     };
     let positions = (first.checkpoint.position, second.checkpoint.position);
     let fork = if positions.0 == positions.1 {

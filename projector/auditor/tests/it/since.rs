@@ -42,7 +42,7 @@ async fn since_a_checkpoint_only_newer_events_are_read() {
         log.databases.tamper(&change("EUR', 'EUr")).await;
         fs::write(&since, &log.notes()[log.notes().len() - 2]).unwrap();
         for arguments in [&from_databases[..], &over_http] {
-            let verdict = audited(if found { 1 } else { 0 }, arguments);
+            let verdict = audited(i32::from(found), arguments);
             assert_eq!(verdict.contains(&format!("WRONG at position {position}: ")), found, "{verdict}");
         }
         log.databases.tamper(&change("EUr', 'EUR")).await;
