@@ -236,6 +236,7 @@ def check_log(path, checkpoints_path, key_path):
     ensure(notes, "no checkpoint")
     signed = dict(open_checkpoint(note, key) for note in notes)
     roots, time, number = Roots(), "", 0
+    ensure(signed.pop(0, roots.root()) == roots.root(), "the root of the empty log is wrong")
     for number, line in lines_of(path):
         time = check_line(number, line, time)
         roots.push(leaf_hash(line))
@@ -259,8 +260,9 @@ def check_vectors(path, log_path):
         roots.push(leaves[count - 1])
         ensure(roots.root() == expected[count - 1], f"the root of {count} leaves differs")
     ensure(count == len(leaves) == len(expected), "not as many lines as hashes")
-    for size, note in enumerate(vectors["checkpoints"], 1):
-        ensure(open_checkpoint(note, key) == (size, expected[size - 1]), f"checkpoint {size} differs")
+    for part in ("checkpoints", "timed_checkpoints"):
+        for size, note in enumerate(vectors[part], 1):
+            ensure(open_checkpoint(note, key) == (size, expected[size - 1]), f"checkpoint {size} differs")
     witness = parse_key(vectors["witness_public_key"], WITNESS)
     cosigned = vectors["cosigned_checkpoints"]
     ensure(len(cosigned) == count, "not as many cosigned checkpoints as lines")

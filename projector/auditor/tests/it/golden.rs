@@ -24,15 +24,19 @@ fn strings(hashes: &[Hash]) -> Vec<String> {
 /// Hashes, roots, checkpoints, with and without a cosignature, and proofs of a log, for every size.
 fn vectors(log: &str, key: &SigningKey, witness: &CosigningKey) -> Value {
     let leaves: Vec<Hash> = log.lines().map(|line| record_hash(line.as_bytes())).collect();
-    let (mut tree, mut roots, mut checkpoints) = (Tree::default(), Vec::new(), Vec::new());
-    let (mut cosigned, mut inclusion, mut consistency) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut tree, mut roots) = (Tree::default(), Vec::new());
+    let (mut checkpoints, mut timed_checkpoints, mut cosigned) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut inclusion, mut consistency) = (Vec::new(), Vec::new());
     for leaf in &leaves {
         tree.push(leaf, |_, _| ());
         roots.push(tree.root());
-        let note = key.sign(Position::from_sequence(tree.size()), tree.root());
-        let time = DateTime::from_timestamp(1_796_000_000 + i64::try_from(tree.size()).unwrap(), 0).unwrap();
+        let position = Position::from_sequence(tree.size());
+        let note = key.sign(position, tree.root());
+        let time = DateTime::from_timestamp(1_796_000_000 + position.get(), 0).unwrap();
         cosigned.push(note.clone() + &witness.cosign(&note, time).unwrap());
         checkpoints.push(note);
+        let time = DateTime::from_timestamp_micros(1_796_065_200_000_001 + 1_000_000 * position.get()).unwrap();
+        timed_checkpoints.push(key.sign_at(position, tree.root(), time));
         let tiles: HashMap<TileId, Vec<u8>> = tree.unfinished().map(|(id, tile)| (id, tile.to_vec())).collect();
         let size = tree.size();
         for n in 0..size {
@@ -50,6 +54,7 @@ fn vectors(log: &str, key: &SigningKey, witness: &CosigningKey) -> Value {
         "checkpoints": checkpoints,
         "witness_public_key": witness.witness_key().to_string(),
         "cosigned_checkpoints": cosigned,
+        "timed_checkpoints": timed_checkpoints,
         "inclusion_proofs": inclusion,
         "consistency_proofs": consistency,
     })
@@ -94,8 +99,17 @@ fn the_second_verifier_accepts_the_golden_vectors_and_no_others() {
     let folder = tempfile::tempdir().unwrap();
     let changed = folder.path().join("vectors.json").to_str().unwrap().to_owned();
     let original: Value = serde_json::from_slice(&std::fs::read(&vectors).unwrap()).unwrap();
-    let parts = ["leaf_hashes", "roots", "checkpoints", "metadata", "inclusion_proofs", "consistency_proofs"];
-    for part in parts.into_iter().chain(["cosigned_checkpoints"]) {
+    let parts = [
+        "leaf_hashes",
+        "roots",
+        "checkpoints",
+        "timed_checkpoints",
+        "cosigned_checkpoints",
+        "metadata",
+        "inclusion_proofs",
+        "consistency_proofs",
+    ];
+    for part in parts {
         let mut vectors = original.clone();
         let entries = vectors[part].as_array_mut().unwrap();
         let (last, before) = (entries.len() - 1, entries.len() - 2);

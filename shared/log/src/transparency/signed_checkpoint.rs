@@ -10,11 +10,25 @@ use std::{
 };
 
 use base64::prelude::{BASE64_STANDARD, Engine};
+use chrono::{DateTime, SecondsFormat, Utc};
 use rand_core::OsRng;
 use signed_note::{Note, Signer, StandardSigner, StandardVerifier, Verifier, VerifierList};
 use tlog_tiles::Hash;
 
 use contract::position::Position;
+
+/// What an extension line with the time of signing starts with.
+const TIME: &str = "time ";
+
+pub(super) fn format_time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+/// Parses a time in exactly the form in which it is written.
+pub(super) fn parse_time(text: &str) -> Option<DateTime<Utc>> {
+    let time = DateTime::parse_from_rfc3339(text).ok()?.to_utc();
+    (format_time(time) == text).then_some(time)
+}
 
 /// The signed state of a tree.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +37,8 @@ pub struct Checkpoint {
     /// Position of the last event; also the number of leaves.
     pub position: Position,
     pub root: Hash,
+    /// When it was signed, with the precision of microseconds. Notes of earlier versions do not state it.
+    pub time: Option<DateTime<Utc>>,
 }
 
 impl Checkpoint {
@@ -34,7 +50,8 @@ impl Checkpoint {
     fn of(note: &Note) -> Option<Self> {
         let checkpoint = tlog_tiles::Checkpoint::from_bytes(note.text()).ok()?;
         let position = i64::try_from(checkpoint.size()).ok().and_then(|size| Position::try_from(size).ok())?;
-        Some(Self { origin: checkpoint.origin().to_owned(), position, root: *checkpoint.hash() })
+        let time = checkpoint.extension().lines().find_map(|line| parse_time(line.strip_prefix(TIME)?));
+        Some(Self { origin: checkpoint.origin().to_owned(), position, root: *checkpoint.hash(), time })
     }
 }
 
@@ -79,11 +96,25 @@ impl SigningKey {
         &self.verifying
     }
 
-    /// The note. Ed25519 is deterministic: the same checkpoint and key give the same note.
+    /// The note without a time. Ed25519 is deterministic: the same checkpoint and key give the same note.
     pub fn sign(&self, position: Position, root: Hash) -> String {
-        let checkpoint = tlog_tiles::Checkpoint::new(self.key.name(), position.as_sequence(), root, "")
-            .expect("a key has a name, and there is no extension");
-        let mut note = Note::new(&checkpoint.to_bytes(), &[]).expect("a checkpoint is text");
+        self.sign_with(position, root, "")
+    }
+
+    /// The note with the time of signing, in an extension line.
+    pub fn sign_at(&self, position: Position, root: Hash, time: DateTime<Utc>) -> String {
+        self.sign_with(position, root, &format!("{TIME}{}\n", format_time(time)))
+    }
+
+    fn sign_with(&self, position: Position, root: Hash, extension: &str) -> String {
+        let checkpoint = tlog_tiles::Checkpoint::new(self.key.name(), position.as_sequence(), root, extension)
+            .expect("a key has a name, and an extension is lines");
+        self.sign_text(&checkpoint.to_bytes())
+    }
+
+    /// Signs a text, which must be lines.
+    pub(super) fn sign_text(&self, text: &[u8]) -> String {
+        let mut note = Note::new(text, &[]).expect("lines are the text of a note");
         note.add_sigs(&[&self.key]).expect("a key signs");
         String::from_utf8(note.to_bytes()).expect("a note is text")
     }
@@ -109,14 +140,20 @@ impl VerifyingKey {
 
     /// Parses a checkpoint that this key has signed.
     pub fn open(&self, note: &str) -> Result<Checkpoint, NotACheckpoint> {
+        let note = self.verify(note)?;
+        let checkpoint = Checkpoint::of(&note).filter(|checkpoint| checkpoint.origin == self.origin());
+        checkpoint.ok_or_else(|| NotACheckpoint::OtherLog(self.origin().to_owned()))
+    }
+
+    /// Verifies that this key has signed the note, whatever its text is.
+    pub(super) fn verify(&self, note: &str) -> Result<Note, NotACheckpoint> {
         let note = Note::from_bytes(note.as_bytes()).map_err(|_| NotACheckpoint::NotANote)?;
         let known = VerifierList::new(vec![Box::new(self.key.clone())]);
         note.verify(&known).map_err(|error| match error {
             signed_note::NoteError::UnverifiedNote => NotACheckpoint::Unsigned(self.text.clone()),
             _ => NotACheckpoint::Forged(self.text.clone()),
         })?;
-        let checkpoint = Checkpoint::of(&note).filter(|checkpoint| checkpoint.origin == self.origin());
-        checkpoint.ok_or_else(|| NotACheckpoint::OtherLog(self.origin().to_owned()))
+        Ok(note)
     }
 }
 
@@ -187,13 +224,32 @@ mod tests {
         let root = tlog_tiles::record_hash(b"root");
         let note = signing.sign(position(17), root);
         let checkpoint = verifying.open(&note).unwrap();
-        assert_eq!(checkpoint, Checkpoint { origin: "sales.example/log".to_owned(), position: position(17), root });
+        assert_eq!(
+            checkpoint,
+            Checkpoint { origin: "sales.example/log".to_owned(), position: position(17), root, time: None }
+        );
         assert!(matches!(keys().1.open(&note), Err(NotACheckpoint::Unsigned(_))));
         assert_eq!(Checkpoint::unverified(&note), Some(checkpoint));
         assert_eq!(Checkpoint::unverified("sales.example/log\n17\n"), None);
         let forged = note.replace("\n17\n", "\n18\n");
         assert!(matches!(verifying.open(&forged), Err(NotACheckpoint::Forged(_))));
         assert!(matches!(verifying.open("sales.example/log\n17\n"), Err(NotACheckpoint::NotANote)));
+    }
+
+    #[test]
+    fn the_time_of_signing_is_signed() {
+        let (signing, verifying) = keys();
+        let root = tlog_tiles::record_hash(b"root");
+        let time = parse_time("2026-11-30T19:00:00.000001Z").unwrap();
+        let note = signing.sign_at(position(17), root, time);
+        assert_eq!(note.lines().nth(3), Some("time 2026-11-30T19:00:00.000001Z"));
+        let checkpoint = verifying.open(&note).unwrap();
+        assert_eq!((checkpoint.position, checkpoint.root, checkpoint.time), (position(17), root, Some(time)));
+        let later = note.replace("00.000001Z", "00.000002Z");
+        assert!(matches!(verifying.open(&later), Err(NotACheckpoint::Forged(_))));
+        // Extension lines of others are none of this.
+        let other = signing.sign_with(position(17), root, "time yesterday\nmore\n");
+        assert_eq!(verifying.open(&other).unwrap().time, None);
     }
 
     #[test]
