@@ -4,5 +4,6 @@ pub mod cosignature;
 pub mod merkle;
 pub mod reader;
 pub mod signed_checkpoint;
+pub mod statement;
 
 pub use reader::{ReadError, cosigned, head, prove, snapshot, tiles};
