@@ -11,7 +11,13 @@
 //! - [`reconciliation`]: compares the live totals with the log, continuously
 //! - [`transparency`]: the Merkle tree over the log, its signed checkpoints, and the watch that compares the log with both
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use axum::Router;
 use clap::Args;
@@ -136,7 +142,10 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
         run_loop(&mut reconciliation, &stop).await;
         Ok(())
     });
+    let mut is_begun = Arc::new(AtomicBool::new(true));
     if let Some((key, file)) = config.checkpoints.load()? {
+        is_begun = Arc::default();
+        let begun = Arc::clone(&is_begun);
         let (event_store, read_model) = config.databases.pools("projector transparency log")?;
         let metrics = transparency::Metrics::register(&mut registry);
         let (nats_url, streams) = (config.nats_url.clone(), config.streams);
@@ -148,7 +157,7 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
         tasks.spawn("transparency log", async move |stop| {
             let nats = nats::connect(&nats_url, "projector transparency log").await?;
             let published = transparency::Published::new(file, key.verifying_key().clone(), nats, streams);
-            let log = transparency::TransparencyLog::new(event_store, read_model, key, published, metrics);
+            let log = transparency::TransparencyLog::new(event_store, read_model, key, published, metrics, begun);
             log.run(stop).await;
             Ok(())
         });
@@ -165,7 +174,12 @@ pub fn service(config: &Config) -> anyhow::Result<Service> {
             Ok(())
         });
     }
-    Ok(Service { api: Router::new(), access, readiness: Arc::new(move || known.borrow().ready()), registry, tasks })
+    let readiness = move || {
+        known.borrow().ready()?;
+        let begun = is_begun.load(Ordering::Relaxed);
+        begun.then_some(()).ok_or_else(|| "the transparency log has not been read yet".to_owned())
+    };
+    Ok(Service { api: Router::new(), access, readiness: Arc::new(readiness), registry, tasks })
 }
 
 fn reconciliation(config: &Config, registry: &mut Registry) -> anyhow::Result<reconciliation::Reconciliation> {
@@ -193,7 +207,8 @@ pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
     let files = event_log::migration_files!("../../migrations/read_model":
         "0001_roles", "0002_projection", "0003_license_total", "0004_transparency_log", "0005_history",
         "0006_totals_snapshot", "0007_latest_purchase", "0008_last_event", "0009_discard_tree",
-        "0010_rebuild_attempt", "0011_latest_purchases", "0012_watch", "0014_cosigned_checkpoint");
+        "0010_rebuild_attempt", "0011_latest_purchases", "0012_watch", "0013_checkpoint_memory",
+        "0014_cosigned_checkpoint");
     let passwords = [
         ("projector", config.projector_db_password.as_str()),
         ("query_api", config.query_api_db_password.as_str()),

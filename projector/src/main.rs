@@ -6,7 +6,10 @@ use clap::{Parser, Subcommand};
 use event_log::config;
 use projector::{
     Config, MigrateConfig, RebuildConfig,
-    transparency::{self, key::KeyConfig},
+    transparency::{
+        decision::{self, RestoredConfig, SignConfig},
+        key::{self, KeyConfig},
+    },
 };
 use runtime::{healthcheck, run};
 
@@ -30,6 +33,12 @@ enum Command {
     Migrate(MigrateConfig),
     /// Generate a key pair for signed checkpoints of the log, and print the public key.
     Key(KeyConfig),
+    /// Decide that the log is signed as it is, although its earlier checkpoints were lost. For an operator, when the projector reports that it
+    /// cannot compare the log. The decision is signed, published and kept.
+    Sign(SignConfig),
+    /// State that the log was restored from a backup and has lost its last events, so that it is signed again. The statement is signed,
+    /// published and kept; it names the highest checkpoint that is given up.
+    Restored(RestoredConfig),
     /// Rebuild the read model from the log, alongside the live one, and then switch to it.
     Rebuild(RebuildConfig),
 }
@@ -42,7 +51,9 @@ async fn main() -> ExitCode {
         Command::Serve(config) => run::run("projector", &config.service, || projector::service(&config)).await,
         Command::Healthcheck(config) => healthcheck::run(&config),
         Command::Migrate(config) => projector::migrate(&config).await,
-        Command::Key(config) => transparency::key::generate(&config),
+        Command::Key(config) => key::generate(&config),
+        Command::Sign(config) => decision::sign(&config).await,
+        Command::Restored(config) => decision::restored(&config).await,
         Command::Rebuild(config) => projector::rebuild(&config).await,
     })
 }

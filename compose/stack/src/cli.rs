@@ -29,6 +29,10 @@ pub enum Command {
     Rebuild(Rebuild),
     /// Record in the log that an event does not count; only for an event that no version can count, which halts the totals
     Void(Void),
+    /// Decide that the log is signed as it is, although its earlier checkpoints were lost; `--help` of `projector sign` explains it
+    Sign(Decide),
+    /// State that the log was restored and has lost its last events, so that it is signed again; see `projector restored --help`
+    Restored(Decide),
     /// Verify, replay or export the event log of the running stack with `auditor`
     ///
     /// `cargo stack audit verify` reads the whole log and compares it with the newest signed checkpoint. `cargo stack audit -- --help`
@@ -104,6 +108,16 @@ pub struct Void {
     /// Who decides; the name stays in the log permanently
     #[arg(long, value_name = "NAME")]
     pub actor: String,
+}
+
+#[derive(Args, Debug)]
+pub struct Decide {
+    #[command(flatten)]
+    pub data: Data,
+
+    /// Arguments of the command of the projector: --actor, --reason, and the position
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+    pub arguments: Vec<String>,
 }
 
 #[derive(Args, Debug)]

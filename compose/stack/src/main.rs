@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use stack::cli::{Cli, Command};
-use stack::commands::{audit, bench, down, rebuild, sign_in, status, supervise, test, torture, up, void};
+use stack::commands::{audit, bench, decide, down, rebuild, sign_in, status, supervise, test, torture, up, void};
 use stack::progress::report;
 use stack::web;
 
@@ -27,6 +27,8 @@ fn run(command: Command) -> Result<()> {
         Command::Down(arguments) => down::run(&arguments),
         Command::Rebuild(arguments) => rebuild::run(&arguments),
         Command::Void(arguments) => void::run(&arguments),
+        Command::Sign(arguments) => decide::run("sign", &arguments),
+        Command::Restored(arguments) => decide::run("restored", &arguments),
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

@@ -7,7 +7,7 @@ use event_log::{
 };
 use tokio::time::error::Elapsed;
 
-use super::published::OpenError;
+use super::{file::OpenError, memory::Insufficient};
 
 #[derive(Debug, thiserror::Error)]
 pub enum TransparencyError {
@@ -28,9 +28,13 @@ pub enum TransparencyError {
     )]
     Regrown(Position),
     #[error(
-        "the tree cannot be compared with what was signed: the checkpoint file is empty, and NATS does not return its last checkpoint"
+        "the log cannot be compared with what was signed, as fewer than two places have a checkpoint: {0}. If none of them returns, an operator decides with `projector sign`"
     )]
-    Unconfirmed,
+    Unconfirmed(Insufficient),
+    #[error(
+        "the event at position {0} is not the one that was published on NATS: one of them was changed before it was signed"
+    )]
+    Unpublished(Position),
     #[error("the transparency log is damaged: {0}")]
     Tiles(#[from] MissingTile),
     #[error("a database or the checkpoint file did not respond in time")]
@@ -42,9 +46,9 @@ impl TransparencyError {
     pub const fn is_integrity_violation(&self) -> bool {
         match self {
             Self::Log(error) => error.is_integrity_violation(),
-            Self::Forked { .. } | Self::Regrown(_) | Self::Tiles(_) => true,
+            Self::Forked { .. } | Self::Regrown(_) | Self::Unpublished(_) | Self::Tiles(_) => true,
             Self::CheckpointFile(error) => !matches!(error, OpenError::File { .. }),
-            Self::ReadModel(_) | Self::File(_) | Self::Unconfirmed | Self::TimedOut(_) => false,
+            Self::ReadModel(_) | Self::File(_) | Self::Unconfirmed(_) | Self::TimedOut(_) => false,
         }
     }
 }

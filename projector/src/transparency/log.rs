@@ -2,6 +2,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,6 +18,7 @@ use event_log::{
         self,
         merkle::{Hash, Proof, TileId, Tree, record_hash},
         signed_checkpoint::{Checkpoint, SigningKey},
+        statement::Statement,
     },
 };
 use runtime::{
@@ -25,7 +30,14 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{error::TransparencyError, metrics::Metrics, published::Published, store};
+use super::{
+    error::TransparencyError,
+    memory::{self, Insufficient, Memory},
+    metrics::Metrics,
+    notes::{self, SignedNote},
+    published::Published,
+    store, window,
+};
 
 /// Minimum interval between two checkpoints, and about the longest time from a commit to the checkpoint that covers it.
 const MIN_BATCH_INTERVAL: Duration = Duration::from_millis(250);
@@ -34,6 +46,9 @@ const CHUNK_EVENTS: i64 = 50_000;
 /// Interval between queries for the last checkpoint on NATS, while it is connected and does not respond.
 const NATS_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
+/// How long the longest delay is shown.
+const DELAY_SHOWN_FOR: Duration = Duration::from_hours(1);
+
 /// Grows the tree and signs it.
 pub struct TransparencyLog {
     event_store: PgPool,
@@ -41,13 +56,21 @@ pub struct TransparencyLog {
     key: SigningKey,
     published: Published,
     metrics: Metrics,
+    /// Set once the empty log is signed or cannot be. Until then the service is not ready: the first purchase comes afterwards.
+    is_begun: Arc<AtomicBool>,
+    /// Decisions of operators.
+    statements: Vec<Statement>,
     /// The tree as it is stored; `None` when another projector may have grown it.
     tree: Option<Tree>,
     /// Published checkpoints beyond the end of the tree, in order: it must pass through them.
     ahead: VecDeque<Checkpoint>,
+    /// Why the log cannot be signed even if it agrees with them.
+    insufficient: Option<Insufficient>,
     /// When to query NATS again; `None` when it has responded since the tree was loaded.
     poll_nats_at: Option<Instant>,
     next_at: Instant,
+    /// With the time of its measurement.
+    longest_delay: (f64, Instant),
     /// When the whole log was last known to be signed.
     complete_at: Instant,
 }
@@ -59,6 +82,7 @@ impl TransparencyLog {
         key: SigningKey,
         published: Published,
         metrics: Metrics,
+        is_begun: Arc<AtomicBool>,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -67,10 +91,14 @@ impl TransparencyLog {
             key,
             published,
             metrics,
+            is_begun,
+            statements: Vec::new(),
             tree: None,
             ahead: VecDeque::new(),
+            insufficient: None,
             poll_nats_at: None,
             next_at: now,
+            longest_delay: (0.0, now),
             complete_at: now,
         }
     }
@@ -82,24 +110,52 @@ impl TransparencyLog {
         tokio::join!(run_loop(&mut self, &stop), run_loop(&mut publisher, &stop));
     }
 
-    /// The stored tree, if it agrees with the published checkpoints.
-    async fn load(&mut self) -> Result<Tree, TransparencyError> {
-        let newest = self.published.newest().await?;
+    /// Signs the empty log, so that every later one can be compared with something. NATS is not waited for: what it has is compared
+    /// afterwards.
+    async fn begin(&mut self) -> Result<(), TransparencyError> {
+        if self.is_begun.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let note = self.key.sign_at(Position::START, Tree::default().root(), Utc::now());
+        if self.published.is_new().await? {
+            self.published.publish(&note).await?;
+        }
+        store::begin(&self.read_model, &note).await?;
+        self.is_begun.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The stored tree, if it agrees with what was signed, according to the memories.
+    async fn load(&mut self, head: Position) -> Result<Tree, TransparencyError> {
+        let [file, nats] = self.published.memories().await?;
+        let nats_answered = nats.notes.is_some();
         // Another projector may grow the tree meanwhile.
         let mut snapshot = transparency::snapshot(&self.read_model).await?;
         let tree = store::load(&mut snapshot).await?;
-        if newest.checkpoints.is_empty() && !newest.nats_answered && tree.size() > 0 {
-            return Err(TransparencyError::Unconfirmed);
-        }
-        self.poll_nats_at = (!newest.nats_answered).then(|| Instant::now() + NATS_POLL_INTERVAL);
+        let key = self.key.verifying_key();
+        let stored = store::notes(&mut *snapshot).await?;
+        let stored = stored.iter().filter_map(|note| SignedNote::open(note, key).ok()).collect();
+        let memories = [file, nats, Memory { name: "the read model", notes: Some(stored) }];
+        self.insufficient = memory::insufficient(&memories, head == Position::START, Utc::now());
+        let compared = memory::to_compare(&memories, key.origin());
+        let statements = memory::all_statements(&memories);
+        self.statements = notes::statements(&statements);
+        self.poll_nats_at = (!nats_answered).then(|| Instant::now() + NATS_POLL_INTERVAL);
         self.ahead.clear();
-        for checkpoint in newest.checkpoints {
-            if checkpoint.position <= position_of(&tree) {
+        for checkpoint in compared {
+            if checkpoint.position == Position::START {
+                compare(&checkpoint, Tree::default().root())?;
+            } else if checkpoint.position <= position_of(&tree) {
                 let root = Proof::Root { size: checkpoint.position.as_sequence() };
                 let root = transparency::prove(&mut *snapshot, root).await?;
                 compare(&checkpoint, root[0])?;
             } else {
                 self.ahead.push_back(checkpoint);
+            }
+        }
+        for note in statements {
+            if self.published.keep(&note).await? {
+                warn!(event.name = "transparency.statement", note = note.text, "An operator has decided on the log");
             }
         }
         self.forward();
@@ -118,22 +174,33 @@ impl TransparencyLog {
     async fn confirm_end(&self, tree: &Tree) -> Result<(), TransparencyError> {
         let Some(before) = tree.size().checked_sub(1).map(Position::from_sequence) else { return Ok(()) };
         let mut last = Tree::default();
-        self.hash(&mut last, before, before.next()).await?;
+        self.hash(&mut last, before, before.next(), DateTime::UNIX_EPOCH, &mut Vec::new()).await?;
         if last.last_leaf() == tree.last_leaf() { Ok(()) } else { Err(TransparencyError::Regrown(before.next())) }
     }
 
     /// Adds the next events to the tree, signs it and stores it. Returns `None` when another projector was faster.
     async fn grow(&mut self, mut tree: Tree, head: Position) -> Result<Option<Tree>, TransparencyError> {
         let from = position_of(&tree);
-        let mut until = head.min(from.plus(CHUNK_EVENTS));
+        // Events that no checkpoint covers yet.
+        let is_new = self.ahead.is_empty();
+        let chunk = if is_new { window::CHUNK_EVENTS } else { CHUNK_EVENTS };
+        let mut until = head.min(from.plus(chunk));
         if let Some(ahead) = self.ahead.front() {
             until = until.min(ahead.position);
         }
-        let (tiles, oldest) = self.hash(&mut tree, from, until).await?;
+        let mut late = Vec::new();
+        let compared_before = if is_new { Utc::now() - window::COMPARED_AFTER } else { DateTime::UNIX_EPOCH };
+        let (tiles, oldest) = self.hash(&mut tree, from, until, compared_before, &mut late).await?;
+        if !late.is_empty() {
+            let unpublished = window::compare(self.published.nats(), late).await?;
+            self.metrics.unpublished_events.inc_by(unpublished);
+        }
         while let Some(ahead) = self.ahead.pop_front_if(|ahead| ahead.position == until) {
             compare(&ahead, tree.root())?;
         }
-        let checkpoint = self.ahead.is_empty().then(|| self.key.sign(until, tree.root()));
+        let time = memory::time_of_signing(&self.statements, Utc::now());
+        let is_signed = self.ahead.is_empty() && self.insufficient.is_none();
+        let checkpoint = is_signed.then(|| self.key.sign_at(until, tree.root(), time));
         if let Some(note) = &checkpoint {
             fail_point("note");
             self.published.publish(note).await?;
@@ -144,19 +211,34 @@ impl TransparencyLog {
             return Ok(None);
         }
         self.metrics.position.set(until.get());
-        self.metrics.delay_seconds.set((Utc::now() - oldest).as_seconds_f64().max(0.0));
+        let delay = (Utc::now() - oldest).as_seconds_f64().max(0.0);
+        self.metrics.delay_seconds.set(delay);
+        if is_new {
+            self.observe_delay(delay);
+        }
         if until < head {
             self.next_at = Instant::now();
         }
         Ok(Some(tree))
     }
 
-    /// Adds the events to the tree. Returns the tiles that they filled, and the time of the oldest event.
+    /// Keeps the longest delay for an hour: an outage is noticed although the first checkpoint afterwards ends it.
+    fn observe_delay(&mut self, delay: f64) {
+        let (longest, since) = self.longest_delay;
+        if delay >= longest || since.elapsed() >= DELAY_SHOWN_FOR {
+            self.longest_delay = (delay, Instant::now());
+            self.metrics.longest_delay_seconds.set(delay);
+        }
+    }
+
+    /// Adds the events to the tree, and the lines of those from before a time to `late`. Returns the tiles that they filled, and the time of the oldest event.
     async fn hash(
         &self,
         tree: &mut Tree,
         from: Position,
         until: Position,
+        late_before: DateTime<Utc>,
+        late: &mut Vec<(Position, Vec<u8>)>,
     ) -> Result<(HashMap<TileId, Vec<u8>>, DateTime<Utc>), TransparencyError> {
         let (mut tiles, mut oldest) = (HashMap::new(), None);
         let mut events = scan(&self.event_store, from, until).await?;
@@ -164,6 +246,9 @@ impl TransparencyLog {
             let line = CloudEvent::try_from(&event).map_err(ReadError::from)?.to_json();
             oldest.get_or_insert(event.recorded_at);
             tree.push(&record_hash(&line), |id, tile| drop(tiles.insert(id, tile)));
+            if event.recorded_at < late_before {
+                late.push((event.position, line));
+            }
         }
         Ok((tiles, oldest.unwrap_or_default()))
     }
@@ -181,15 +266,22 @@ impl run_loop::Step for TransparencyLog {
         if self.poll_nats_at.is_some_and(|at| at <= Instant::now()) && self.published.nats_is_connected() {
             self.tree = None;
         }
+        let head = event_log::head(&self.event_store).await?;
+        if head == Position::START {
+            self.begin().await?;
+        } else {
+            self.is_begun.store(true, Ordering::Relaxed);
+        }
         let known = self.tree.take();
         let is_loaded = known.is_none();
         let tree = match known {
             Some(tree) => tree,
-            None => self.load().await?,
+            None => self.load(head).await?,
         };
         self.next_at = Instant::now() + MIN_BATCH_INTERVAL;
         let from = position_of(&tree);
-        let head = event_log::head(&self.event_store).await?;
+        // Again, as another projector may have grown the tree since then.
+        let head = if head < from { event_log::head(&self.event_store).await? } else { head };
         let after = self.ahead.back().map_or(from, |ahead| ahead.position);
         if head < after {
             return Err(ReadError::CutOff { end: head, after }.into());
@@ -197,9 +289,16 @@ impl run_loop::Step for TransparencyLog {
         if is_loaded || head > from {
             self.confirm_end(&tree).await?;
         }
+        // What there is has been compared.
+        if self.ahead.is_empty()
+            && let Some(reason) = self.insufficient.take()
+        {
+            return Err(TransparencyError::Unconfirmed(reason));
+        }
         self.metrics.position.set(from.get());
         self.tree = if head == from {
             self.metrics.delay_seconds.set(0.0);
+            self.observe_delay(0.0);
             // An operator may have discarded the stored one.
             store::is_at(&self.read_model, from).await?.then_some(tree)
         } else {
@@ -212,6 +311,9 @@ impl run_loop::Step for TransparencyLog {
     }
 
     async fn observe(&mut self, outcome: Result<(), &TransparencyError>) {
+        self.is_begun.store(true, Ordering::Relaxed);
+        let is_unconfirmed = matches!(outcome, Err(TransparencyError::Unconfirmed(_)));
+        self.metrics.unconfirmed.set(is_unconfirmed.into());
         let Err(error) = outcome else {
             self.metrics.refused.set(0);
             return;

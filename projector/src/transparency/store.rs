@@ -7,7 +7,7 @@ use event_log::transparency::{
     merkle::{TileId, Tree, needed},
     reader::{head, tiles},
 };
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgExecutor, PgPool};
 
 use super::error::TransparencyError;
 
@@ -22,14 +22,43 @@ pub async fn is_at(read_model: &PgPool, position: Position) -> sqlx::Result<bool
     Ok(head(read_model).await?.0 == position)
 }
 
+/// The newest note that was stored, also if the tree was discarded since then, and the statements of operators.
+pub async fn notes(read_model: impl PgExecutor<'_>) -> sqlx::Result<Vec<String>> {
+    let notes = "select signed from tree_head where signed is not null union all select note from checkpoint_statement";
+    sqlx::query_scalar(notes).fetch_all(read_model).await
+}
+
+/// Stores the checkpoint of the empty log, unless there is a later one.
+pub async fn begin(read_model: &PgPool, note: &str) -> sqlx::Result<()> {
+    sqlx::query("update tree_head set signed = $1 where signed is null").bind(note).execute(read_model).await?;
+    Ok(())
+}
+
+/// Stores a statement of an operator. The tree is discarded with a restore, as the log may be another one.
+pub async fn decide(read_model: &PgPool, note: &str, discards_tree: bool) -> sqlx::Result<()> {
+    let mut connection = read_model.acquire().await?;
+    let mut transaction = connection.begin().await?;
+    let insert = "insert into checkpoint_statement (note) values ($1) on conflict do nothing";
+    sqlx::query(insert).bind(note).execute(&mut *transaction).await?;
+    if discards_tree {
+        discard_in(&mut transaction).await?;
+    }
+    transaction.commit().await
+}
+
 /// Removes the tree and its checkpoint. A running projector builds the tree again from the log, and signs it only if it passes
 /// through the published checkpoints.
 pub async fn discard(read_model: &PgPool) -> sqlx::Result<()> {
     let mut connection = read_model.acquire().await?;
     let mut transaction = connection.begin().await?;
-    sqlx::query("update tree_head set position = 0, checkpoint = null").execute(&mut *transaction).await?;
-    sqlx::query("truncate tree_tile").execute(&mut *transaction).await?;
+    discard_in(&mut transaction).await?;
     transaction.commit().await
+}
+
+async fn discard_in(transaction: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query("update tree_head set position = 0, checkpoint = null").execute(&mut *transaction).await?;
+    sqlx::query("truncate tree_tile").execute(transaction).await?;
+    Ok(())
 }
 
 /// Stores a tree that has grown since `from`. Returns false, and changes nothing, when the stored one is no longer at `from`.
@@ -42,12 +71,14 @@ pub async fn grow(
 ) -> sqlx::Result<bool> {
     let mut connection = read_model.acquire().await?;
     let mut transaction = connection.begin().await?;
-    let moved = sqlx::query("update tree_head set position = $2, checkpoint = $3 where position = $1")
-        .bind(from.get())
-        .bind(Position::from_sequence(tree.size()).get())
-        .bind(checkpoint)
-        .execute(&mut *transaction)
-        .await?;
+    let moved = sqlx::query(
+        "update tree_head set position = $2, checkpoint = $3, signed = coalesce($3, signed) where position = $1",
+    )
+    .bind(from.get())
+    .bind(Position::from_sequence(tree.size()).get())
+    .bind(checkpoint)
+    .execute(&mut *transaction)
+    .await?;
     if moved.rows_affected() == 0 {
         return Ok(false);
     }

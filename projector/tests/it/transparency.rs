@@ -2,6 +2,8 @@
 
 use std::{fs, path::PathBuf};
 
+use async_nats::jetstream::stream;
+use chrono::{TimeDelta, Utc};
 use contract::{cloud_event::CloudEvent, position::Position};
 use event_log::{
     self,
@@ -9,10 +11,11 @@ use event_log::{
         self,
         merkle::{Proof, Tree, record_hash},
         signed_checkpoint::{Checkpoint, SigningKey, VerifyingKey, generate_keys, split_notes},
+        statement::{Kind, Statement},
     },
 };
 use nix::sys::signal::Signal;
-use runtime::nats::CHECKPOINT_SUBJECT;
+use runtime::nats::{CHECKPOINT_SUBJECT, STREAM, SUBJECTS, subject};
 use sqlx::PgPool;
 use tempfile::TempDir;
 use testing::{Command, Databases, NO_NATS, Nats, Proxy, Service, Until, eventually, purchased};
@@ -68,8 +71,17 @@ impl Signed {
     }
 
     fn checkpoints(&self, replica: &str) -> Vec<Checkpoint> {
+        self.notes(replica).iter().filter_map(|note| self.checkpoint(note)).collect()
+    }
+
+    fn notes(&self, replica: &str) -> Vec<String> {
         let text = fs::read_to_string(self.file(replica)).unwrap();
-        split_notes(&text).into_iter().map(|note| self.key.open(note).unwrap()).collect()
+        split_notes(&text).into_iter().map(str::to_owned).collect()
+    }
+
+    /// The checkpoint, unless the note is a statement.
+    fn checkpoint(&self, note: &str) -> Option<Checkpoint> {
+        Statement::open(note, &self.key).is_err().then(|| self.key.open(note).unwrap())
     }
 
     /// Compares the checkpoints with the tree that follows from the log.
@@ -79,6 +91,9 @@ impl Signed {
         assert!(checkpoints.peek().is_some(), "nothing was signed");
         let events = event_log::read_after(self.databases.event_store(), Position::START, 100_000).await.unwrap();
         let mut tree = Tree::default();
+        while let Some(checkpoint) = checkpoints.next_if(|next| next.position == Position::START) {
+            assert_eq!(checkpoint.root, tree.root(), "of the empty log");
+        }
         for event in events {
             tree.push(&record_hash(&CloudEvent::try_from(&event).unwrap().to_json()), |_, _| ());
             while let Some(checkpoint) = checkpoints.next_if(|next| next.position == event.position) {
@@ -100,10 +115,30 @@ impl Signed {
         self.databases.tamper(&truncate).await;
     }
 
+    /// As if the read model was lost.
     async fn forget_the_tree(&self) {
         self.databases
-            .change_read_model("truncate tree_tile; update tree_head set position = 0, checkpoint = null")
+            .change_read_model(
+                "truncate tree_tile; update tree_head set position = 0, checkpoint = null, signed = null",
+            )
             .await;
+    }
+
+    /// Runs `projector sign` or `projector restored`.
+    async fn decide(&self, arguments: &[&str], nats_url: &str) -> (bool, String) {
+        let (event_store, read_model) =
+            (self.databases.event_store_url("projector"), self.databases.read_model_url("projector"));
+        let file = self.file("one");
+        let settings = [
+            ("EVENT_STORE_URL", &*event_store),
+            ("READ_MODEL_URL", &*read_model),
+            ("NATS_URL", nats_url),
+            ("CHECKPOINT_KEY", &*self.private_key),
+            ("CHECKPOINT_LOG", file.to_str().unwrap()),
+        ];
+        let arguments = [arguments, &["--actor", "olga", "--reason", "a test"]].concat();
+        let ended = Command::start("projector", &arguments, &settings).ended().await;
+        (ended.success, ended.log)
     }
 }
 
@@ -121,6 +156,16 @@ async fn published_log(nats: &Nats) -> (Signed, Option<String>) {
     let note = signed.head().await.1;
     eventually("NATS has it", async || note_on_nats(nats).await == note).await;
     (signed, note)
+}
+
+/// Whether the projector waits for a decision.
+async fn is_unconfirmed(projector: &Service) -> bool {
+    projector.metric("sales_checkpoint_unconfirmed").await > 0.0
+}
+
+async fn publish(nats: &Nats, message: String) {
+    let client = runtime::nats::connect(&nats.admin_url(), "test").await.unwrap();
+    async_nats::jetstream::new(client).publish(CHECKPOINT_SUBJECT, message.into()).await.unwrap().await.unwrap();
 }
 
 async fn is_refused(projector: &Service) -> bool {
@@ -176,16 +221,16 @@ async fn three_projectors_killed_again_and_again_sign_one_tree() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_tree_is_rebuilt_and_continues_after_the_published_checkpoints() {
-    let (signed, projector) = signed_log(600, NO_NATS).await;
-    projector.kill();
+    let nats = Nats::start();
+    let (signed, _) = published_log(&nats).await;
     signed.forget_the_tree().await;
     // A crash during a write leaves a partial note.
     let file = signed.file("one");
     let whole = fs::read_to_string(&file).unwrap();
-    fs::write(&file, format!("{whole}sales.example/test\n60")).unwrap();
+    fs::write(&file, format!("{whole}sales.example/test\n30")).unwrap();
     signed.buy(5).await;
-    let _projector = signed.projector("one", NO_NATS).await;
-    signed.signed(605).await;
+    let _projector = signed.projector("one", &nats.url("projector")).await;
+    signed.signed(305).await;
     let text = fs::read_to_string(&file).unwrap();
     assert!(text.starts_with(&whole), "published checkpoints stay");
     signed.assert_true(signed.checkpoints("one")).await;
@@ -216,7 +261,8 @@ async fn a_changed_log_gets_no_signature_if_the_file_is_lost_and_nats_has_the_ch
         let (signed, true_note) = published_log(&nats).await;
         signed.change_the_past().await;
         if tree_is_there {
-            // The owner of the key can sign without publishing.
+            // The owner of the key can decide and sign without publishing.
+            assert!(signed.decide(&["sign"], NO_NATS).await.0);
             let forger = signed.projector("forger", NO_NATS).await;
             signed.signed(300).await;
             forger.kill();
@@ -242,7 +288,7 @@ async fn without_file_and_nats_nothing_is_signed_until_nats_responds() {
     nats.stop();
     let projector = signed.projector("lost", &nats.url("projector")).await;
     signed.buy(5).await;
-    let reason = "the checkpoint file is empty, and NATS does not return its last checkpoint";
+    let reason = "fewer than two places have a checkpoint: the checkpoint file has no checkpoint, NATS does not respond, the read model has checkpoints up to position 20";
     eventually("it reports why it waits", async || projector.log().contains(reason)).await;
     eventually("the totals continue", async || signed.databases.checkpoint().await == 25).await;
     assert_eq!(signed.head().await.0, 20);
@@ -260,15 +306,15 @@ async fn the_checkpoint_on_nats_is_compared_when_it_is_back_and_is_not_hidden_by
     nats.stop();
     signed.change_the_past().await;
     signed.buy(10).await;
-    // Without file, tree and NATS, this is a new log to the projector.
     let projector = signed.projector("lost", &nats.url("projector")).await;
-    signed.signed(310).await;
+    eventually("nothing can be compared", async || is_unconfirmed(&projector).await).await;
     nats.start_again();
     eventually("the fork is detected", async || is_refused(&projector).await).await;
     signed.buy(10).await;
     eventually("the totals continue", async || signed.databases.checkpoint().await == 320).await;
     assert_eq!(note_on_nats(&nats).await, true_note);
-    assert_eq!(signed.head().await.0, 310);
+    assert_eq!(signed.head().await, (0, None));
+    assert_eq!(fs::read(signed.file("lost")).unwrap(), b"", "nothing is signed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -339,17 +385,220 @@ async fn after_a_restore_of_the_event_store_alone_the_documented_commands_lead_t
         let nats_url = nats.url("projector");
         let projector = signed.projector_until("one", &nats_url, Until::Live).await;
         eventually("it is refused", async || is_refused(&projector).await).await;
-        projector.kill();
-
-        fs::rename(signed.file("one"), signed.file("before")).unwrap();
-        let admin = runtime::nats::connect(&nats.admin_url(), "test").await.unwrap();
-        async_nats::jetstream::new(admin).delete_stream("SALES_CHECKPOINTS").await.unwrap();
-        let projector = signed.projector_until("one", &nats_url, Until::Live).await;
-        eventually("the tree is refused", async || is_refused(&projector).await).await;
-        let rebuilt = signed.databases.start_rebuild(&["--tree"]).ended().await;
-        assert!(rebuilt.success, "{}", rebuilt.log);
+        let (restored, log) = signed.decide(&["restored", "--to", "200"], &nats_url).await;
+        assert!(restored, "{log}");
         signed.signed(signed.databases.head().await).await;
         eventually("the alarm ends", async || !is_refused(&projector).await).await;
+        let notes = signed.notes("one");
+        let at = notes.iter().rposition(|note| signed.checkpoint(note).is_none()).unwrap();
+        let statement = Statement::open(&notes[at], &signed.key).unwrap();
+        let Kind::Restored { given_up, .. } = statement.kind else { panic!("{statement:?}") };
+        assert_eq!((statement.position.get(), given_up.get(), &*statement.actor), (200, 300, "olga"));
+        let (before, after): (Vec<_>, Vec<_>) = (notes[..at].to_vec(), notes[at + 1..].to_vec());
+        let after: Vec<_> = after.iter().filter_map(|note| signed.checkpoint(note)).collect();
+        assert!(after.iter().all(|checkpoint| !statement.gives_up(checkpoint)));
+        assert!(before.iter().filter_map(|note| signed.checkpoint(note)).any(|lost| statement.gives_up(&lost)));
+        signed.assert_true(after).await;
+        let last = notes.last().cloned();
+        eventually("NATS has the new checkpoint", async || note_on_nats(&nats).await == last).await;
+
+        // The next start decides the same, and so does one without the file. A change after the restore is detected.
+        projector.kill();
+        for replica in ["one", "lost"] {
+            let projector = signed.projector_until(replica, &nats_url, Until::Live).await;
+            signed.grow(5).await;
+            projector.kill();
+        }
+        let change = "update event set recorded_at = recorded_at - interval '1 second' where position = 203";
+        signed.databases.tamper(change).await;
+        signed.forget_the_tree().await;
+        let projector = signed.projector_until("one", &nats_url, Until::Live).await;
+        eventually("it is refused", async || is_refused(&projector).await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_has_lost_nothing_signed_cannot_be_stated() {
+    let nats = Nats::start();
+    let (signed, _) = published_log(&nats).await;
+    for (position, reason) in [("300", "there is nothing to give up"), ("301", "there is nothing to give up")] {
+        let (stated, log) = signed.decide(&["restored", "--to", position], &nats.url("projector")).await;
+        assert!(!stated && log.contains(reason), "{log}");
+    }
+    let (stated, log) = signed.decide(&["sign", "--after", "301"], NO_NATS).await;
+    assert!(!stated && log.contains("the log ends at position 300"), "{log}");
+}
+
+/// Everything but one place is lost, and the log was changed after what that place has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_cannot_be_compared_is_signed_only_if_an_operator_decides() {
+    let mut nats = Nats::start();
+    let (signed, _) = published_log(&nats).await;
+    signed.change_the_past().await;
+    nats.stop();
+    nats.wipe();
+    nats.start_again();
+    let nats_url = nats.url("projector");
+    let projector = signed.projector("lost", &nats_url).await;
+    eventually("it waits", async || is_unconfirmed(&projector).await).await;
+    let head = signed.buy(5).await;
+    eventually("the totals continue", async || signed.databases.checkpoint().await == head).await;
+    assert_eq!(signed.head().await, (0, None));
+    assert_eq!(fs::read(signed.file("lost")).unwrap(), b"", "nothing is signed");
+
+    let (decided, log) = signed.decide(&["sign"], &nats_url).await;
+    assert!(decided, "{log}");
+    signed.signed(head).await;
+    eventually("the alarm ends", async || !is_unconfirmed(&projector).await).await;
+    let statement = Statement::open(&signed.notes("lost")[0], &signed.key).unwrap();
+    assert_eq!((statement.kind, statement.position.get()), (Kind::Accepted, head));
+    assert_eq!((&*statement.actor, &*statement.reason), ("olga", "a test"));
+    assert!(projector.log().contains("transparency.statement"), "{}", projector.log());
+    let note = signed.head().await.1;
+    eventually("NATS has it", async || note_on_nats(&nats).await == note).await;
+    // No memory that is still there is overruled.
+    projector.kill();
+    let projector = signed.projector("one", &nats_url).await;
+    eventually("it is refused", async || is_refused(&projector).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_log_gets_no_signature_whatever_the_newest_message_on_nats_is() {
+    for newest in ["garbage", "old", "other key"] {
+        let nats = Nats::start();
+        let (signed, _) = published_log(&nats).await;
+        let old = signed.notes("one")[0].clone();
+        let message = match newest {
+            "garbage" => "a shopping list".to_owned(),
+            "old" => old.clone(),
+            _ => SigningKey::parse(&generate_keys("sales.example/test").unwrap().0)
+                .unwrap()
+                .sign(Position::from_sequence(400), record_hash(b"")),
+        };
+        publish(&nats, message).await;
+        signed.change_the_past().await;
+        signed.databases.change_read_model(&format!("update tree_head set signed = '{old}'")).await;
+        signed.buy(10).await;
+        let projector = signed.projector("lost", &nats.url("projector")).await;
+        eventually("the fork is detected", async || is_refused(&projector).await).await;
+        assert_eq!(fs::read(signed.file("lost")).unwrap(), b"", "nothing is signed");
+        assert_eq!(signed.head().await, (0, None));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_log_gets_no_signature_whatever_is_done_to_the_file() {
+    let damaged = |case, notes: &[String]| match case {
+        "cut back" => notes[0].clone(),
+        "an old note is the last" => notes.concat() + &notes[0],
+        "zeros follow" => notes.concat() + &"\0".repeat(64 * 1024),
+        _ => notes.concat() + "sales.example/test\n301\nab" + &"\0".repeat(64 * 1024),
+    };
+    for case in ["cut back", "an old note is the last", "zeros follow", "zeros follow a partial note"] {
+        let (signed, projector) = signed_log(300, NO_NATS).await;
+        projector.kill();
+        fs::write(signed.file("one"), damaged(case, &signed.notes("one"))).unwrap();
+        signed.change_the_past().await;
+        signed.buy(10).await;
+        let projector = signed.projector("one", NO_NATS).await;
+        eventually(case, async || is_refused(&projector).await || is_unconfirmed(&projector).await).await;
+        assert_eq!(is_refused(&projector).await, case != "cut back", "{case}");
+        assert_eq!(signed.head().await.1, None, "{case}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zeros_after_the_last_note_do_not_stop_an_unchanged_log() {
+    let (signed, projector) = signed_log(20, NO_NATS).await;
+    projector.kill();
+    let whole = fs::read_to_string(signed.file("one")).unwrap();
+    fs::write(signed.file("one"), whole.clone() + &"\0".repeat(64 * 1024)).unwrap();
+    let _projector = signed.projector("one", NO_NATS).await;
+    signed.grow(5).await;
+    assert!(fs::read_to_string(signed.file("one")).unwrap().starts_with(&whole));
+    signed.assert_true(signed.checkpoints("one")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_file_is_thinned_when_it_is_opened() {
+    let (signed, projector) = signed_log(20, NO_NATS).await;
+    projector.kill();
+    let key = SigningKey::parse(&signed.private_key).unwrap();
+    let (count, now) = (6000_i64, Utc::now());
+    let old =
+        |number| key.sign_at(Position::START, Tree::default().root(), now - TimeDelta::seconds(20 * (count - number)));
+    let old: Vec<_> = (0..count).map(old).collect();
+    let notes = signed.notes("one");
+    fs::write(signed.file("one"), old.concat() + &notes.concat()).unwrap();
+    let _projector = signed.projector("one", NO_NATS).await;
+    signed.grow(5).await;
+    let thinned = signed.notes("one");
+    assert!(thinned.len() < 2000, "{}", thinned.len());
+    assert_eq!(thinned[0], old[0]);
+    assert!(thinned.contains(notes.last().unwrap()));
+    signed.assert_true(signed.checkpoints("one")).await;
+}
+
+/// What waits for long, because no projector runs, may be changed before it is signed.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_waited_for_their_signature_are_compared_with_nats() {
+    for (on_nats, changed) in [(true, true), (true, false), (false, false)] {
+        let nats = Nats::start();
+        let (signed, nats_url) = (Signed::create().await, nats.url("projector"));
+        signed.projector("one", &nats_url).await.kill();
+        signed.buy(20).await;
+        signed.databases.tamper("update event set recorded_at = recorded_at - interval '1 hour'").await;
+        if on_nats {
+            let client = runtime::nats::connect(&nats.admin_url(), "test").await.unwrap();
+            let jetstream = async_nats::jetstream::new(client);
+            let subjects = vec![SUBJECTS.to_owned()];
+            let config = stream::Config { name: STREAM.to_owned(), subjects, ..Default::default() };
+            jetstream.create_stream(config).await.unwrap();
+            for event in event_log::read_after(signed.databases.event_store(), Position::START, 20).await.unwrap() {
+                let line = CloudEvent::try_from(&event).unwrap().to_json();
+                jetstream.publish(subject("LicensePurchased"), line.into()).await.unwrap().await.unwrap();
+            }
+        }
+        if changed {
+            let change = "update event set data = replace(data::text, '19900', '19901')::json where position = 7";
+            signed.databases.tamper(change).await;
+        }
+        let projector = signed.projector("one", &nats_url).await;
+        if changed {
+            eventually("it is refused", async || is_refused(&projector).await).await;
+            let reason = "the event at position 7 is not the one that was published on NATS";
+            assert!(projector.log().contains(reason), "{}", projector.log());
+            assert_eq!(signed.head().await, (0, None));
+            continue;
+        }
+        signed.signed(20).await;
+        let expected = if on_nats { 0.0 } else { 20.0 };
+        eventually("the metrics are set", async || {
+            projector.metric("sales_checkpoint_longest_delay_seconds").await >= 3600.0
+                && (projector.metric("sales_checkpoint_unpublished_events_total").await - expected).abs() < 0.5
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_loss_of_one_place_needs_no_operator() {
+    for lost in ["file", "NATS", "read model"] {
+        let mut nats = Nats::start();
+        let (signed, _) = published_log(&nats).await;
+        match lost {
+            "file" => fs::remove_file(signed.file("one")).unwrap(),
+            "NATS" => {
+                nats.stop();
+                nats.wipe();
+                nats.start_again();
+            }
+            _ => signed.forget_the_tree().await,
+        }
+        let _projector = signed.projector("one", &nats.url("projector")).await;
+        signed.grow(10).await;
+        let note = signed.head().await.1;
+        eventually("NATS has it", async || note_on_nats(&nats).await == note).await;
         signed.assert_true(signed.checkpoints("one")).await;
     }
 }
@@ -357,10 +606,12 @@ async fn after_a_restore_of_the_event_store_alone_the_documented_commands_lead_t
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tree_that_an_operator_discards_is_built_again_without_a_sale() {
     let (signed, _projector) = signed_log(20, NO_NATS).await;
-    let before = signed.head().await;
+    let notes = signed.notes("one").len();
     let rebuilt = signed.databases.start_rebuild(&["--tree"]).ended().await;
     assert!(rebuilt.success, "{}", rebuilt.log);
-    eventually("the tree is the same again", async || signed.head().await == before).await;
+    eventually("the tree is signed again", async || signed.notes("one").len() > notes && signed.head().await.0 == 20)
+        .await;
+    signed.assert_true(signed.checkpoints("one")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -441,6 +692,8 @@ async fn a_file_with_something_else_is_not_changed_and_stops_signing_alone() {
     let projector = signed.projector("one", NO_NATS).await;
     eventually("signing is refused", async || is_refused(&projector).await).await;
     fs::remove_file(&file).unwrap();
+    eventually("nothing was signed before", async || is_unconfirmed(&projector).await).await;
+    assert!(signed.decide(&["sign"], NO_NATS).await.0);
     signed.signed(signed.databases.head().await).await;
     eventually("the alarm ends", async || !is_refused(&projector).await).await;
     signed.assert_true(signed.checkpoints("one")).await;
@@ -448,10 +701,12 @@ async fn a_file_with_something_else_is_not_changed_and_stops_signing_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_cannot_be_opened_delays_signing_alone() {
-    let signed = Signed::create().await;
+    let nats = Nats::start();
+    let (signed, _) = published_log(&nats).await;
     let file = signed.file("one");
+    fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
-    let projector = signed.projector("one", NO_NATS).await;
+    let projector = signed.projector("one", &nats.url("projector")).await;
     let head = signed.buy(3).await;
     eventually("the totals continue", async || signed.databases.checkpoint().await == head).await;
     let reason = format!("the checkpoint file {} cannot be used", file.display());

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod bench;
+pub mod decide;
 pub mod down;
 pub mod rebuild;
 mod running;

@@ -37,7 +37,7 @@ const fn alarm(service: &'static str, metric: &'static str, replicas: Of, most: 
 }
 
 /// None of them is raised once the system has healed. The limits are those of the alerts, or lower.
-const QUIET: [Alarm; 12] = [
+const QUIET: [Alarm; 13] = [
     alarm("command-api", "sales_append_clock_refused", Of::Any, 0.0),
     alarm("command-api", "sales_append_clock_ahead_seconds", Of::Any, 60.0),
     alarm("command-api", "sales_relay_diverged", Of::Any, 0.0),
@@ -47,6 +47,7 @@ const QUIET: [Alarm; 12] = [
     alarm("projector", "sales_projection_lag_seconds", Of::All, 5.0),
     alarm("projector", "sales_reconciliation_difference", Of::Any, 0.0),
     alarm("projector", "sales_checkpoint_refused", Of::Any, 0.0),
+    alarm("projector", "sales_checkpoint_unconfirmed", Of::Any, 0.0),
     alarm("projector", "sales_checkpoint_delay_seconds", Of::All, 10.0),
     alarm("projector", "sales_watch_difference", Of::Any, 0.0),
     alarm("query-api", "sales_totals_age_seconds", Of::Any, 30.0),
