@@ -242,7 +242,7 @@ async fn run_cases(seeds: impl Iterator<Item = u64>) {
             fs::write(watched.file(), "").unwrap();
         }
         if matches!(state, State::WithoutNote | State::WithoutFileAndNote) {
-            watched.databases.change_read_model("update tree_head set checkpoint = null").await;
+            watched.databases.change_read_model("update tree_head set checkpoint = null, signed = null").await;
         }
         if matches!(state, State::UnderSale | State::Down) {
             watched.sell("grown", is_signed(kind)).await;

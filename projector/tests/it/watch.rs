@@ -197,7 +197,7 @@ async fn each_kind_of_change_is_found_at_its_position_and_is_gone_a_round_after_
         ("parent", tree, tile(1, 0, 1), Some(257), "from position 257 to 512 and their hash on level 1"),
         ("missing tile", tree, "delete from tree_tile where (level, index) = (0, 2)".to_owned(), Some(513), "tile 2 on level 0 of the tree is missing"),
         ("note of another log", tree, format!("update tree_head set checkpoint = '{}'", note_of_another_log()), None, "something else in place of the newest checkpoint"),
-        ("older note", tree, format!("update tree_head set checkpoint = '{}'", watched.first_note()), None, "the checkpoint for position 400 with a tree of 800 events"),
+        ("older note", tree, format!("update tree_head set checkpoint = '{}'", watched.first_note()), None, "another note in place of the checkpoint for position 800"),
         ("short tile", tree, "update tree_tile set hashes = substr(hashes, 1, 64) where (level, index) = (0, 0)".to_owned(), Some(3), "position 3"),
     ] {
         if is_log {

@@ -18,7 +18,7 @@ use testing::Issuer;
 use crate::running::{Running, stack, succeed, text, until};
 
 /// Every endpoint of both APIs, and the role that it requires. A test compares this table with the OpenAPI documents.
-const ENDPOINTS: [(&str, &str, &str); 23] = [
+const ENDPOINTS: [(&str, &str, &str); 24] = [
     ("POST", "/api/buy_mpi", "customer"),
     ("DELETE", "/api/sales", "operator"),
     ("GET", "/api/get_current_money", "sales"),

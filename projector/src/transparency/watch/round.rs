@@ -1,7 +1,7 @@
 //! One round of the watch: the tree is built again from the events, in chunks, and compared with each stored tile and with the
 //! signed checkpoints.
 
-use std::{collections::HashMap, path::PathBuf};
+use std::{collections::HashMap, io, path::PathBuf};
 
 use contract::{cloud_event::CloudEvent, position::Position};
 use event_log::{
@@ -10,13 +10,18 @@ use event_log::{
     transparency::{
         self,
         merkle::{Hash, TILE_WIDTH, TileId, Tree, needed, record_hash},
-        signed_checkpoint::{Checkpoint, VerifyingKey, split_notes},
+        signed_checkpoint::{Checkpoint, VerifyingKey},
     },
 };
 use sqlx::PgPool;
 use tokio::task::spawn_blocking;
 
-use crate::transparency::error::TransparencyError;
+use crate::transparency::{
+    error::TransparencyError,
+    file::{self, OpenError},
+    notes::{SignedNote, statements},
+    store,
+};
 
 /// Events per step. Reading and hashing them takes some ten milliseconds.
 const CHUNK_EVENTS: i64 = 8192;
@@ -68,29 +73,37 @@ impl Round {
         file: PathBuf,
         from: Position,
     ) -> Result<Self, TransparencyError> {
-        let mut checkpoints = checkpoints_in(file, key.clone()).await;
+        let mut difference = None;
+        let mut found = |what| difference = Some(Difference { position: None, what });
+        let mut notes = match read_file(file, key.clone()).await? {
+            Ok(notes) => notes,
+            // The task that signs reports it.
+            Err(OpenError::File { .. }) => Vec::new(),
+            Err(foreign) => {
+                found(foreign.to_string());
+                Vec::new()
+            }
+        };
         let mut snapshot = transparency::snapshot(read_model).await?;
         let (target, note) = transparency::head(&mut *snapshot).await?;
+        if let Some(note) = note {
+            match SignedNote::open(&note, key) {
+                Ok(note) if note.checkpoint().is_some_and(|newest| newest.position == target) => notes.push(note),
+                Ok(_) => {
+                    found(format!("the read model has another note in place of the checkpoint for position {target}"));
+                }
+                Err(error) => {
+                    found(format!("the read model has something else in place of the newest checkpoint: {error}"));
+                }
+            }
+        }
+        let stored = store::notes(&mut *snapshot).await?;
+        notes.extend(stored.iter().filter_map(|note| SignedNote::open(note, key).ok()));
         let tiles = transparency::tiles(&mut *snapshot, &needed(from.as_sequence())).await?;
         let tree = Tree::restore(from.as_sequence(), &tiles).ok().filter(|tree| tree.size() <= target.as_sequence());
         let tree = tree.unwrap_or_default();
-        let mut difference = None;
-        match note.map(|note| key.open(&note)) {
-            Some(Ok(checkpoint)) if checkpoint.position == target => checkpoints.push(checkpoint),
-            Some(Ok(Checkpoint { position, .. })) => {
-                let what =
-                    format!("the read model has the checkpoint for position {position} with a tree of {target} events");
-                difference = Some(Difference { position: None, what });
-            }
-            Some(Err(error)) => {
-                let what = format!("the read model has something else in place of the newest checkpoint: {error}");
-                difference = Some(Difference { position: None, what });
-            }
-            None => (),
-        }
-        checkpoints
-            .retain(|checkpoint| checkpoint.position.as_sequence() > tree.size() && checkpoint.position <= target);
-        checkpoints.sort_by_key(|checkpoint| checkpoint.position);
+        let mut checkpoints = binding(&notes, key.origin());
+        checkpoints.retain(|checkpoint| checkpoint.position > position_of(&tree) && checkpoint.position <= target);
         Ok(Self {
             confirmed: position_of(&tree),
             tree,
@@ -223,15 +236,22 @@ fn position_of(tree: &Tree) -> Position {
     Position::from_sequence(tree.size())
 }
 
-/// The checkpoints of a file, evenly spread if there are many. A file that cannot be read is reported by the task that signs.
-async fn checkpoints_in(file: PathBuf, key: VerifyingKey) -> Vec<Checkpoint> {
-    let read = move || {
-        let text = std::fs::read_to_string(file).unwrap_or_default();
-        let notes = split_notes(&text);
-        let step = notes.len().div_ceil(MAX_CHECKPOINTS).max(1);
-        notes.iter().rev().step_by(step).filter_map(|note| key.open(note).ok()).collect()
-    };
-    spawn_blocking(read).await.unwrap_or_default()
+async fn read_file(file: PathBuf, key: VerifyingKey) -> Result<Result<Vec<SignedNote>, OpenError>, TransparencyError> {
+    let read = move || file::read(&file, &key);
+    Ok(spawn_blocking(read).await.map_err(io::Error::other)?)
+}
+
+/// The checkpoints that no restore has given up, in order; evenly spread if there are many.
+fn binding(notes: &[SignedNote], origin: &str) -> Vec<Checkpoint> {
+    let statements = statements(notes);
+    let mut checkpoints: Vec<_> = notes.iter().filter_map(SignedNote::checkpoint).cloned().collect();
+    checkpoints.extend(statements.iter().map(|statement| statement.checkpoint(origin)));
+    checkpoints.retain(|checkpoint| !statements.iter().any(|statement| statement.gives_up(checkpoint)));
+    checkpoints.sort_by_key(|checkpoint| checkpoint.position);
+    let step = checkpoints.len().div_ceil(MAX_CHECKPOINTS).max(1);
+    let mut spread: Vec<_> = checkpoints.into_iter().rev().step_by(step).collect();
+    spread.reverse();
+    spread
 }
 
 /// The first difference on the lowest level: those above follow from it.
