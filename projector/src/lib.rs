@@ -208,7 +208,7 @@ pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
         "0001_roles", "0002_projection", "0003_license_total", "0004_transparency_log", "0005_history",
         "0006_totals_snapshot", "0007_latest_purchase", "0008_last_event", "0009_discard_tree",
         "0010_rebuild_attempt", "0011_latest_purchases", "0012_watch", "0013_checkpoint_memory",
-        "0014_cosigned_checkpoint");
+        "0014_cosigned_checkpoint", "0015_past_checkpoint");
     let passwords = [
         ("projector", config.projector_db_password.as_str()),
         ("query_api", config.query_api_db_password.as_str()),

@@ -82,6 +82,9 @@ pub async fn grow(
     if moved.rows_affected() == 0 {
         return Ok(false);
     }
+    if let Some(note) = checkpoint {
+        keep(&mut transaction, Position::from_sequence(tree.size()), note).await?;
+    }
     tiles.extend(tree.unfinished().map(|(id, tile)| (id, tile.to_vec())));
     write(&mut transaction, tiles).await?;
     transaction.commit().await?;
@@ -104,5 +107,12 @@ async fn write(transaction: &mut PgConnection, tiles: HashMap<TileId, Vec<u8>>) 
     .bind(hashes)
     .execute(transaction)
     .await?;
+    Ok(())
+}
+
+/// Keeps a checkpoint for those who ask for it by its size, in place of the previous one if that is from the same minute.
+async fn keep(transaction: &mut PgConnection, position: Position, note: &str) -> sqlx::Result<()> {
+    let keep = sqlx::query(include_str!("../sql/keep_checkpoint.sql"));
+    keep.bind(position.get()).bind(note).execute(transaction).await?;
     Ok(())
 }

@@ -280,6 +280,45 @@ async fn the_proof_of_the_first_purchase_waits_for_the_first_checkpoint() {
     assert_eq!(proof.json::<Value>().await.unwrap()["tree_size"], 1);
 }
 
+/// Of the notes that are signed in one minute, the last is kept.
+#[tokio::test]
+async fn a_past_checkpoint_is_found_by_its_size_and_otherwise_the_nearest_are_named() {
+    let log = TiledLog::start(&[]).await;
+    let of_size = async |size: i64| log.get(&format!("/api/events/checkpoint?size={size}"), Some(Role::Auditor)).await;
+    let missing = async |size: i64| {
+        let response = of_size(size).await;
+        assert_eq!(response.status(), 404, "{size}");
+        let problem: Value = response.json().await.unwrap();
+        assert_eq!(problem["type"], "urn:sales:problem:unknown-checkpoint");
+        problem["detail"].as_str().unwrap().to_owned()
+    };
+    assert!(missing(1).await.contains("none at all"));
+    log.grow_to(10).await;
+    let first = log.get("/api/events/checkpoint", Some(Role::Auditor)).await.text().await.unwrap();
+    // As if a minute had passed.
+    log.databases.change_read_model("update past_checkpoint set stored_at = stored_at - interval '1 minute'").await;
+    // Unless a minute ends in between, the second of these replaces the first.
+    for size in [20, 30, 40] {
+        log.grow_to(size).await;
+    }
+    let kept: Vec<i64> = values(log.databases.read_model(), "select position from past_checkpoint order by 1").await;
+    assert!(kept.first() == Some(&10) && kept.last() == Some(&40) && kept.len() < 4, "{kept:?}");
+    assert_eq!(of_size(10).await.text().await.unwrap(), first);
+    let newest = log.get("/api/log/checkpoint", Some(Role::Auditor)).await.text().await.unwrap();
+    assert_eq!(of_size(40).await.text().await.unwrap(), newest);
+    for size in &kept {
+        let note = of_size(*size).await.text().await.unwrap();
+        assert_eq!(log.public_key.open(&note).unwrap().position.get(), *size);
+    }
+    assert!(missing(9).await.contains("sizes: 10."));
+    assert!(missing(11).await.contains(&format!("sizes: 10 and {}.", kept[1])));
+    assert!(missing(41).await.contains("sizes: 40."));
+    for wrong in ["0x10", "-1", "", "1.5", "10&size=20"] {
+        let response = log.get(&format!("/api/events/checkpoint?size={wrong}"), Some(Role::Auditor)).await;
+        assert_problem(response, 400, "invalid-query").await;
+    }
+}
+
 #[tokio::test]
 async fn every_caller_gets_the_public_key() {
     let (_, public) = generate_keys("sales.example/test").unwrap();
