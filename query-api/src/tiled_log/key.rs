@@ -21,8 +21,9 @@ use crate::{headers::FOR_FIVE_MINUTES, sources::Sources};
     ),
 )]
 pub async fn get_log_key(State(sources): State<Arc<Sources>>) -> Result<impl IntoResponse, Problem> {
+    // The bytes of the file `key.pub`, so that both have the same hash.
     let key = sources.log.log_public_key.as_deref();
     let key =
         key.ok_or_else(|| Problem::unavailable("The service has no public key of the log (LOG_PUBLIC_KEY_FILE)."))?;
-    Ok(([(header::CACHE_CONTROL, FOR_FIVE_MINUTES)], format!("{}\n", key.trim())))
+    Ok(([(header::CACHE_CONTROL, FOR_FIVE_MINUTES)], key.trim().to_owned()))
 }

@@ -325,7 +325,7 @@ async fn every_caller_gets_the_public_key() {
     let log = TiledLog::start(&[("LOG_PUBLIC_KEY", &public)]).await;
     let response = log.get("/api/log/key", None).await;
     assert_eq!(response.headers()["cache-control"], "public, max-age=300");
-    assert_eq!(response.text().await.unwrap(), format!("{public}\n"));
+    assert_eq!(response.text().await.unwrap(), public);
     let without = log.databases.query_api().await;
     assert_problem(without.get("/api/log/key").await, 503, "unavailable").await;
     // The private key, or none at all, would be a mistake in the configuration.

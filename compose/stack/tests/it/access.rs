@@ -248,6 +248,25 @@ async fn every_endpoint_requires_its_role() {
     assert_no_secret_is_logged(&secured, &jwts.chain([tokens.wrong[3].1.as_str()]).collect::<Vec<_>>());
 }
 
+/// With `--public-log`, through the proxy.
+#[tokio::test]
+async fn of_a_public_log_everyone_reads_checkpoints_and_hashes_but_no_entries() {
+    let system = Running::up(&["--secure", "--public-log"]);
+    system.buy("basic").await;
+    let get = async |path: &str| system.request(Method::GET, path).send().await.unwrap();
+    until("the log is signed", async || get("/api/log/checkpoint").await.status() == 200).await;
+    let hashes = get("/api/log/tile/0/000.p/1").await;
+    assert_eq!(hashes.headers()["cache-control"], "public, max-age=31536000, immutable");
+    assert_eq!(hashes.bytes().await.unwrap().len(), 32);
+    assert_eq!(get("/api/events/consistency?from=1").await.status(), 200);
+    for path in ["/api/log/tile/entries/000.p/1", "/api/events", "/api/events/1"] {
+        assert_problem(get(path).await, 401, "unauthenticated", path).await;
+    }
+    // The key that the auditor verifies with.
+    let key = get("/api/log/key").await.text().await.unwrap();
+    assert_eq!(key, std::fs::read_to_string(system.folder().join("checkpoints/key.pub")).unwrap());
+}
+
 /// Proofs by position are for auditors, because positions can be guessed. Only the buyer knows the id of a purchase.
 async fn assert_only_proofs_of_purchases_are_public(secured: &Secured, purchase: &str) {
     let proof = |name: &str, token| secured.request("GET", &format!("/api/events/{name}/proof"), token).send();
