@@ -20,7 +20,25 @@ impl SignedLog {
     pub async fn create() -> Self {
         let (private_key, _) = generate_keys("sales.example/test").unwrap();
         let key = SigningKey::parse(&private_key).unwrap();
-        Self { databases: Databases::create().await, key, private_key, folder: TempDir::new().unwrap() }
+        let log = Self { databases: Databases::create().await, key, private_key, folder: TempDir::new().unwrap() };
+        // The empty log is signed, as the projector signs no other log without an earlier checkpoint.
+        log.projector().await.kill();
+        log
+    }
+
+    /// Signs whatever the log is, as the owner of the key can.
+    pub async fn decide_to_sign(&self) {
+        let (event_store, read_model) =
+            (self.databases.event_store_url("projector"), self.databases.read_model_url("projector"));
+        let settings = [
+            ("EVENT_STORE_URL", &*event_store),
+            ("READ_MODEL_URL", &*read_model),
+            ("CHECKPOINT_KEY", &*self.private_key),
+            ("CHECKPOINT_LOG", &*self.checkpoints_file()),
+        ];
+        let decision = ["sign", "--actor", "mallory", "--reason", "a forgery"];
+        let ended = testing::Command::start("projector", &decision, &settings).ended().await;
+        assert!(ended.success, "{}", ended.log);
     }
 
     pub async fn projector(&self) -> Service {
