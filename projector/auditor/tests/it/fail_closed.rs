@@ -74,7 +74,7 @@ async fn a_useless_newest_checkpoint_hides_no_fault_that_an_older_one_proves() {
         for arguments in [&from_databases[..], &over_http] {
             let verdict = audited(2, arguments);
             assert!(verdict.contains("NOT COMPARED       the newest checkpoint of"), "{what}: {verdict}");
-            assert!(verdict.contains("2 agree, the newest for position 100"), "{what}: {verdict}");
+            assert!(verdict.contains("3 agree, the newest for position 100"), "{what}: {verdict}");
         }
     }
     log.databases.tamper(&format!("{PRICE} where position = 77")).await;
@@ -139,7 +139,7 @@ async fn a_bad_note_in_a_file_is_reported_with_its_line_and_the_others_are_compa
     for bad in ["null\n", &foreign, &notes[0].replacen("\n60\n", "\n61\n", 1)] {
         fs::write(&kept, [&notes[0], "\n", bad, &*notes[1]].concat()).unwrap();
         let verdict = audited(2, &arguments);
-        assert!(verdict.contains("kept.txt, line 7: "), "{verdict}");
+        assert!(verdict.contains("kept.txt, line 8: "), "{verdict}");
         assert!(verdict.contains("agree, the newest for position 100"), "{verdict}");
     }
     // Line ends and blank lines are no fault, nor are the signatures of others, who cosign.
@@ -150,7 +150,7 @@ async fn a_bad_note_in_a_file_is_reported_with_its_line_and_the_others_are_compa
     log.databases.tamper(&format!("{PRICE} where position = 42")).await;
     fs::write(&kept, [&*notes[1], "null"].concat()).unwrap();
     let verdict = audited(1, &arguments);
-    assert!(verdict.contains("WRONG at position 42") && verdict.contains("kept.txt, line 6: "), "{verdict}");
+    assert!(verdict.contains("WRONG at position 42") && verdict.contains("kept.txt, line 7: "), "{verdict}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

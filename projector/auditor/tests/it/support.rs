@@ -101,10 +101,10 @@ impl SignedLog {
         [self.event_store(), "--read-model".to_owned(), self.databases.read_model_url("auditor")]
     }
 
-    /// What the projector has published.
+    /// What the projector has published, after the checkpoint of the empty log.
     pub fn notes(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.checkpoints_file()).unwrap();
-        split_notes(&text).into_iter().map(str::to_owned).collect()
+        split_notes(&text).into_iter().skip(1).map(str::to_owned).collect()
     }
 
     pub fn checkpoints(&self) -> Vec<Checkpoint> {
