@@ -12,7 +12,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    events::{checkpoint, cosigned, get as event, list, proofs},
+    events::{checkpoint, cosigned, get as event, list, proofs, statements},
     history, latest,
     purchases::{license_key, receipt},
     session::{current, oidc::SignIn, sign_in},
@@ -46,6 +46,7 @@ pub fn router(sources: Sources, sign_in: SignIn, registry: &mut Registry) -> Rou
         .routes(routes!(event::get_event))
         .routes(routes!(checkpoint::get_checkpoint))
         .routes(routes!(cosigned::get_cosigned_checkpoint))
+        .routes(routes!(statements::get_statements))
         .routes(routes!(proofs::get_inclusion_proof))
         .routes(routes!(proofs::get_consistency_proof))
         .routes(routes!(log_checkpoint::get_log_checkpoint))

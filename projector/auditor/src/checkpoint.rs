@@ -50,6 +50,16 @@ impl Checkpoints {
         }
     }
 
+    /// The signed statements of operators, one after the other.
+    pub async fn statements(&self) -> anyhow::Result<String> {
+        match self {
+            Self::ReadModel(pool) => {
+                Ok(transparency::statements(pool).await.context("cannot read the read model")?.concat())
+            }
+            Self::Http(url, client) => get(client, url.join("/api/events/statements")?).await,
+        }
+    }
+
     /// The consistency proof of RFC 9162. It is not verified.
     pub async fn proof(&self, older: u64, newer: u64) -> anyhow::Result<Vec<Hash>> {
         match self {

@@ -11,7 +11,8 @@ use auditor::{history::Interval, witnesses};
 ///
 /// Reads the event store, the shop's HTTP API or, except for `checkpoint`, an export file without any server. Exit codes: 0: no
 /// fault found; 1: the log is wrong; 2: verification could not be completed, or something was not compared; 3: some events are
-/// newer than this auditor. If several apply, it is the first of 1, 2, 3.
+/// newer than this auditor; 4: the log was restored, and checkpoints of lost events are given up. If several apply, it is the first of
+/// 1, 2, 4, 3.
 #[derive(Parser, Debug)]
 #[command(name = "auditor", version, disable_help_subcommand = true)]
 pub struct Cli {

@@ -9,8 +9,13 @@ use std::{
     thread,
 };
 
+use chrono::{DateTime, Utc};
 use contract::position::Position;
-use event_log::transparency::signed_checkpoint::{Checkpoint, VerifyingKey, append_note};
+use event_log::transparency::{
+    signed_checkpoint::{Checkpoint, VerifyingKey, append_note},
+    statement::{Kind, Statement},
+};
+use serde::Serialize;
 
 use crate::{
     checkpoint::Checkpoints,
@@ -30,10 +35,22 @@ pub struct Signed {
     pub note: String,
 }
 
+/// A restore that an operator has stated: the events after the position are lost.
+#[derive(Clone, Debug, Serialize)]
+pub struct Restore {
+    pub position: Position,
+    pub time: DateTime<Utc>,
+    pub reason: String,
+    /// Positions of the checkpoints that are no longer compared.
+    pub given_up: Vec<Position>,
+}
+
 /// What a log is compared with.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
     pub signed: Vec<Signed>,
+    /// Signed statements of operators.
+    pub statements: Vec<Statement>,
     /// What could not be compared, and why.
     pub not_compared: Vec<String>,
 }
@@ -62,6 +79,9 @@ impl Evidence {
             Ok(note) => open(key, &note),
             Err(error) => Err(format!("{error:#}")),
         };
+        if let Some(key) = key {
+            self.add_statements(key, tree).await;
+        }
         match opened {
             Ok(signed) => {
                 self.signed.push(signed.clone());
@@ -74,6 +94,14 @@ impl Evidence {
         }
     }
 
+    /// Adds the statements of operators that the read model or the shop serves.
+    pub async fn add_statements(&mut self, key: &VerifyingKey, tree: &Checkpoints) {
+        match tree.statements().await {
+            Ok(notes) => self.add(Some(key), &notes::split(&notes), &format!("the statements of {tree}")),
+            Err(error) => self.not_compared.push(format!("the statements of {tree}: {error:#}")),
+        }
+    }
+
     /// Adds the newest cosigned checkpoint that is served, if the policy requires any.
     pub async fn add_cosigned(&mut self, key: &VerifyingKey, policy: &Policy, tree: &Checkpoints) {
         let note = policy.served(tree).await.map_err(|error| format!("{error:#}"));
@@ -81,6 +109,24 @@ impl Evidence {
             Ok(signed) => self.signed.extend(signed),
             Err(error) => self.not_compared.push(format!("the newest cosigned checkpoint of {tree}: {error}")),
         }
+    }
+
+    /// Separates the checkpoints that restores have given up: they cover events that are lost, and the log cannot agree with them.
+    pub fn give_up(&mut self) -> Vec<Restore> {
+        let mut restores = Vec::new();
+        for statement in self.statements.iter().filter(|statement| matches!(statement.kind, Kind::Restored { .. })) {
+            let (given_up, rest): (Vec<_>, Vec<_>) =
+                self.signed.drain(..).partition(|signed| statement.gives_up(&signed.checkpoint));
+            self.signed = rest;
+            let given_up = given_up.iter().map(|signed| signed.checkpoint.position).collect();
+            restores.push(Restore {
+                position: statement.position,
+                time: statement.time,
+                reason: statement.reason.clone(),
+                given_up,
+            });
+        }
+        restores
     }
 
     /// Position of the newest checkpoint.
@@ -94,10 +140,18 @@ impl Evidence {
                 Ok(signed) => self.signed.push(signed),
                 // A power failure kept the rest from the disk, or it is being written: it is not published yet.
                 Err(_) if entry.is_cut && begins_note(&entry.origin, key) => (),
-                Err(error) => self.not_compared.push(format!("{origin}, line {}: {error}", entry.line)),
+                Err(error) => match statement(key, entry) {
+                    Some(statement) if self.statements.contains(&statement) => (),
+                    Some(statement) => self.statements.push(statement),
+                    None => self.not_compared.push(format!("{origin}, line {}: {error}", entry.line)),
+                },
             }
         }
     }
+}
+
+fn statement(key: Option<&VerifyingKey>, entry: &Entry) -> Option<Statement> {
+    Statement::open(entry.note.as_ref().ok()?, key?).ok()
 }
 
 fn begins_note(line: &str, key: Option<&VerifyingKey>) -> bool {

@@ -7,6 +7,8 @@ pub enum Outcome {
     Right,
     /// Events are of a type, version, licence or currency that this program does not know. They are what was signed.
     Newer,
+    /// The log was restored from a backup, and checkpoints that were given up with the lost events are not compared.
+    Restored,
     /// Something could not be compared.
     Unknown,
     /// The log is wrong.
@@ -20,6 +22,7 @@ impl Outcome {
             Self::Wrong => 1,
             Self::Unknown => 2,
             Self::Newer => 3,
+            Self::Restored => 4,
         }
     }
 }

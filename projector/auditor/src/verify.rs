@@ -8,7 +8,7 @@ use serde::Serialize;
 pub use crate::reading::Fault;
 use crate::{
     checkpoint::{Checkpoints, TWO_HISTORIES},
-    evidence::{Evidence, Signed},
+    evidence::{Evidence, Restore, Signed},
     examine::{Wanted, examined},
     locate::{Place, first_difference},
     outcome::Outcome,
@@ -36,6 +36,10 @@ pub struct Verdict {
     pub uncovered: u64,
     /// What could not be compared, and why.
     pub not_compared: Vec<String>,
+    /// Restores that operators have stated.
+    pub restores: Vec<Restore>,
+    /// How the event store is no longer protected, and rows outside of the log.
+    pub unprotected: Vec<String>,
     /// Decisions that events do not count.
     pub decisions: Vec<Decision>,
     /// Events of a newer type, version, licence or currency. Their lines were verified.
@@ -52,10 +56,12 @@ pub struct Verdict {
 
 impl Verdict {
     pub fn outcome(&self) -> Outcome {
-        if self.fault.is_some() && !self.is_interrupted {
+        if self.fault.is_some() && !self.is_interrupted || !self.unprotected.is_empty() {
             Outcome::Wrong
         } else if self.is_interrupted || !self.not_compared.is_empty() {
             Outcome::Unknown
+        } else if self.restores.iter().any(|restore| !restore.given_up.is_empty()) {
+            Outcome::Restored
         } else if self.newer.is_some() {
             Outcome::Newer
         } else {
@@ -81,6 +87,8 @@ impl Verdict {
             confirmed: Vec::new(),
             uncovered: 0,
             not_compared: evidence.not_compared,
+            restores: Vec::new(),
+            unprotected: Vec::new(),
             decisions: Vec::new(),
             newer: None,
             fault: Some(fault),
@@ -102,7 +110,7 @@ pub async fn verify(
     start: Peaks,
     tree: Option<&Checkpoints>,
 ) -> anyhow::Result<Verdict> {
-    let Evidence { signed, mut not_compared } = evidence;
+    let Evidence { signed, mut not_compared, .. } = evidence;
     let mut reading = Reading::new(start, signed);
     let mut recorded = match tree {
         Some(Checkpoints::ReadModel(pool)) if reading.last == Position::START => Some(Recorded::new(pool.clone())),
@@ -197,6 +205,8 @@ impl Conclusion<'_> {
             uncovered: reading.last.as_sequence() - covered.as_sequence(),
             confirmed: std::mem::take(&mut reading.confirmed),
             not_compared: self.not_compared,
+            restores: Vec::new(),
+            unprotected: Vec::new(),
             decisions: std::mem::take(&mut reading.uncounted.decisions),
             newer,
             fork,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::State,
-    http::header,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use event_log::transparency;
@@ -22,11 +22,16 @@ use crate::{headers::REVALIDATE, problems, sources::Sources};
     security(("token" = ["auditor"])),
     responses(
         (status = 200, description = "The signed note with the cosignatures", body = String, content_type = "text/plain"),
-        (status = 503, description = "The read model is unreachable, or no checkpoint is cosigned yet"),
+        (status = 404, description = "No checkpoint is cosigned"),
+        (status = 503, description = "The read model is unreachable"),
     ),
 )]
 pub async fn get_cosigned_checkpoint(State(sources): State<Arc<Sources>>) -> Result<Response, Problem> {
     let note = transparency::cosigned(&sources.read_model).await.map_err(problems::transparency_log)?;
-    let note = note.ok_or_else(|| Problem::unavailable("No checkpoint of the log is cosigned by witnesses yet."))?;
+    let note = note.ok_or_else(|| {
+        let detail =
+            "No checkpoint of the log is cosigned: it has no witnesses, or too few of them have cosigned one yet.";
+        Problem::new(StatusCode::NOT_FOUND, "not-cosigned", "No cosigned checkpoint", detail)
+    })?;
     Ok(([(header::CACHE_CONTROL, REVALIDATE)], note).into_response())
 }

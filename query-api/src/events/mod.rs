@@ -9,3 +9,4 @@ pub mod list;
 pub mod proofs;
 mod range;
 pub mod signed_tree;
+pub mod statements;

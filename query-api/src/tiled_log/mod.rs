@@ -13,11 +13,12 @@ pub mod key;
 mod tile_name;
 
 /// Which endpoints `PUBLIC_LOG` opens.
-pub const PUBLIC: [&str; 5] = [
+pub const PUBLIC: [&str; 6] = [
     "/api/log/checkpoint",
     "/api/log/tile/{level}/{*index}",
     "/api/events/checkpoint",
     "/api/events/checkpoint/cosigned",
+    "/api/events/statements",
     "/api/events/consistency",
 ];
 

@@ -8,7 +8,7 @@ use crate::ReadSide;
 async fn the_newest_cosigned_checkpoint_is_served_as_it_was_stored() {
     const PATH: &str = "/api/events/checkpoint/cosigned";
     let read_side = ReadSide::start().await;
-    assert_problem(read_side.get(PATH).await, 503, "unavailable").await;
+    assert_problem(read_side.get(PATH).await, 404, "not-cosigned").await;
     let note = "sales.example/log\n7\nroot\n\n— sales.example/log AAAAAAA=\n— witness.example/w1 AAAAAAA=\n";
     let insert = sqlx::query("insert into cosigned_checkpoint (position, note, submitted_at) values (7, $1, now())");
     insert.bind(note).execute(read_side.databases.read_model()).await.unwrap();

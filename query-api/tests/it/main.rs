@@ -9,6 +9,7 @@ mod latest;
 mod link;
 mod purchases;
 mod service;
+mod statements;
 mod stream;
 mod tiled_log;
 mod totals;

@@ -86,13 +86,14 @@ fn add_token(file: &Path, role: Role) -> String {
 }
 
 /// Paths that a setting opens, and a tile of each kind.
-const HASHES: [&str; 7] = [
+const HASHES: [&str; 8] = [
     "/api/log/checkpoint",
     "/api/log/tile/0/000",
     "/api/log/tile/0/001.p/44",
     "/api/log/tile/1/000.p/1",
     "/api/events/checkpoint",
     "/api/events/checkpoint/cosigned",
+    "/api/events/statements",
     "/api/events/consistency?from=7",
 ];
 /// Paths that are never public: they lead to licence keys, and show free text.

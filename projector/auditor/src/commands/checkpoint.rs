@@ -30,6 +30,16 @@ pub async fn checkpoint(arguments: cli::Checkpoint) -> anyhow::Result<Outcome> {
     for what in &known.not_compared {
         report(format_args!("NOT COMPARED: {what}"));
     }
+    known.add_statements(&key, &checkpoints).await;
+    for restore in known.give_up().iter().filter(|restore| !restore.given_up.is_empty()) {
+        report(format_args!(
+            "RESTORED to position {}, as stated {}: {:?}; {} checkpoints of lost events are given up",
+            restore.position,
+            restore.time,
+            restore.reason,
+            restore.given_up.len()
+        ));
+    }
     for older in &known.signed {
         if let Err(wrong) = checkpoints.compare(&older.checkpoint, &newest.checkpoint).await? {
             report(format_args!("WRONG: {wrong}"));

@@ -20,6 +20,7 @@ use auditor::{
 };
 use contract::position::Position;
 use event_log::{
+    catalogue,
     output::{print, report},
     transparency::signed_checkpoint::VerifyingKey,
 };
@@ -39,11 +40,14 @@ pub async fn verify(arguments: cli::Verify) -> anyhow::Result<Outcome> {
     let policy = arguments.witnesses.policy()?;
     let kept = kept_file(&arguments, &source);
     let (mut evidence, mut start, mut rewritten) = (Evidence::default(), Start::default(), None);
+    let mut restores = Vec::new();
     if let Some(key) = &key {
         let served = collect(&mut evidence, key, &arguments, &source, tree.as_ref()).await?;
         if let Some(tree) = tree.as_ref().filter(|_| !matches!(source, Source::File(_))) {
             evidence.add_cosigned(key, &policy, tree).await;
         }
+        restores = evidence.give_up();
+        let served = served.filter(|served| evidence.signed.iter().any(|signed| signed.note == served.note));
         if let Some(file) = &arguments.since {
             match since(file, key, &mut evidence, served.as_ref(), tree.as_ref()).await? {
                 Ok(known) => start = known,
@@ -65,6 +69,12 @@ pub async fn verify(arguments: cli::Verify) -> anyhow::Result<Outcome> {
         Some((older, newest)) => Verdict::rewritten(evidence, &older, &newest),
         None => verify::verify(&source, until, evidence, start.tree, tree.as_ref()).await?,
     };
+    verdict.restores = restores;
+    if let Source::Database(pool) = &source {
+        verdict.unprotected.extend(catalogue::difference(pool).await.context("the catalogue cannot be read")?);
+        let outside = event_log::outside_of_the_log(pool).await.context("the event store cannot be read")?;
+        verdict.unprotected.extend(outside.map(|(_, what)| what));
+    }
     let covers_nothing = verdict.confirmed.last().is_none_or(|newest| *newest == Position::START);
     if !arguments.well_formed && covers_nothing {
         let unknown = "the log with any signed checkpoint: nothing shows whether it is the one that was signed";
@@ -207,15 +217,38 @@ fn print_verdict(verdict: &Verdict, well_formed: bool, took: Duration) -> io::Re
             "decision           at position {position} {meaning} the event at position {voids}: {reason:?}"
         ))?;
     }
+    for restore in &verdict.restores {
+        let (position, time, reason) = (restore.position, restore.time, &restore.reason);
+        let given_up = match &restore.given_up[..] {
+            [] => "no checkpoint that was compared covers them".to_owned(),
+            positions => format!(
+                "{} checkpoints of them are given up, up to position {}",
+                positions.len(),
+                positions[positions.len() - 1]
+            ),
+        };
+        print(format_args!(
+            "restored           to position {position}, as stated {time}: {reason:?}; the later events are lost, and {given_up}"
+        ))?;
+    }
+    for what in &verdict.unprotected {
+        print(format_args!("WRONG              {what}"))?;
+    }
     if let Some(newer) = &verdict.newer {
         let (events, position, what) = (newer.events, newer.position, &newer.what);
         print(format_args!("newer events       {events}, the first at position {position}: {what}"))?;
     }
     match &verdict.fault {
         Some(fault) => print_fault(verdict, fault),
+        None if !verdict.unprotected.is_empty() => {
+            print("verdict            WRONG: the event store is not as the migrations create it")
+        }
         None if !verdict.not_compared.is_empty() => {
             print("verdict            UNKNOWN: no fault found, but not everything was compared")
         }
+        None if verdict.outcome() == Outcome::Restored => print(
+            "verdict            RESTORED: no fault found in what is left; the operator states that later events were lost",
+        ),
         None if verdict.newer.is_some() => print(
             "verdict            NEWER than this auditor: some events cannot be counted; their lines are what was signed. \
              Use a newer auditor",

@@ -236,7 +236,7 @@ fn a_damaged_export_is_detected() {
         fs::write(&file, content).unwrap();
         let source = Source::parse(file.to_str().unwrap(), None).unwrap();
         let signed = vec![Signed { checkpoint: checkpoint.clone(), note: note.clone() }];
-        let evidence = Evidence { signed, not_compared: Vec::new() };
+        let evidence = Evidence { signed, ..Evidence::default() };
         runtime.block_on(verify(&source, None, evidence, Peaks::default(), None)).unwrap()
     };
     assert_eq!(verdict(LOG.as_bytes()).fault, None);

@@ -9,6 +9,7 @@ mod http;
 mod newer;
 mod places;
 mod replay;
+mod restored;
 mod since;
 mod support;
 mod tampering;

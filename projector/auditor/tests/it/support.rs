@@ -28,6 +28,11 @@ impl SignedLog {
 
     /// Signs whatever the log is, as the owner of the key can.
     pub async fn decide_to_sign(&self) {
+        self.decide(&["sign", "--actor", "mallory", "--reason", "a forgery"]).await;
+    }
+
+    /// Runs a command of the projector with which operators decide on the log.
+    pub async fn decide(&self, decision: &[&str]) {
         let (event_store, read_model) =
             (self.databases.event_store_url("projector"), self.databases.read_model_url("projector"));
         let settings = [
@@ -36,8 +41,7 @@ impl SignedLog {
             ("CHECKPOINT_KEY", &*self.private_key),
             ("CHECKPOINT_LOG", &*self.checkpoints_file()),
         ];
-        let decision = ["sign", "--actor", "mallory", "--reason", "a forgery"];
-        let ended = testing::Command::start("projector", &decision, &settings).ended().await;
+        let ended = testing::Command::start("projector", decision, &settings).ended().await;
         assert!(ended.success, "{}", ended.log);
     }
 

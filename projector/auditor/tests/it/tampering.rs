@@ -53,7 +53,7 @@ impl Audit {
     async fn verify(&self) -> Verdict {
         let read_model = self.log.databases.read_model().clone();
         let tree = Checkpoints::ReadModel(read_model);
-        let mut evidence = Evidence { signed: self.checkpoints.clone(), not_compared: Vec::new() };
+        let mut evidence = Evidence { signed: self.checkpoints.clone(), ..Evidence::default() };
         evidence.add_served(Some(self.log.key.verifying_key()), &tree).await.unwrap();
         let until = self.source.end().await.unwrap();
         verify(&self.source, until, evidence, Peaks::default(), Some(&tree)).await.unwrap()

@@ -6,4 +6,4 @@ pub mod reader;
 pub mod signed_checkpoint;
 pub mod statement;
 
-pub use reader::{ReadError, cosigned, head, prove, snapshot, tiles};
+pub use reader::{ReadError, cosigned, head, prove, snapshot, statements, tiles};

@@ -29,6 +29,11 @@ pub async fn head(read_model: impl PgExecutor<'_>) -> sqlx::Result<(Position, Op
     Ok((row::position(&row, "position")?, row.try_get("checkpoint")?))
 }
 
+/// Signed statements of operators on the log.
+pub async fn statements(read_model: impl PgExecutor<'_>) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar("select note from checkpoint_statement order by note").fetch_all(read_model).await
+}
+
 /// The newest checkpoint that a quorum of witnesses has cosigned, with their cosignatures; `None` before the first.
 pub async fn cosigned(read_model: impl PgExecutor<'_>) -> sqlx::Result<Option<String>> {
     sqlx::query_scalar("select note from cosigned_checkpoint").fetch_optional(read_model).await
