@@ -73,7 +73,7 @@ async fn whatever_is_asked_is_answered_as_documented() {
     assert!(commands + queries >= requests, "{commands} commands and {queries} queries were tried");
 
     let audit: Value = serde_json::from_str(&system.audit(&["verify", "--json"])).unwrap();
-    assert!(audit["events"].as_i64().unwrap() > 100, "{audit}");
+    assert!(audit["events"].as_i64().unwrap() > 50, "{audit}");
     assert_eq!(audit["fault"], Value::Null);
     system.rebuild(&["--dry-run"]);
 }
