@@ -9,6 +9,7 @@ use event_log::{
     transparency::signed_checkpoint::{SigningKey, generate_keys},
 };
 use runtime::key_file;
+use uuid::Uuid;
 
 /// The key that signs checkpoints, and the file that keeps them outside the database.
 #[derive(Args, Clone, Debug)]
@@ -44,9 +45,10 @@ impl Settings {
 /// Settings of `projector key`.
 #[derive(Args, Clone, Debug)]
 pub struct KeyConfig {
-    /// Name of the log in its checkpoints: an address that you own, so that it is unique.
-    #[arg(long, default_value = "sales.localhost/log")]
-    pub origin: String,
+    /// Name of the log in its checkpoints, which no other log may have, such as an address that you own. By default, it contains
+    /// random digits.
+    #[arg(long)]
+    pub origin: Option<String>,
     /// File for the private key, to be kept secret. The public key is written to <FILE>.pub.
     #[arg(long)]
     pub file: PathBuf,
@@ -60,11 +62,17 @@ pub fn generate(config: &KeyConfig) -> anyhow::Result<()> {
     if config.if_missing && config.file.exists() {
         return Ok(());
     }
-    let (private, public) = generate_keys(&config.origin)?;
+    let (private, public) = generate_keys(&config.origin.clone().unwrap_or_else(unique_origin))?;
     let mut public_file = config.file.clone().into_os_string();
     public_file.push(".pub");
     key_file::create(&config.file, key_file::SECRET, &private)?;
     key_file::create(public_file.as_ref(), key_file::PUBLIC, &public)?;
     print(public)?;
     Ok(())
+}
+
+/// Two logs with one name would look like one log with two histories.
+fn unique_origin() -> String {
+    let random = Uuid::new_v4().simple().to_string();
+    format!("sales.localhost/log-{}", &random[..16])
 }

@@ -733,3 +733,17 @@ async fn a_key_is_generated_once() {
 
     assert_eq!(fs::read(&file).unwrap(), key);
 }
+
+#[tokio::test]
+async fn two_installations_have_logs_of_different_names() {
+    let folder = TempDir::new().unwrap();
+    let mut names = Vec::new();
+    for installation in ["one", "two"] {
+        let file = folder.path().join(installation);
+        let made = Command::start("projector", &["key", "--file", file.to_str().unwrap()], &[]).ended().await;
+        assert!(made.success, "{}", made.log);
+        let public_key = VerifyingKey::parse(&fs::read_to_string(file.with_extension("pub")).unwrap()).unwrap();
+        names.push(public_key.origin().to_owned());
+    }
+    assert_ne!(names[0], names[1]);
+}
