@@ -205,7 +205,7 @@ impl Reconciliation {
                 %live,
                 %expected,
                 history_differs = past_differs,
-                "The live totals or their history differ from the log; `auditor verify` shows whether the log was changed, before `projector rebuild` corrects the totals"
+                "The live totals or their history differ from the log; run `projector rebuild` only after `auditor verify` has found no fault in the log"
             );
         }
     }

@@ -76,7 +76,7 @@ const de = {
   "proof.failed": "Der Nachweis kann gerade nicht geprüft werden. {reason}",
   "proof.unsupported":
     "Dieser Browser kann den Nachweis nicht prüfen. Er braucht Ed25519 und eine sichere Verbindung (HTTPS).",
-  "proof.flaw": "Der Nachweis ist ungültig. {reason} Bewahren Sie ihn auf und wenden Sie sich an uns.",
+  "proof.flaw": "Der Nachweis ist ungültig. {reason} Bewahren Sie den Nachweis auf und wenden Sie sich an uns.",
   "proof.flaw.key": "Der öffentliche Schlüssel des Buchs ist unbrauchbar.",
   "proof.flaw.checkpoint": "Der signierte Stand gehört nicht zu diesem Nachweis.",
   "proof.flaw.signature": "Der Stand des Buchs ist nicht mit unserem Schlüssel signiert.",
@@ -94,7 +94,8 @@ const de = {
     "Zum Prüfen brauchen Sie den öffentlichen Schlüssel des Buchs. Er ändert sich nicht. Vergleichen Sie seinen Hash mit dem, den Sie auf einem anderen Weg von uns erhalten haben.",
   "proof.keyHash": "SHA-256 der Datei key.pub",
   "proof.auditor": "Haben Sie unser Programm auditor, genügt dieser Befehl:",
-  "proof.python": "Oder mit diesem Programm, das Sie selbst lesen können. Es braucht nur cryptography.",
+  "proof.python":
+    "Oder verwenden Sie dieses Programm, dessen Quelltext Sie hier lesen können. Es braucht nur das Paket cryptography.",
 
   "verify.title": "Lizenzschlüssel prüfen",
   "verify.heading": "Lizenzschlüssel prüfen",
@@ -300,7 +301,7 @@ const en: Record<TextKey, string> = {
   "key.failed": "The licence key cannot be displayed right now. {reason}",
   "key.again": "Reload key",
 
-  "proof.heading": "Proof of entry",
+  "proof.heading": "Proof that the purchase is on record",
   "proof.hint":
     "Your browser calculates for itself whether this purchase is in our signed ledger. You need not take our word for it.",
   "proof.verify": "Verify proof",
@@ -309,7 +310,7 @@ const en: Record<TextKey, string> = {
   "proof.failed": "The proof cannot be verified right now. {reason}",
   "proof.unsupported":
     "This browser cannot verify the proof. It needs Ed25519 and a secure connection (HTTPS).",
-  "proof.flaw": "The proof is invalid. {reason} Keep it and contact us.",
+  "proof.flaw": "The proof is invalid. {reason} Keep the proof and contact us.",
   "proof.flaw.key": "The public key of the ledger is unusable.",
   "proof.flaw.checkpoint": "The signed state does not belong to this proof.",
   "proof.flaw.signature": "The state of the ledger is not signed with our key.",
@@ -327,7 +328,7 @@ const en: Record<TextKey, string> = {
     "To verify it, you need the public key of the ledger. It does not change. Compare its hash with the one that you received from us in another way.",
   "proof.keyHash": "SHA-256 of the file key.pub",
   "proof.auditor": "If you have our program auditor, this command is enough:",
-  "proof.python": "Or with this program, which you can read yourself. It needs only cryptography.",
+  "proof.python": "Or use this program, whose source code you can read here. It needs only the package cryptography.",
 
   "verify.title": "Verify a licence key",
   "verify.heading": "Verify a licence key",

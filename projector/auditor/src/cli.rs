@@ -36,8 +36,8 @@ pub enum Command {
     Replay(Replay),
     /// Write the log to a file that can be verified and replayed without any server
     ///
-    /// An existing file is continued, whether its export was interrupted or the log has grown since. Before, it is compared with its own
-    /// checkpoints and with the log. If the log was changed or cut off, the place is named, and nothing is appended.
+    /// An existing file is compared with its own checkpoints and with the log, and then continued, whether its export was interrupted or
+    /// the log has grown since. If the log was changed or cut off, export names the place and appends nothing.
     Export(Export),
     /// Fetch the newest checkpoint, and verify that it is consistent with the older ones
     Checkpoint(Checkpoint),

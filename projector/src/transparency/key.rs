@@ -21,7 +21,7 @@ pub struct Settings {
     /// File to which every signed checkpoint is appended, preferably on a disk that database administrators cannot write to.
     #[arg(long, env)]
     pub checkpoint_log: Option<PathBuf>,
-    /// Share of a core that the watch may take, which compares the whole log with its tree and its checkpoints, again and again.
+    /// Share of a core for the watch, which continuously compares the whole log with its tree and its checkpoints.
     #[arg(long, env, default_value_t = 0.04, value_parser = share, value_name = "SHARE")]
     pub watch_share: f64,
 }

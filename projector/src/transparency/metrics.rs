@@ -48,7 +48,7 @@ impl Metrics {
         );
         registry.register(
             "checkpoint_refused",
-            "1 while no checkpoint is signed because the log contradicts an earlier one, or the checkpoint file contains something else",
+            "1 while no checkpoint is signed because the log contradicts an earlier one or NATS, or the checkpoint file or the tree is damaged",
             metrics.refused.clone(),
         );
         registry.register(

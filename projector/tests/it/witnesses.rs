@@ -172,7 +172,7 @@ async fn nothing_waits_for_a_witness_that_is_stopped_and_the_metric_shows_it() {
 async fn a_history_forged_with_the_stolen_key_is_refused_by_the_witnesses_and_raises_the_alarm() {
     for (size, reason) in [
         (300, "it has cosigned another root for position 300"),
-        (310, "it refuses the proof that the log it cosigned at position 300 goes on to 310"),
+        (310, "it refuses the proof that the log it cosigned at position 300 continues to 310"),
         (290, "it has cosigned position 300, and the log is signed up to 290"),
     ] {
         let witnessed = Witnessed::create().await;

@@ -1,5 +1,5 @@
-//! A witness of transparency logs (C2SP tlog-witness). It cosigns a checkpoint of a log only if the log has grown out of the one that it
-//! cosigned last. Someone other than the operator of the log runs it, and so nobody can be shown another history than everybody else.
+//! A witness of transparency logs (C2SP tlog-witness). It cosigns a checkpoint only if that checkpoint extends the last one that it has
+//! cosigned. It is outside of the log operator's control, so an operator cannot show different histories to different auditors.
 //!
 //! - [`cli`]: the command line
 //! - [`key`]: makes the key of a witness

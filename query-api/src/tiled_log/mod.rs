@@ -26,8 +26,8 @@ pub const PUBLIC: [&str; 6] = [
 #[derive(Args, Clone, Debug, Default)]
 #[group(skip)]
 pub struct Settings {
-    /// Let every caller read signed checkpoints, hashes of the log's tree and consistency proofs; otherwise these need the role auditor,
-    /// as events always do. Callers then see how many events the log has.
+    /// Let every caller read signed checkpoints, operators' statements, hashes of the log's tree and consistency proofs. They show how
+    /// many events the log has. Without this setting they need the role auditor, as events always do.
     #[arg(long, env)]
     pub public_log: bool,
     /// Public key that verifies signed checkpoints, as created by `projector key`. The service passes it on to buyers, whose browsers verify

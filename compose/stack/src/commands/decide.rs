@@ -17,6 +17,7 @@ pub fn run(decision: &str, arguments: &cli::Decide) -> Result<()> {
         .args(&arguments.arguments)
         .env("EVENT_STORE_URL", url(EVENT_STORE))
         .env("READ_MODEL_URL", url(READ_MODEL))
+        .env("NATS_URL", running.nats_url("projector", &running.secrets.projector_nats))
         .env("CHECKPOINT_KEY_FILE", running.folder.checkpoint_key())
         .env("CHECKPOINT_LOG", running.folder.checkpoint_log("projector"))
         .run()

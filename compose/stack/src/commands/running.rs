@@ -16,6 +16,7 @@ pub struct Running {
     /// Access tokens are required.
     pub secure: bool,
     postgres: SocketAddr,
+    nats: SocketAddr,
 }
 
 impl Running {
@@ -23,12 +24,18 @@ impl Running {
         let not_running = || format!("no stack is running on {}; `cargo stack up` starts one", data.folder.display());
         let folder = DataFolder::existing(&data.folder).with_context(not_running)?;
         let state = State::read(&folder.state())?.with_context(not_running)?;
-        let postgres = state.processes.iter().find(|entry| entry.name == "postgres").with_context(not_running)?.address;
+        let address = |name| state.processes.iter().find(|entry| entry.name == name).map(|entry| entry.address);
+        let postgres = address("postgres").with_context(not_running)?;
+        let nats = address("nats").with_context(not_running)?;
         let secrets = Secrets::load_or_create(&folder.secrets())?;
-        Ok(Self { folder, secrets, urls: state.urls, secure: state.secure, postgres })
+        Ok(Self { folder, secrets, urls: state.urls, secure: state.secure, postgres, nats })
     }
 
     pub fn url(&self, role: &str, password: &str, database: &str) -> String {
         format!("postgres://{role}:{password}@{}/{database}", self.postgres)
+    }
+
+    pub fn nats_url(&self, user: &str, password: &str) -> String {
+        format!("nats://{user}:{password}@{}", self.nats)
     }
 }

@@ -80,7 +80,7 @@ impl Witness {
                 }
                 Answer::NotAProof(reason) => {
                     return contradicts(format!(
-                        "it refuses the proof that the log it cosigned at position {old} goes on to {size} ({reason})"
+                        "it refuses the proof that the log it cosigned at position {old} continues to {size} ({reason})"
                     ));
                 }
                 Answer::Size(known) if known == old => {
