@@ -19,5 +19,5 @@ comment on column watch.only_row is 'Always true: keeps the table at one row.';
 
 insert into watch default values;
 
-grant select, update on watch to projector;
+grant select, insert, update on watch to projector;
 grant select on watch to query_api, auditor;

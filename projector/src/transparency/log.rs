@@ -16,7 +16,7 @@ use event_log::{
     scan::scan,
     transparency::{
         self,
-        merkle::{Hash, Proof, TileId, Tree, record_hash},
+        merkle::{Hash, Proof, TileId, Tree, needed, record_hash},
         signed_checkpoint::{Checkpoint, SigningKey},
         statement::Statement,
     },
@@ -46,6 +46,8 @@ const CHUNK_EVENTS: i64 = 50_000;
 /// Interval between queries for the last checkpoint on NATS, while it is connected and does not respond.
 const NATS_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
+/// Events of a log that was completely signed for the last time before have waited for their signature.
+const COMPLETE_WITHIN: Duration = Duration::from_secs(5);
 /// How long the longest delay is shown.
 const DELAY_SHOWN_FOR: Duration = Duration::from_hours(1);
 
@@ -66,6 +68,8 @@ pub struct TransparencyLog {
     ahead: VecDeque<Checkpoint>,
     /// Why the log cannot be signed even if it agrees with them.
     insufficient: Option<Insufficient>,
+    /// The log was empty when the tree was loaded, so that no memory was needed.
+    was_empty: bool,
     /// When to query NATS again; `None` when it has responded since the tree was loaded.
     poll_nats_at: Option<Instant>,
     next_at: Instant,
@@ -96,6 +100,7 @@ impl TransparencyLog {
             tree: None,
             ahead: VecDeque::new(),
             insufficient: None,
+            was_empty: false,
             poll_nats_at: None,
             next_at: now,
             longest_delay: (0.0, now),
@@ -136,12 +141,18 @@ impl TransparencyLog {
         let stored = store::notes(&mut *snapshot).await?;
         let stored = stored.iter().filter_map(|note| SignedNote::open(note, key).ok()).collect();
         let memories = [file, nats, Memory { name: "the read model", notes: Some(stored) }];
-        self.insufficient = memory::insufficient(&memories, head == Position::START, Utc::now());
+        let begun_at = match head {
+            Position::START => None,
+            _ => Some(store::begun_at(&self.event_store).await?),
+        };
+        self.was_empty = begun_at.is_none();
+        self.insufficient = memory::insufficient(&memories, begun_at, Utc::now());
         let compared = memory::to_compare(&memories, key.origin());
         let statements = memory::all_statements(&memories);
         self.statements = notes::statements(&statements);
         self.poll_nats_at = (!nats_answered).then(|| Instant::now() + NATS_POLL_INTERVAL);
         self.ahead.clear();
+        let mut confirmed = Position::START;
         for checkpoint in compared {
             if checkpoint.position == Position::START {
                 compare(&checkpoint, Tree::default().root())?;
@@ -149,6 +160,7 @@ impl TransparencyLog {
                 let root = Proof::Root { size: checkpoint.position.as_sequence() };
                 let root = transparency::prove(&mut *snapshot, root).await?;
                 compare(&checkpoint, root[0])?;
+                confirmed = confirmed.max(checkpoint.position);
             } else {
                 self.ahead.push_back(checkpoint);
             }
@@ -159,7 +171,14 @@ impl TransparencyLog {
             }
         }
         self.forward();
-        Ok(tree)
+        if self.insufficient.is_some() || !self.ahead.is_empty() || confirmed == position_of(&tree) {
+            return Ok(tree);
+        }
+        // No checkpoint covers the rest of the tiles, so they are built again from the log.
+        let tiles = transparency::tiles(&mut *snapshot, &needed(confirmed.as_sequence())).await?;
+        drop(snapshot);
+        store::cut_back(&self.read_model, position_of(&tree), confirmed).await?;
+        Ok(Tree::restore(confirmed.as_sequence(), &tiles)?)
     }
 
     /// Publishes the last checkpoint on NATS, once the tree agrees with the checkpoint that NATS holds.
@@ -179,7 +198,12 @@ impl TransparencyLog {
     }
 
     /// Adds the next events to the tree, signs it and stores it. Returns `None` when another projector was faster.
-    async fn grow(&mut self, mut tree: Tree, head: Position) -> Result<Option<Tree>, TransparencyError> {
+    async fn grow(
+        &mut self,
+        mut tree: Tree,
+        head: Position,
+        has_waited: bool,
+    ) -> Result<Option<Tree>, TransparencyError> {
         let from = position_of(&tree);
         // Events that no checkpoint covers yet.
         let is_new = self.ahead.is_empty();
@@ -189,7 +213,12 @@ impl TransparencyLog {
             until = until.min(ahead.position);
         }
         let mut late = Vec::new();
-        let compared_before = if is_new { Utc::now() - window::COMPARED_AFTER } else { DateTime::UNIX_EPOCH };
+        // The times of the events are in the database, as the events are: they do not show that an event has not waited.
+        let compared_before = match (is_new, has_waited) {
+            (false, _) => DateTime::UNIX_EPOCH,
+            (true, true) => DateTime::<Utc>::MAX_UTC,
+            (true, false) => Utc::now() - window::COMPARED_AFTER,
+        };
         let (tiles, oldest) = self.hash(&mut tree, from, until, compared_before, &mut late).await?;
         if !late.is_empty() {
             let unpublished = window::compare(self.published.nats(), late).await?;
@@ -267,6 +296,9 @@ impl run_loop::Step for TransparencyLog {
             self.tree = None;
         }
         let head = event_log::head(&self.event_store).await?;
+        if self.was_empty && head > Position::START {
+            self.tree = None;
+        }
         if head == Position::START {
             self.begin().await?;
         } else {
@@ -302,7 +334,8 @@ impl run_loop::Step for TransparencyLog {
             // An operator may have discarded the stored one.
             store::is_at(&self.read_model, from).await?.then_some(tree)
         } else {
-            self.grow(tree, head).await?
+            let has_waited = is_loaded || self.complete_at.elapsed() >= COMPLETE_WITHIN;
+            self.grow(tree, head, has_waited).await?
         };
         if self.tree.as_ref().is_some_and(|tree| position_of(tree) == head) {
             self.complete_at = Instant::now();

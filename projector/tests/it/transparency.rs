@@ -542,12 +542,18 @@ async fn a_large_file_is_thinned_when_it_is_opened() {
 /// What waits for long, because no projector runs, may be changed before it is signed.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_that_waited_for_their_signature_are_compared_with_nats() {
-    for (on_nats, changed) in [(true, true), (true, false), (false, false)] {
+    // An attacker may also change the times.
+    for (on_nats, changed, time) in [
+        (true, true, "- interval '1 hour'"),
+        (true, true, "+ interval '1 minute'"),
+        (true, false, "- interval '1 hour'"),
+        (false, false, "- interval '1 hour'"),
+    ] {
         let nats = Nats::start();
         let (signed, nats_url) = (Signed::create().await, nats.url("projector"));
         signed.projector("one", &nats_url).await.kill();
         signed.buy(20).await;
-        signed.databases.tamper("update event set recorded_at = recorded_at - interval '1 hour'").await;
+        signed.databases.tamper(&format!("update event set recorded_at = recorded_at {time}")).await;
         if on_nats {
             let client = runtime::nats::connect(&nats.admin_url(), "test").await.unwrap();
             let jetstream = async_nats::jetstream::new(client);
@@ -746,4 +752,52 @@ async fn two_installations_have_logs_of_different_names() {
         names.push(public_key.origin().to_owned());
     }
     assert_ne!(names[0], names[1]);
+}
+
+/// The tiles after the last checkpoint have no signature: they are not taken for the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn forged_tiles_beyond_the_last_checkpoint_are_not_signed() {
+    let (signed, projector) = signed_log(20, NO_NATS).await;
+    projector.kill();
+    let head = signed.buy(10).await;
+    let events = event_log::read_after(signed.databases.event_store(), Position::START, 100).await.unwrap();
+    let mut tree = Tree::default();
+    for event in &events {
+        let line = CloudEvent::try_from(event).unwrap().to_json();
+        let forged = event.position.get() == 21;
+        tree.push(&record_hash(if forged { b"an event that never was" } else { &line }), |_, _| ());
+    }
+    for (id, tile) in tree.unfinished() {
+        let forge = sqlx::query("update tree_tile set hashes = $3 where level = $1 and index = $2");
+        forge.bind(id.level).bind(id.index).bind(tile).execute(signed.databases.read_model()).await.unwrap();
+    }
+    signed.databases.change_read_model(&format!("update tree_head set position = {head}, checkpoint = null")).await;
+    let _projector = signed.projector("one", NO_NATS).await;
+    let after = signed.buy(5).await;
+    signed.signed(after).await;
+    signed.assert_true(signed.checkpoints("one")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_empty_for_a_moment_is_not_signed_without_a_memory() {
+    for restarted in [false, true] {
+        let (signed, mut projector) = signed_log(20, NO_NATS).await;
+        projector.kill();
+        fs::remove_file(signed.file("one")).unwrap();
+        let forget = "truncate tree_tile; update tree_head set position = 0, checkpoint = null, signed = null";
+        signed.databases.change_read_model(forget).await;
+        signed.databases.tamper("update event set recorded_at = recorded_at - interval '1 day'").await;
+        projector = signed.projector_until("one", NO_NATS, Until::Live).await;
+        let unconfirmed = async |projector: &Service| projector.metric("sales_checkpoint_unconfirmed").await > 0.0;
+        eventually("it waits for a decision", async || unconfirmed(&projector).await).await;
+        signed.databases.tamper("update head set position = 0").await;
+        if restarted {
+            projector.kill();
+            projector = signed.projector_until("one", NO_NATS, Until::Live).await;
+        }
+        eventually("the empty log needs none", async || !unconfirmed(&projector).await).await;
+        signed.databases.tamper("update head set position = 20").await;
+        eventually("it waits again", async || unconfirmed(&projector).await).await;
+        assert_eq!(signed.head().await, (0, None));
+    }
 }

@@ -250,6 +250,13 @@ async fn events_before_the_log_and_a_second_head_are_found() {
         assert_eq!(outside().await, Some(what));
     }
     databases.tamper("delete from event where position < 1").await;
+    for time in ["recorded_at - interval '1 second'", "now() + interval '1 day'"] {
+        databases.tamper(&format!("create table before as table head; update head set recorded_at = {time}")).await;
+        assert_eq!(outside().await.unwrap(), "the time of the head is neither that of the last event nor the present");
+        databases.tamper("update head set recorded_at = before.recorded_at from before; drop table before").await;
+    }
+    databases.tamper("update head set recorded_at = now()").await;
+    assert_eq!(outside().await, None);
     databases
         .tamper("alter table head drop constraint head_only_row_is_true; insert into head select 1, now(), false")
         .await;
@@ -318,6 +325,16 @@ async fn a_change_of_the_catalogue_is_found() {
             "revoke create on schema public from auditor",
             "grant CREATE on the schema public to auditor",
         ),
+        (
+            "alter schema public owner to command_api",
+            "alter schema public owner to pg_database_owner",
+            "the schema public is owned by command_api",
+        ),
+        (
+            "alter table event set unlogged",
+            "alter table event set logged",
+            "table event: kind r, owner event_store_owner, persistence u",
+        ),
         ("alter table event enable row level security", "alter table event disable row level security", "row security"),
     ] {
         watched.databases.change_event_store(change).await;
@@ -357,6 +374,24 @@ async fn an_operator_sees_a_change_in_the_metrics_and_the_log_also_after_a_resta
     watched.restore().await;
     eventually("the alarm ends", async || !alarm(&projector).await).await;
     eventually("the end is logged", async || projector.log().contains("watch.recovered")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_alarm_does_not_depend_on_its_table() {
+    let watched = Watched::create(20).await;
+    watched.databases.change_read_model("revoke update, insert on watch from projector").await;
+    let projector = watched.projector().await;
+    watched.databases.tamper(&format!("update event set data = {FORGED} where position = 7")).await;
+    let alarm = async |projector: &Service| projector.metric("sales_watch_difference").await > 0.0;
+    eventually("the change is found", async || alarm(&projector).await).await;
+    projector.kill();
+    watched.databases.change_read_model("grant update, insert on watch to projector; delete from watch").await;
+    watched.restore().await;
+    let projector = watched.projector().await;
+    eventually("the missing row is found", async || alarm(&projector).await).await;
+    let reason = "the row in which the watch stores its findings was removed";
+    assert!(projector.log().contains(reason), "{}", projector.log());
+    eventually("the alarm ends after a whole round", async || !alarm(&projector).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

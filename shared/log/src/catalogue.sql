@@ -1,5 +1,5 @@
--- All of the catalogue on which the guarantees of the log depend, one line per fact. Objects of other schemas are listed if a session
--- could take them for those of the log.
+-- All of the catalogue on which the guarantees of the log depend, one line per fact. Objects of other schemas are listed if the session of
+-- a service would take them for those of the log: those of the system, and those of a schema with the name of the role.
 with log as (
     select * from pg_class where relnamespace = 'public'::regnamespace and relname in ('event', 'head')
 ),
@@ -14,7 +14,7 @@ service as (
 ),
 fact (fact) as (
     select format('table %s: kind %s, owner %s%s', relname, relkind, relowner::regrole,
-        concat(case when relrowsecurity or relforcerowsecurity then ', row security' end, case when relhasrules then ', rules' end,
+        concat(case when relpersistence <> 'p' then ', persistence ' || relpersistence::text end, case when relrowsecurity or relforcerowsecurity then ', row security' end, case when relhasrules then ', rules' end,
             case when relhassubclass then ', children' end))
         from log
     union all
@@ -59,7 +59,9 @@ fact (fact) as (
         from pg_auth_members
         where member in (select oid from service)
             or roleid = (select oid from service where rolname = 'event_store_owner')
-                and member <> (select datdba from pg_database where datname = current_database()) -- it may have created the role
+                -- The owner of the database may have created the role.
+                and member not in (select datdba from pg_database where datname = current_database())
+            or roleid in (select oid from pg_roles where rolname in ('pg_write_all_data', 'pg_write_server_files', 'pg_execute_server_program'))
     union all
     select format('setting %s of %s', setting, coalesce(nullif(setrole, 0)::regrole::text, 'all roles'))
         from pg_db_role_setting, unnest(setconfig) as setting
@@ -68,16 +70,29 @@ fact (fact) as (
             and split_part(setting, '=', 1) in ('search_path', 'session_replication_role', 'role', 'row_security',
                 'session_preload_libraries', 'local_preload_libraries')
     union all
+    select format('%s is owned by %s', what, owner::regrole)
+        from (
+            select 'the schema public' as what, nspowner as owner from pg_namespace where nspname = 'public'
+            union all
+            select 'the database', datdba from pg_database where datname = current_database()
+        ) as owned
+        where owner in (select oid from service)
+    union all
+    select format('setting %s=%s of the server', name, setting)
+        from pg_settings
+        where name in ('search_path', 'session_replication_role', 'row_security', 'session_preload_libraries', 'local_preload_libraries')
+            and source in ('configuration file', 'command line', 'environment variable', 'global')
+    union all
     select format('grant CREATE on the schema public to %s', coalesce(nullif(grantee, 0)::regrole::text, 'public'))
         from pg_namespace, aclexplode(nspacl)
         where nspname = 'public' and privilege_type = 'CREATE' and grantee not in (nspowner, 'pg_database_owner'::regrole)
     union all
     select format('table %s.%s hides the one of the log', nspname, relname)
         from pg_class join pg_namespace on pg_namespace.oid = relnamespace
-        where relname in ('event', 'head') and nspname <> 'public'
+        where relname in ('event', 'head') and (nspname = 'pg_catalog' or nspname in (select rolname from service))
     union all
     select format('function %s.%s hides the one of the log', nspname, proname)
         from pg_proc join pg_namespace on pg_namespace.oid = pronamespace
-        where proname in (select proname from function) and nspname <> 'public'
+        where proname in (select proname from function) and (nspname = 'pg_catalog' or nspname in (select rolname from service))
 )
 select fact from fact order by fact collate "C"

@@ -160,21 +160,21 @@ pub async fn head(store: impl PgExecutor<'_>) -> Result<Position, ReadError> {
 /// An event that no reader of the log sees, or a head that is not that of the log; with the first position that is concerned, if
 /// it is one.
 pub async fn outside_of_the_log(store: impl PgExecutor<'_>) -> sqlx::Result<Option<(Option<Position>, String)>> {
-    let (first, last, heads, head): (Option<i64>, Option<i64>, i64, Option<i64>) = sqlx::query_as(
-        "select (select min(position) from event), (select max(position) from event), count(*), max(position) from head",
-    )
-    .fetch_one(store)
-    .await?;
+    let (first, last, heads, head, is_ahead): (Option<i64>, Option<i64>, i64, Option<i64>, Option<bool>) =
+        sqlx::query_as(include_str!("outside_of_the_log.sql")).fetch_one(store).await?;
     let (first, last) = (first.unwrap_or(1), last.unwrap_or(0));
     Ok(match head {
         _ if first < 1 => {
             Some((None, format!("there is an event at position {first}, before the beginning of the log")))
         }
-        Some(head) if heads == 1 && head == last => None,
-        Some(head) if heads == 1 => {
+        Some(head) if heads == 1 && head != last => {
             let position = head.min(last).try_into().unwrap_or(Position::START).next();
             Some((Some(position), format!("the log ends with position {last}, and its head is at position {head}")))
         }
+        Some(_) if heads == 1 && is_ahead == Some(true) => {
+            Some((None, "the time of the head is neither that of the last event nor the present".to_owned()))
+        }
+        Some(_) if heads == 1 => None,
         _ => Some((None, format!("the event store has {heads} heads of the log instead of one"))),
     })
 }

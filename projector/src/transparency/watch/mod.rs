@@ -9,6 +9,7 @@ mod state;
 
 use std::{path::PathBuf, time::Duration};
 
+use chrono::Utc;
 use contract::position::Position;
 use event_log::{catalogue, transparency::signed_checkpoint::VerifyingKey};
 use runtime::run_loop;
@@ -39,8 +40,9 @@ pub struct Watch {
     /// Share of a core that reading and comparing takes.
     share: f64,
     metrics: Metrics,
-    /// As stored; `None` until it was read.
-    state: Option<State>,
+    /// As stored, once it was loaded.
+    state: State,
+    is_loaded: bool,
     round: Option<Round>,
     started_at: Instant,
     /// A round begins no earlier.
@@ -66,7 +68,8 @@ impl Watch {
             file,
             share,
             metrics,
-            state: None,
+            state: State::default(),
+            is_loaded: false,
             round: None,
             started_at: now,
             next_round_at: now,
@@ -75,22 +78,10 @@ impl Watch {
         }
     }
 
-    /// The stored state, which is read once.
-    async fn state(&mut self) -> Result<State, TransparencyError> {
-        if let Some(state) = self.state.take() {
-            return Ok(state);
-        }
-        let state = State::load(&self.read_model).await?;
-        if let Some(difference) = &state.difference {
-            report(difference, "The watch had found a difference before it was started");
-        }
-        Ok(state)
-    }
-
-    async fn begin(&mut self, state: &State) -> Result<Round, TransparencyError> {
+    async fn begin(&mut self) -> Result<Round, TransparencyError> {
         self.next_round_at = Instant::now() + ROUND_INTERVAL;
         // Only a round from the start may end an alarm.
-        let from = if state.difference.is_some() { Position::START } else { state.position };
+        let from = if self.state.difference.is_some() { Position::START } else { self.state.position };
         let mut round = Round::begin(&self.read_model, &self.key, self.file.clone(), from).await?;
         if let Some(what) = catalogue::difference(&self.event_store).await? {
             round.log_changed(None, what);
@@ -99,34 +90,43 @@ impl Watch {
     }
 
     /// Compares the next chunk of the log.
-    async fn advance(&mut self, state: &mut State) -> Result<(), TransparencyError> {
+    async fn advance(&mut self) -> Result<(), TransparencyError> {
+        if !self.is_loaded {
+            self.state = State::load(&self.read_model).await?;
+            self.is_loaded = true;
+            if let Some(difference) = &self.state.difference {
+                report(difference, "The watch had found a difference before it was started");
+            }
+        }
         let mut round = match self.round.take() {
             Some(round) => round,
-            None => self.begin(state).await?,
+            None => self.begin().await?,
         };
         let outcome = round.advance(&self.event_store, &self.read_model).await?;
         if let Some(difference) = round.difference()
-            && state.difference.as_ref() != Some(difference)
+            && self.state.difference.as_ref() != Some(difference)
         {
             report(difference, "The log, the tree or a checkpoint was changed");
-            state.set_difference(&self.read_model, Some(difference.clone())).await?;
+            // First, as the alarm does not depend on the write.
+            self.state.difference = Some(difference.clone());
+            self.state.store(&self.read_model).await?;
         }
         if matches!(outcome, Outcome::Continues) {
-            state.position = round.position();
+            self.state.position = round.position();
             self.round = Some(round);
             if self.stored_at.elapsed() >= STORE_INTERVAL {
-                state.store_position(&self.read_model).await?;
+                self.state.store(&self.read_model).await?;
                 self.stored_at = Instant::now();
             }
             return Ok(());
         }
-        state.position = Position::START;
+        self.state.position = Position::START;
         if matches!(outcome, Outcome::Complete) {
-            if round.difference().is_none() && state.difference.is_some() {
-                state.set_difference(&self.read_model, None).await?;
+            if round.difference().is_none() && self.state.difference.take().is_some() {
                 info!(event.name = "watch.recovered", "A whole round has found no difference");
             }
-            state.complete(&self.read_model).await?;
+            self.state.completed_at = Some(Utc::now());
+            self.state.store(&self.read_model).await?;
         }
         Ok(())
     }
@@ -147,14 +147,7 @@ impl run_loop::Step for Watch {
 
     async fn step(&mut self) -> Result<(), TransparencyError> {
         let started = Instant::now();
-        let outcome = match self.state().await {
-            Ok(mut state) => {
-                let outcome = self.advance(&mut state).await;
-                self.state = Some(state);
-                outcome
-            }
-            Err(error) => Err(error),
-        };
+        let outcome = self.advance().await;
         self.next_at = Instant::now() + started.elapsed().mul_f64(1.0 / self.share - 1.0);
         outcome
     }
@@ -163,9 +156,7 @@ impl run_loop::Step for Watch {
         if outcome.is_err() {
             self.round = None;
         }
-        if let Some(state) = &self.state {
-            self.metrics.show(state, self.started_at);
-        }
+        self.metrics.show(&self.state, self.started_at);
     }
 
     fn report(&self, failure: Option<&TransparencyError>) {

@@ -52,6 +52,8 @@ pub enum Outcome {
 
 pub struct Round {
     tree: Tree,
+    /// Up to here, the tree is that of the stored tiles.
+    began_at: Position,
     /// The stored tree had this size when the round began.
     target: Position,
     /// Beyond the tree, in order.
@@ -106,6 +108,7 @@ impl Round {
         checkpoints.retain(|checkpoint| checkpoint.position > position_of(&tree) && checkpoint.position <= target);
         Ok(Self {
             confirmed: position_of(&tree),
+            began_at: position_of(&tree),
             tree,
             target,
             checkpoints,
@@ -193,6 +196,17 @@ impl Round {
     /// A checkpoint shows whether the events up to it are the signed ones.
     fn compare(&mut self, checkpoint: &Checkpoint, root: Hash) {
         let position = checkpoint.position;
+        if checkpoint.root != root && self.began_at > Position::START && self.confirmed == self.began_at {
+            // The tiles with which the round began were not compared: the next round shows whether they or the events were changed.
+            let what = format!(
+                "the checkpoint for position {position} was signed for the root {}, and the log, with the tree up to position {}, has {root}",
+                checkpoint.root, self.began_at
+            );
+            self.difference.get_or_insert(Difference { position: None, what });
+            self.undecided = None;
+            self.checkpoints.clear();
+            return;
+        }
         if checkpoint.root == root {
             self.confirmed = position;
             let decided = self.undecided.take_if(|undecided| undecided.last <= position);

@@ -8,7 +8,7 @@ use sqlx::{PgPool, Row};
 use super::round::Difference;
 
 /// How far the watch has come, and what it has found.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct State {
     pub position: Position,
     pub completed_at: Option<DateTime<Utc>>,
@@ -18,8 +18,12 @@ pub struct State {
 impl State {
     pub async fn load(read_model: &PgPool) -> sqlx::Result<Self> {
         let row = sqlx::query("select position, completed_at, difference, difference_position from watch")
-            .fetch_one(read_model)
+            .fetch_optional(read_model)
             .await?;
+        let Some(row) = row else {
+            let what = "the row in which the watch stores its findings was removed".to_owned();
+            return Ok(Self { difference: Some(Difference { position: None, what }), ..Self::default() });
+        };
         let place: Option<i64> = row.try_get("difference_position")?;
         let difference = row.try_get::<Option<String>, _>("difference")?;
         Ok(Self {
@@ -32,26 +36,19 @@ impl State {
         })
     }
 
-    pub async fn store_position(&self, read_model: &PgPool) -> sqlx::Result<()> {
-        sqlx::query("update watch set position = $1").bind(self.position.get()).execute(read_model).await?;
-        Ok(())
-    }
-
-    pub async fn set_difference(&mut self, read_model: &PgPool, found: Option<Difference>) -> sqlx::Result<()> {
-        sqlx::query("update watch set difference = $1, difference_position = $2")
-            .bind(found.as_ref().map(|found| &found.what))
-            .bind(found.as_ref().and_then(|found| found.position).map(Position::get))
-            .execute(read_model)
-            .await?;
-        self.difference = found;
-        Ok(())
-    }
-
-    /// Stores that a round is complete.
-    pub async fn complete(&mut self, read_model: &PgPool) -> sqlx::Result<()> {
-        let now = Utc::now();
-        sqlx::query("update watch set position = 0, completed_at = $1").bind(now).execute(read_model).await?;
-        self.completed_at = Some(now);
+    pub async fn store(&self, read_model: &PgPool) -> sqlx::Result<()> {
+        sqlx::query(
+            "insert into watch (position, completed_at, difference, difference_position) values ($1, $2, $3, $4)
+             on conflict (only_row) do update
+             set (position, completed_at, difference, difference_position)
+                 = (excluded.position, excluded.completed_at, excluded.difference, excluded.difference_position)",
+        )
+        .bind(self.position.get())
+        .bind(self.completed_at)
+        .bind(self.difference.as_ref().map(|found| &found.what))
+        .bind(self.difference.as_ref().and_then(|found| found.position).map(Position::get))
+        .execute(read_model)
+        .await?;
         Ok(())
     }
 }
