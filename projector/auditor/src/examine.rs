@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use contract::{
     canonical,
     cloud_event::CloudEvent,
-    event::{DecodeError, Event, LICENSE_PURCHASED},
+    event::{DecodeError, Event, LICENSE_PURCHASED, LicensePurchased},
     position::Position,
 };
 use event_log::{
@@ -150,8 +150,9 @@ fn examine_row(row: &[u8], share: &mut Share, wanted: Wanted) -> Result<(), Faul
 }
 
 fn examine_line(line: &[u8], share: &mut Share, wanted: Wanted) -> Result<(), Fault> {
-    if let Some(canonical::Line { position, time, event }) = canonical::line(line) {
-        share.add(position, time, || Ok(event), line, wanted);
+    if let Some(canonical::Line { position, time, license, price }) = canonical::line(line) {
+        let decode = || Ok(Event::LicensePurchased(LicensePurchased { license, price }));
+        share.add(position, time, decode, line, wanted);
         return Ok(());
     }
     let event = CloudEvent::parse(line).map_err(|error| fault(None, format!("its line cannot be read: {error}")))?;

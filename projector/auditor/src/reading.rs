@@ -12,7 +12,7 @@ use crate::{
     peaks::Peaks,
     recorded::Leaves,
     source::Source,
-    uncounted::Uncounted,
+    uncounted::{Newer, Uncounted},
 };
 
 /// A fault in a log.
@@ -29,15 +29,6 @@ impl Fault {
     pub fn at(position: Position, what: impl Into<String>) -> Self {
         Self { position, until: position, what: what.into() }
     }
-}
-
-/// Events that only a newer program can count.
-#[derive(Clone, Debug, Serialize)]
-pub struct Newer {
-    /// Of the first one.
-    pub position: Position,
-    pub what: String,
-    pub events: u64,
 }
 
 /// The first checkpoint that the log contradicts, and the tree that it has instead.

@@ -11,12 +11,20 @@ use serde::Serialize;
 
 use crate::{
     examine::{Wanted, examined},
-    reading::Newer,
     source::Source,
 };
 
 /// Bounds the memory: no operator decides about more.
 const MAX_EVENTS: usize = 10_000;
+
+/// Events that only a newer program can count.
+#[derive(Clone, Debug, Serialize)]
+pub struct Newer {
+    /// Of the first one.
+    pub position: Position,
+    pub what: String,
+    pub events: u64,
+}
 
 /// A decision that an event does not count.
 #[derive(Clone, Debug, Serialize)]

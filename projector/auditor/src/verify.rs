@@ -14,10 +14,10 @@ use crate::{
     outcome::Outcome,
     peaks::Peaks,
     progress::Progress,
-    reading::{Contradiction, Newer, Reading},
+    reading::{Contradiction, Reading},
     recorded::Recorded,
     source::Source,
-    uncounted::Decision,
+    uncounted::{Decision, Newer},
 };
 
 /// Result of a verification.

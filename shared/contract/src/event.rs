@@ -170,9 +170,9 @@ impl Event {
     pub fn decode(event_type: &str, schema_version: i16, data: &str) -> Result<Self, DecodeError> {
         if event_type == LICENSE_PURCHASED
             && schema_version == 1
-            && let Some(purchase) = canonical::purchase(data.as_bytes())
+            && let Some((license, price)) = canonical::purchase(data.as_bytes())
         {
-            return Ok(purchase);
+            return Ok(Self::LicensePurchased(LicensePurchased { license, price }));
         }
         let decoded = match (event_type, schema_version) {
             (LICENSE_PURCHASED, 1) => serde_json::from_str(data).map(Self::LicensePurchased),
