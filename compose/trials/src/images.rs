@@ -19,7 +19,7 @@ use stack::{checkout, provision};
 pub const SERVICES: [&str; 4] = ["command-api", "projector", "query-api", "web"];
 const MOST_BYTES: u64 = 15_000_000;
 /// The stand-in contains nginx and libraries of Debian, half again as large as those of Alpine.
-const MOST_BYTES_OF_WEB_ON_A_STAND_IN: u64 = 18_000_000;
+const MOST_BYTES_OF_WEB_ON_A_STAND_IN: u64 = 18_100_000;
 
 /// On two slow cores, with an empty cache.
 const BUILD_LIMIT: Duration = Duration::from_mins(25);

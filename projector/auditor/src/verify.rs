@@ -228,6 +228,8 @@ impl Conclusion<'_> {
             (None, Some(signed)) if ends_early || reading.fault.is_some() => (&signed.checkpoint, &reading.tree),
             _ => return None,
         };
+        let ends_early =
+            ends_early && reading.signed.last().is_some_and(|newest| newest.checkpoint.position > reading.last);
         let confirmed = reading.confirmed.iter().rfind(|confirmed| **confirmed < signed.position).copied();
         let confirmed = confirmed.unwrap_or(reading.trees[0].position());
         let mut place = None;
