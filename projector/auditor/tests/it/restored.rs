@@ -40,7 +40,7 @@ async fn checkpoints_of_lost_events_are_given_up_by_a_stated_restore_alone() {
         .tamper("update event set recorded_at = recorded_at + interval '1 microsecond' where position = 50")
         .await;
     let fraud = audited(1, &verify);
-    assert!(fraud.contains("WRONG at position 50: it is not the event that was signed: up to"), "{fraud}");
+    assert!(fraud.contains("WRONG at position 50") && !fraud.contains("renumbered"), "{fraud}");
     log.databases.change_read_model("delete from checkpoint_statement").await;
     audited(1, &verify);
 }
