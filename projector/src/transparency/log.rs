@@ -141,12 +141,8 @@ impl TransparencyLog {
         let stored = store::notes(&mut *snapshot).await?;
         let stored = stored.iter().filter_map(|note| SignedNote::open(note, key).ok()).collect();
         let memories = [file, nats, Memory { name: "the read model", notes: Some(stored) }];
-        let begun_at = match head {
-            Position::START => None,
-            _ => Some(store::begun_at(&self.event_store).await?),
-        };
-        self.was_empty = begun_at.is_none();
-        self.insufficient = memory::insufficient(&memories, begun_at, Utc::now());
+        self.was_empty = head == Position::START;
+        self.insufficient = memory::insufficient(&memories, self.was_empty, Utc::now());
         let compared = memory::to_compare(&memories, key.origin());
         let statements = memory::all_statements(&memories);
         self.statements = notes::statements(&statements);

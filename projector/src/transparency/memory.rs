@@ -15,8 +15,6 @@ use super::notes::{SignedNote, highest, statements};
 /// So many memories must hold a checkpoint of a log that is not empty. One that is lost does not stop signing, and a single one that is
 /// left, or was set back, does not decide.
 const QUORUM: usize = 2;
-/// The first event has the time of the database, and the checkpoint that of the projector.
-const CLOCKS_DIFFER_BY: TimeDelta = TimeDelta::hours(1);
 /// An operator's decision takes the place of missing memories for so long. It is signed, and so cannot be forged; nor can it be repeated
 /// later.
 const DECISION_TAKES_EFFECT_WITHIN: TimeDelta = TimeDelta::hours(1);
@@ -44,17 +42,14 @@ impl Memory {
         self.notes.as_deref().unwrap_or_default()
     }
 
-    /// The checkpoint of the empty log counts only for a log that has begun after it: a log is not empty a second time.
-    fn holds_checkpoint(&self, begun_at: Option<DateTime<Utc>>) -> bool {
-        let is_later = |time: Option<DateTime<Utc>>| time > begun_at.map(|begun_at| begun_at + CLOCKS_DIFFER_BY);
-        let counts = |found: &Checkpoint| found.position > Position::START || !is_later(found.time);
-        self.notes().iter().filter_map(SignedNote::checkpoint).any(counts)
+    fn holds_checkpoint(&self) -> bool {
+        self.notes().iter().any(|note| note.checkpoint().is_some())
     }
 
-    fn describe(&self, begun_at: Option<DateTime<Utc>>) -> String {
+    fn describe(&self) -> String {
         let state = match &self.notes {
             None => "does not respond".to_owned(),
-            Some(_) if !self.holds_checkpoint(begun_at) => "has no checkpoint".to_owned(),
+            Some(_) if !self.holds_checkpoint() => "has no checkpoint".to_owned(),
             Some(notes) => {
                 let end =
                     highest(notes, &[]).and_then(SignedNote::checkpoint).map_or(Position::START, |last| last.position);
@@ -76,13 +71,12 @@ pub fn all_statements(memories: &[Memory]) -> Vec<SignedNote> {
     found
 }
 
-/// Why the log cannot be signed, if too few memories hold a checkpoint. An empty log has not begun.
-pub fn insufficient(memories: &[Memory], begun_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Option<Insufficient> {
+/// Why the log cannot be signed, if too few memories hold a checkpoint.
+pub fn insufficient(memories: &[Memory], log_is_empty: bool, now: DateTime<Utc>) -> Option<Insufficient> {
     let is_decided = |statement: &Statement| (now - statement.time).abs() <= DECISION_TAKES_EFFECT_WITHIN;
-    let holding = memories.iter().filter(|memory| memory.holds_checkpoint(begun_at)).count();
-    let suffices =
-        holding >= QUORUM || begun_at.is_none() || statements(&all_statements(memories)).iter().any(is_decided);
-    (!suffices).then(|| Insufficient(memories.iter().map(|memory| memory.describe(begun_at)).collect()))
+    let holding = memories.iter().filter(|memory| memory.holds_checkpoint()).count();
+    let suffices = holding >= QUORUM || log_is_empty || statements(&all_statements(memories)).iter().any(is_decided);
+    (!suffices).then(|| Insufficient(memories.iter().map(Memory::describe).collect()))
 }
 
 /// The checkpoints with which the log has to agree before more of it is signed, in the order of their positions: the highest of each
@@ -185,7 +179,7 @@ mod tests {
         for missing in none() {
             let missing = || missing.clone();
             for two in [[held(), held(), missing()], [held(), missing(), held()], [missing(), held(), held()]] {
-                assert!(insufficient(&memories(two), Some(at(0)), at(0)).is_none());
+                assert!(insufficient(&memories(two), false, at(0)).is_none());
             }
             for one in [
                 [held(), missing(), missing()],
@@ -193,29 +187,20 @@ mod tests {
                 [missing(), missing(), held()],
                 [missing(), missing(), missing()],
             ] {
-                assert!(insufficient(&memories(one.clone()), Some(at(0)), at(0)).is_some());
-                assert!(insufficient(&memories(one.clone()), None, at(0)).is_none());
+                assert!(insufficient(&memories(one.clone()), false, at(0)).is_some());
+                assert!(insufficient(&memories(one.clone()), true, at(0)).is_none());
                 let mut decided = memories(one);
                 decided[2].notes.get_or_insert_default().push(notes.statement(Kind::Accepted, 6, 0));
                 assert!(positions(&to_compare(&decided, ORIGIN)).contains(&6));
-                assert!(insufficient(&decided, Some(at(0)), at(3600)).is_none());
-                assert!(insufficient(&decided, Some(at(0)), at(3601)).is_some(), "it is not repeated later");
+                assert!(insufficient(&decided, false, at(3600)).is_none());
+                assert!(insufficient(&decided, false, at(3601)).is_some(), "it is not repeated later");
             }
         }
         let of = memories([Some(Vec::new()), None, held()]);
         assert_eq!(
-            insufficient(&of, Some(at(0)), at(0)).unwrap().to_string(),
+            insufficient(&of, false, at(0)).unwrap().to_string(),
             "the file has no checkpoint, NATS does not respond, the read model has checkpoints up to position 4"
         );
-    }
-
-    #[test]
-    fn the_checkpoint_of_the_empty_log_counts_only_for_a_log_that_has_begun_after_it() {
-        let notes = Notes::new();
-        let held = || Some(vec![notes.checkpoint(0, 10_000)]);
-        let held = memories([held(), held(), held()]);
-        assert!(insufficient(&held, Some(at(10_001)), at(10_001)).is_none());
-        assert!(insufficient(&held, Some(at(6_399)), at(10_001)).is_some(), "the log was emptied and filled again");
     }
 
     #[test]

@@ -2,14 +2,10 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
 use contract::position::Position;
-use event_log::{
-    ReadError, row,
-    transparency::{
-        merkle::{TileId, Tree, needed},
-        reader::{head, tiles},
-    },
+use event_log::transparency::{
+    merkle::{TileId, Tree, needed},
+    reader::{head, tiles},
 };
 use sqlx::{Connection, PgConnection, PgExecutor, PgPool};
 
@@ -30,13 +26,6 @@ pub async fn is_at(read_model: &PgPool, position: Position) -> sqlx::Result<bool
 pub async fn notes(read_model: impl PgExecutor<'_>) -> sqlx::Result<Vec<String>> {
     let notes = "select signed from tree_head where signed is not null union all select note from checkpoint_statement";
     sqlx::query_scalar(notes).fetch_all(read_model).await
-}
-
-/// When the first event was appended.
-pub async fn begun_at(event_store: &PgPool) -> Result<DateTime<Utc>, ReadError> {
-    let row = sqlx::query("select recorded_at from event where position = 1").fetch_optional(event_store).await?;
-    let row = row.ok_or(ReadError::Gap { expected: Position::START.next(), found: Position::START })?;
-    Ok(row::timestamp(&row, "recorded_at")?)
 }
 
 /// Removes the end of a tree, unless it has changed meanwhile.
