@@ -1,5 +1,5 @@
--- Checkpoints are signed up to four times per second, which would be 65 MB of notes a day. The last one of each minute is enough: whoever
--- has another one can have its consistency with the newest proved.
+-- Checkpoints are signed up to four times per second, which would be 65 MB of notes a day. The last one of each minute is enough:
+-- the holder of another one gets a proof that the newest extends it.
 create table past_checkpoint (
     position bigint not null,
     stored_at timestamptz not null default now(),

@@ -29,7 +29,7 @@ pub enum Command {
     Rebuild(Rebuild),
     /// Record in the log that an event does not count; only for an event that no version can count, which halts the totals
     Void(Void),
-    /// Decide that the log is signed as it is, although its earlier checkpoints were lost; `--help` of `projector sign` explains it
+    /// Decide that the log is signed as it is, although its earlier checkpoints were lost; see `projector sign --help`
     Sign(Decide),
     /// State that the log was restored and has lost its last events, so that it is signed again; see `projector restored --help`
     Restored(Decide),

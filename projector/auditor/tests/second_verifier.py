@@ -216,7 +216,7 @@ def check_line(number, line, last_time):
 
 
 def canonical(event):
-    """The line as TRANSPARENCY.md defines it, built anew from its parts."""
+    """The line as TRANSPARENCY.md defines it, built again from its parts."""
     data = event["data"]
     names = "specversion id source type time datacontenttype position schemaversion".split()
     shown = [name for name in ("actor", "actorrole", "traceparent", "idempotencykey") if name in event]

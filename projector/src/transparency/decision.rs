@@ -39,10 +39,10 @@ pub struct DecisionConfig {
     pub databases: Databases,
     #[command(flatten)]
     pub checkpoints: Settings,
-    /// Why, in one line. It is published.
+    /// Reason of the decision, in one line; it is published.
     #[arg(long)]
     pub reason: String,
-    /// Who decides. It is published.
+    /// Name of the operator; it is published.
     #[arg(long)]
     pub actor: String,
 }

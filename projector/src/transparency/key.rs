@@ -63,10 +63,7 @@ pub fn generate(config: &KeyConfig) -> anyhow::Result<()> {
         return Ok(());
     }
     let (private, public) = generate_keys(&config.origin.clone().unwrap_or_else(unique_origin))?;
-    let mut public_file = config.file.clone().into_os_string();
-    public_file.push(".pub");
-    key_file::create(&config.file, key_file::SECRET, &private)?;
-    key_file::create(public_file.as_ref(), key_file::PUBLIC, &public)?;
+    key_file::create_pair(&config.file, &private, &public)?;
     print(public)?;
     Ok(())
 }

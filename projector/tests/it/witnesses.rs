@@ -1,4 +1,4 @@
-//! Checkpoints are cosigned by real witnesses, which nothing waits for, and which nobody can show another history.
+//! Real witnesses cosign checkpoints. Nothing waits for them, and they refuse every other history.
 
 use std::collections::HashMap;
 

@@ -14,10 +14,7 @@ pub fn generate(config: &Key) -> anyhow::Result<()> {
     }
     let (private, _) = generate_keys(&config.origin)?;
     let public = CosigningKey::parse(&private)?.witness_key().to_string();
-    let mut public_file = config.file.clone().into_os_string();
-    public_file.push(".pub");
-    key_file::create(&config.file, key_file::SECRET, &private)?;
-    key_file::create(public_file.as_ref(), key_file::PUBLIC, &public)?;
+    key_file::create_pair(&config.file, &private, &public)?;
     print(public)?;
     Ok(())
 }

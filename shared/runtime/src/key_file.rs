@@ -12,7 +12,7 @@ use anyhow::Context;
 /// Readable by the owner.
 pub const SECRET: u32 = 0o600;
 /// Readable by all users.
-pub const PUBLIC: u32 = 0o644;
+const PUBLIC: u32 = 0o644;
 
 /// Creates a file and its folder; an existing file is an error.
 pub fn create(file: &Path, mode: u32, content: &str) -> anyhow::Result<()> {
@@ -23,4 +23,12 @@ pub fn create(file: &Path, mode: u32, content: &str) -> anyhow::Result<()> {
         OpenOptions::new().create_new(true).write(true).mode(mode).open(file)?.write_all(content.as_bytes())
     };
     create().with_context(|| format!("cannot create {}", file.display()))
+}
+
+/// Creates the files of a key pair, the one of the public key with the suffix `.pub`.
+pub fn create_pair(file: &Path, private: &str, public: &str) -> anyhow::Result<()> {
+    let mut public_file = file.as_os_str().to_owned();
+    public_file.push(".pub");
+    create(file, SECRET, private)?;
+    create(public_file.as_ref(), PUBLIC, public)
 }

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// On stacks of their own, beside one that may be running: one that is open, and one that asks for tokens.
+/// On stacks of their own, alongside one that may be running: one that is open, and one that asks for tokens.
 fn browser() -> Result<()> {
     // Takes a moment when nothing changed: no test runs against services that are older than their sources.
     build_services()?;
@@ -74,7 +74,7 @@ fn browser() -> Result<()> {
     })
 }
 
-/// What the pages' tests find in the history of 25 October 2026, a day of 25 hours, and beside it.
+/// What the pages' tests find in the history of 25 October 2026, a day of 25 hours, and around it.
 fn sell_around_the_end_of_summer_time(open: &Stack, options: &Options) -> Result<()> {
     let (basic, pro, enterprise) =
         (purchased("basic", 4_900), purchased("pro", 19_900), purchased("enterprise", 99_900));

@@ -64,7 +64,7 @@ pub async fn export(arguments: cli::Export) -> anyhow::Result<Outcome> {
     }
     print(format_args!("{} holds the log up to position {}", arguments.output.display(), export.position))?;
     if tree.is_none() {
-        report("exported without a checkpoint: --read-model names where they are");
+        report("exported without a checkpoint: --read-model gives the address of the checkpoints");
     }
     Ok(Outcome::Right)
 }

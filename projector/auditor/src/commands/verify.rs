@@ -104,11 +104,11 @@ pub async fn verify(arguments: cli::Verify) -> anyhow::Result<Outcome> {
 
 /// The checkpoints that the auditor has kept.
 fn kept_file(arguments: &cli::Verify, source: &Source) -> Option<PathBuf> {
-    let beside = match source {
+    let of_export = match source {
         Source::File(file) => Some(checkpoints_file(file)),
         Source::Database(_) | Source::Http(..) => None,
     };
-    arguments.checkpoints.first().or(arguments.since.as_ref()).cloned().or(beside)
+    arguments.checkpoints.first().or(arguments.since.as_ref()).cloned().or(of_export)
 }
 
 /// Collects all checkpoints that the log is compared with. Returns the newest one that is served.

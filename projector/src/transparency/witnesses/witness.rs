@@ -1,4 +1,4 @@
-//! A witness, as the log talks to it (C2SP tlog-witness, add-checkpoint).
+//! The client of a witness (C2SP tlog-witness, add-checkpoint).
 
 use contract::position::Position;
 use event_log::transparency::{
