@@ -131,7 +131,7 @@ impl TransparencyLog {
     }
 
     /// The stored tree, if it agrees with what was signed, according to the memories.
-    async fn load(&mut self, head: Position) -> Result<Tree, TransparencyError> {
+    async fn load(&mut self, is_empty: bool) -> Result<Tree, TransparencyError> {
         let [file, nats] = self.published.memories().await?;
         let nats_answered = nats.notes.is_some();
         // Another projector may grow the tree meanwhile.
@@ -141,8 +141,8 @@ impl TransparencyLog {
         let stored = store::notes(&mut *snapshot).await?;
         let stored = stored.iter().filter_map(|note| SignedNote::open(note, key).ok()).collect();
         let memories = [file, nats, Memory { name: "the read model", notes: Some(stored) }];
-        self.was_empty = head == Position::START;
-        self.insufficient = memory::insufficient(&memories, self.was_empty, Utc::now());
+        self.was_empty = is_empty;
+        self.insufficient = memory::insufficient(&memories, is_empty, Utc::now());
         let compared = memory::to_compare(&memories, key.origin());
         let statements = memory::all_statements(&memories);
         self.statements = notes::statements(&statements);
@@ -247,6 +247,30 @@ impl TransparencyLog {
         Ok(Some(tree))
     }
 
+    /// The tree, if the stored one is the same: an operator may have discarded it. Its checkpoint is signed again if it is missing, for
+    /// example after a decision of an operator, or is not one of this key.
+    async fn confirm_stored(&mut self, tree: Tree) -> Result<Option<Tree>, TransparencyError> {
+        let (position, note) = transparency::head(&self.read_model).await?;
+        if position != position_of(&tree) {
+            return Ok(None);
+        }
+        let key = self.key.verifying_key();
+        let is_signed = note.is_some_and(|note| key.open(&note).is_ok_and(|found| found.position == position));
+        if is_signed || position == Position::START || !self.ahead.is_empty() {
+            return Ok(Some(tree));
+        }
+        warn!(
+            event.name = "transparency.signed_again",
+            position = position.get(),
+            "The read model has no checkpoint of the log"
+        );
+        let note = self.key.sign_at(position, tree.root(), memory::time_of_signing(&self.statements, Utc::now()));
+        self.published.publish(&note).await?;
+        self.forward();
+        let is_stored = store::grow(&self.read_model, position, &tree, HashMap::new(), Some(&note)).await?;
+        Ok(is_stored.then_some(tree))
+    }
+
     /// Keeps the longest delay for an hour: an outage is noticed although the first checkpoint afterwards ends it.
     fn observe_delay(&mut self, delay: f64) {
         let (longest, since) = self.longest_delay;
@@ -292,10 +316,11 @@ impl run_loop::Step for TransparencyLog {
             self.tree = None;
         }
         let head = event_log::head(&self.event_store).await?;
-        if self.was_empty && head > Position::START {
+        let is_empty = head == Position::START && event_log::is_empty(&self.event_store).await?;
+        if self.was_empty && !is_empty {
             self.tree = None;
         }
-        if head == Position::START {
+        if is_empty {
             self.begin().await?;
         } else {
             self.is_begun.store(true, Ordering::Relaxed);
@@ -304,7 +329,7 @@ impl run_loop::Step for TransparencyLog {
         let is_loaded = known.is_none();
         let tree = match known {
             Some(tree) => tree,
-            None => self.load(head).await?,
+            None => self.load(is_empty).await?,
         };
         self.next_at = Instant::now() + MIN_BATCH_INTERVAL;
         let from = position_of(&tree);
@@ -327,8 +352,7 @@ impl run_loop::Step for TransparencyLog {
         self.tree = if head == from {
             self.metrics.delay_seconds.set(0.0);
             self.observe_delay(0.0);
-            // An operator may have discarded the stored one.
-            store::is_at(&self.read_model, from).await?.then_some(tree)
+            self.confirm_stored(tree).await?
         } else {
             let has_waited = is_loaded || self.complete_at.elapsed() >= COMPLETE_WITHIN;
             self.grow(tree, head, has_waited).await?

@@ -17,11 +17,6 @@ pub async fn load(snapshot: &mut PgConnection) -> Result<Tree, TransparencyError
     Ok(Tree::restore(position.as_sequence(), &tiles)?)
 }
 
-/// Whether the stored tree ends there.
-pub async fn is_at(read_model: &PgPool, position: Position) -> sqlx::Result<bool> {
-    Ok(head(read_model).await?.0 == position)
-}
-
 /// The newest note that was stored, also if the tree was discarded since then, and the statements of operators.
 pub async fn notes(read_model: impl PgExecutor<'_>) -> sqlx::Result<Vec<String>> {
     let notes = "select signed from tree_head where signed is not null union all select note from checkpoint_statement";

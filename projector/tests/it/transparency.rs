@@ -778,19 +778,47 @@ async fn forged_tiles_beyond_the_last_checkpoint_are_not_signed() {
     signed.assert_true(signed.checkpoints("one")).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_was_empty_for_a_moment_is_not_signed_without_a_memory() {
+/// A projector that has lost all checkpoints of a log, and waits for a decision.
+async fn unconfirmed() -> (Signed, Service) {
     let (signed, projector) = signed_log(20, NO_NATS).await;
     projector.kill();
     fs::remove_file(signed.file("one")).unwrap();
     let forget = "truncate tree_tile; update tree_head set position = 0, checkpoint = null, signed = null";
     signed.databases.change_read_model(forget).await;
     let projector = signed.projector_until("one", NO_NATS, Until::Live).await;
-    let unconfirmed = async || projector.metric("sales_checkpoint_unconfirmed").await > 0.0;
-    eventually("it waits for a decision", unconfirmed).await;
-    signed.databases.tamper("update head set position = 0").await;
-    eventually("the empty log needs none", async || !unconfirmed().await).await;
-    signed.databases.tamper("update head set position = 20").await;
-    eventually("it waits again", unconfirmed).await;
+    eventually("it waits for a decision", async || is_unconfirmed(&projector).await).await;
+    (signed, projector)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_empty_for_a_moment_is_not_signed_without_a_memory() {
+    let (signed, projector) = unconfirmed().await;
+    signed.databases.tamper("create table lost as table event; delete from event; update head set position = 0").await;
+    eventually("the empty log needs none", async || !is_unconfirmed(&projector).await).await;
+    signed.databases.tamper("insert into event select * from lost; update head set position = 20").await;
+    eventually("it waits again", async || is_unconfirmed(&projector).await).await;
     assert_eq!(signed.head().await, (0, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_with_events_is_not_empty_whatever_its_head_is() {
+    let (signed, projector) = unconfirmed().await;
+    projector.kill();
+    signed.databases.tamper("update head set position = 0").await;
+    let projector = signed.projector_until("one", NO_NATS, Until::Live).await;
+    eventually("it waits again", async || is_unconfirmed(&projector).await).await;
+    assert_eq!(fs::read_to_string(signed.file("one")).unwrap(), "", "the empty log is not signed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_the_read_model_lacks_is_signed_again_without_a_sale() {
+    let (signed, _projector) = signed_log(20, NO_NATS).await;
+    let (other, _) = generate_keys("sales.example/test").unwrap();
+    let foreign = SigningKey::parse(&other).unwrap().sign(Position::START.plus(20), record_hash(b""));
+    for note in ["null".to_owned(), format!("'{foreign}'")] {
+        signed.databases.change_read_model(&format!("update tree_head set checkpoint = {note}")).await;
+        let is_ours = async || signed.head().await.1.is_some_and(|note| signed.key.open(&note).is_ok());
+        eventually("there is one again", is_ours).await;
+    }
+    signed.assert_true(signed.checkpoints("one")).await;
 }

@@ -29,6 +29,6 @@ pub use decisions::Decisions;
 pub use error::ReadError;
 pub use last_event::LastEvent;
 pub use reader::{
-    first_missing, head, last_before, outside_of_the_log, read_after, read_at, read_by_id, read_following, read_type,
-    select_type,
+    first_missing, head, is_empty, last_before, outside_of_the_log, read_after, read_at, read_by_id, read_following,
+    read_type, select_type,
 };

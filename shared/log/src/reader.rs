@@ -157,6 +157,11 @@ pub async fn head(store: impl PgExecutor<'_>) -> Result<Position, ReadError> {
     Ok(row::position(&row, "position")?)
 }
 
+/// Whether there is no event, wherever the head is.
+pub async fn is_empty(store: impl PgExecutor<'_>) -> Result<bool, ReadError> {
+    Ok(sqlx::query_scalar("select not exists (select from event)").fetch_one(store).await?)
+}
+
 /// An event that no reader of the log sees, or a head that is not that of the log; with the first position that is concerned, if
 /// it is one.
 pub async fn outside_of_the_log(store: impl PgExecutor<'_>) -> sqlx::Result<Option<(Option<Position>, String)>> {

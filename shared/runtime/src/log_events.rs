@@ -4,7 +4,7 @@
 //! part and what happened: `append.{failed,recovered}` and `relay.{failed,diverged,refilled,not_compared,lag_unknown,no_subscriber,recovered}`
 //! (command-api),
 //! `projection.{halted,waiting,recovered}`, `stream.{lost,recovered}`, `reconciliation.{difference,failed,waiting,recovered}`,
-//! `transparency.{refused,waiting,recovered,decided,statement}`, `watch.{difference,waiting,recovered}` and
+//! `transparency.{refused,waiting,recovered,decided,statement,signed_again}`, `watch.{difference,waiting,recovered}` and
 //! `witnesses.{contradict,missing,recovered}` (projector), `witness.{refused,failed}` (witness), `totals.{waiting,recovered}`, `proof.refused`, `license_key.missing` and
 //! `time_zones.read` (query-api).
 
