@@ -18,7 +18,7 @@ use nix::sys::signal::Signal;
 use runtime::nats::{CHECKPOINT_SUBJECT, STREAM, SUBJECTS, subject};
 use sqlx::PgPool;
 use tempfile::TempDir;
-use testing::{Command, Databases, NO_NATS, Nats, Proxy, Service, Until, eventually, purchased};
+use testing::{Command, Databases, NO_NATS, Nats, Proxy, Service, Until, eventually, purchased, values};
 
 struct Signed {
     databases: Databases,
@@ -407,6 +407,9 @@ async fn after_a_restore_of_the_event_store_alone_the_documented_commands_lead_t
         for replica in ["one", "lost"] {
             let projector = signed.projector_until(replica, &nats_url, Until::Live).await;
             signed.grow(5).await;
+            let is_quiet =
+                async || values::<bool>(signed.databases.read_model(), "select difference is null from watch").await;
+            eventually("the watch compares no checkpoint that was given up", async || is_quiet().await == [true]).await;
             projector.kill();
         }
         let change = "update event set recorded_at = recorded_at - interval '1 second' where position = 203";
